@@ -1,0 +1,63 @@
+"""What a person at the screen reads: one line for what they can mend, plain durations."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from aelle.errors import UserError
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Around a `hydra.main`, and around its function, whose exceptions Hydra would announce in its own way: what a user can mend ends the program with one line on stderr and exit code 2.
+
+    Anything else is a defect of ours and keeps its traceback.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command again goes on from the last finished epoch", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        line = _line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _line(error: BaseException) -> str | None:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        options = ", ".join(sorted(error.options or []))
+        return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        lines = [line.strip() for line in str(error).splitlines()]
+        return "; ".join(line for line in lines if line) + " (python train.py --help shows every option)"
+    return None
+
+
+def duration(seconds: float) -> str:
+    """`7.3 s`, `4 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {m} min"
+    return f"{m} min {s} s" if m else f"{s} s"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 variant`, `3 variants`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

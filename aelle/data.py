@@ -1,0 +1,99 @@
+"""Images read row by row as sequences: one row of pixels per step.
+
+Training, validation and test parts are disjoint, and the same for every variant of every sweep.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float, Int
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from aelle.errors import UserError
+from aelle.variants import generator
+
+SPLIT_SEED = 0
+MNIST_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
+class Part(NamedTuple):
+    x: Float[Tensor, "n T I"]
+    y: Int[Tensor, "n"]
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """A data set of images as sequences of rows, pixels in [0, 1]."""
+
+    train: Part
+    val: Part
+    test: Part
+    classes: int
+
+    def probe(self, sequences: int, part: str = "val") -> Float[Tensor, "B T I"]:
+        """The first `sequences` of the validation (or test) part, whose order is random and fixed."""
+        x = getattr(self, part).x
+        if not 1 <= sequences <= len(x):
+            raise UserError(f"lyapunov.sequences={sequences}: the {part} part holds 1 to {len(x)}")
+        return x[:sequences]
+
+
+@lru_cache
+def digits() -> ImageRows:
+    """scikit-learn's 1797 digits of 8×8 pixels, split 1077 / 360 / 360. Comes with scikit-learn: no network needed."""
+    images, labels = load_digits(return_X_y=True)
+    images, labels = np.asarray(images), np.asarray(labels)
+    order = generator(SPLIT_SEED, "digits split").permutation(len(images))
+    x = torch.as_tensor(images[order].reshape(-1, 8, 8) / 16, dtype=torch.float32)
+    y = torch.as_tensor(labels[order])
+    cut = [slice(0, 1077), slice(1077, 1437), slice(1437, 1797)]
+    return ImageRows(*(Part(x[part], y[part]) for part in cut), classes=10)
+
+
+@lru_cache
+def mnist(root: str) -> ImageRows:
+    """MNIST: its 60,000 training images, and its 10,000 others split into validation and test, 5,000 each.
+
+    Downloaded through torchvision into `root` if it is not there, by one process while others wait.
+    """
+    from torchvision.datasets import MNIST
+
+    folder = Path(root)
+    try:
+        lock = folder / ".download.lock"
+        # Where another process has begun to download, its files may be there but not whole.
+        if lock.exists() or not all((folder / "MNIST" / "raw" / name).exists() for name in MNIST_FILES):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock):
+                MNIST(folder, download=True)
+        parts = [MNIST(folder, train=train) for train in (True, False)]
+        (train_x, train_y), (rest_x, rest_y) = ((_rows(p.data), p.targets.long()) for p in parts)
+    except Exception as error:
+        # torchvision lets whatever its parser stumbles over through, assertions included.
+        why = (str(error).strip() or "not in the idx format").splitlines()[0]
+        raise UserError(_mnist_remedy(folder, why)) from error
+    sizes = (len(train_x), len(train_y), len(rest_x), len(rest_y))
+    if sizes != (60000, 60000, 10000, 10000):
+        raise UserError(_mnist_remedy(folder, f"found {sizes[0]} training and {sizes[2]} other images"))
+    order = torch.as_tensor(generator(SPLIT_SEED, "mnist split").permutation(10000))
+    val, test = order[:5000], order[5000:]
+    return ImageRows(
+        Part(train_x, train_y), Part(rest_x[val], rest_y[val]), Part(rest_x[test], rest_y[test]), classes=10
+    )
+
+
+def _rows(images: Tensor) -> Float[Tensor, "n T I"]:
+    return images.float() / 255
+
+
+def _mnist_remedy(folder: Path, why: str) -> str:
+    return (
+        f"MNIST in {folder} cannot be used ({why}): it needs the four idx files under {folder / 'MNIST' / 'raw'}; "
+        "delete damaged ones to download them anew, or name another folder with task.data.root=…"
+    )

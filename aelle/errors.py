@@ -1,0 +1,5 @@
+"""What a user can mend."""
+
+
+class UserError(ValueError):
+    """Its message is one line: what was wrong, what is allowed, how to mend it. The command line prints only that."""

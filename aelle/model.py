@@ -1,0 +1,247 @@
+"""AeLLE: spectra in; latent, embedding, predicted loss and class out. scikit-learn's conventions."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
+from torch import Tensor
+
+from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
+from aelle.errors import UserError
+from aelle.evaluation import stratified_parts
+
+Array = np.ndarray
+
+FITTED = ("mean_", "scale_", "loss_mean_", "loss_scale_", "center_", "components_", "slope_", "cut_")
+
+
+class Sample(NamedTuple):
+    """What one AeLLE is fitted to; see `AeLLE.fit`."""
+
+    spectra: Any
+    losses: Any
+    groups: Any = None
+    validation: tuple[Any, Any] | None = None
+
+
+class AeLLE(ClassifierMixin, BaseEstimator):
+    """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a threshold on PC1.
+
+    A spectrum enters as sign(λ) log(1 + |λ|), a loss as its logarithm, both standardised on the training rows. PC1
+    rises towards low error. The classifier is a logistic regression on PC1: its threshold is where the chance of low
+    error is one half. Classes: 1 = low-error (loss < `threshold`), 0 = high-error; a non-finite loss is high-error.
+
+    `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
+    for the absolute, 2 for the squared error of the prediction. Source: Vogt, Zheng, Shlizerman 2022.
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        *,
+        latent_size: int = 32,
+        alphas: Sequence[float | int] = Training.alphas,
+        epochs: int = Training.epochs,
+        prediction_norm: int = Training.prediction_norm,
+        embedding: str = "pca",
+        n_components: int = 2,
+        classifier: str = "threshold",
+        seed: int = 0,
+    ):
+        self.threshold, self.latent_size, self.alphas, self.epochs = threshold, latent_size, alphas, epochs
+        self.prediction_norm, self.embedding, self.n_components = prediction_norm, embedding, n_components
+        self.classifier, self.seed = classifier, seed
+
+    def fit(
+        self,
+        spectra: Any,
+        losses: Any,
+        *,
+        groups: Any = None,
+        validation: tuple[Any, Any] | None = None,
+    ) -> "AeLLE":
+        """Fit to spectra [n, M], nats per step, and final losses [n]; arrays, tensors or lists.
+
+        `groups` [n]: which variant a row belongs to, where rows are several epochs of one. `validation`: (spectra,
+        losses) that set the classifier; without it, a fifth of the groups is held back for that.
+
+        Raises ValueError for non-finite spectra, for no finite loss, and where the variants that set the classifier are
+        all of one class.
+        """
+        fit_side_by_side([self], [Sample(spectra, losses, groups, validation)])
+        return self
+
+    def latent(self, spectra: Any) -> Float[Array, "n L"]:
+        return self._encode(spectra)[0].double().numpy()
+
+    def transform(self, spectra: Any) -> Float[Array, "n components"]:
+        """The embedding; PC1 rises towards low error."""
+        return (self.latent(spectra) - self.center_) @ self.components_.T
+
+    @torch.no_grad()
+    def reconstruct(self, spectra: Any) -> Float[Array, "n M"]:
+        """The spectra as the decoder gives them back, nats per step."""
+        curves = self.networks_.decode(self._encode(spectra))[0].double().numpy() * self.scale_ + self.mean_
+        return np.sign(curves) * np.expm1(np.abs(curves))
+
+    @torch.no_grad()
+    def predict_loss(self, spectra: Any) -> Float[Array, "n"]:
+        standardised = self.networks_.predict(self._encode(spectra))[0].double().numpy()
+        return np.exp(standardised * self.loss_scale_ + self.loss_mean_)
+
+    def decision_function(self, spectra: Any) -> Float[Array, "n"]:
+        """Log odds of low error."""
+        pc1 = self.transform(spectra)[:, 0]
+        return self.slope_ * (pc1 - self.cut_)
+
+    def predict(self, spectra: Any) -> Int[Array, "n"]:
+        return (self.decision_function(spectra) > 0).astype(int)
+
+    def predict_proba(self, spectra: Any) -> Float[Array, "n 2"]:
+        """Chance of high and of low error."""
+        log_odds = self.decision_function(spectra)
+        return np.exp(-np.logaddexp(0, np.stack([log_odds, -log_odds], 1)))
+
+    def save(self, folder: str | Path) -> None:
+        """Parameters as JSON and arrays as NPZ: nothing that could run code when it is read."""
+        check_is_fitted(self)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        network = {f"network.{name}": tensor.numpy() for name, tensor in self.networks_.state_dict().items()}
+        np.savez(folder / "arrays.npz", **{name: np.asarray(getattr(self, name)) for name in FITTED}, **network)
+        (folder / "aelle.json").write_text(json.dumps({"format": 1, "parameters": self.get_params()}, indent=2))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "AeLLE":
+        try:
+            parameters = json.loads((Path(folder) / "aelle.json").read_text())["parameters"]
+            model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
+            with np.load(Path(folder) / "arrays.npz", allow_pickle=False) as arrays:
+                for name in FITTED:
+                    setattr(model, name, arrays[name] if arrays[name].ndim else arrays[name].item())
+                prefix = "network."
+                network = {n.removeprefix(prefix): torch.as_tensor(arrays[n]) for n in arrays if n.startswith(prefix)}
+            model._set_networks(network)
+        except Exception as error:
+            raise UserError(f"{folder} holds no whole AeLLE model: {str(error).splitlines()[0]}") from error
+        return model
+
+    @torch.no_grad()
+    def _encode(self, spectra: Any) -> Float[Tensor, "1 n L"]:
+        check_is_fitted(self)
+        curves = signed_log(np.asarray(validate_data(self, _array(spectra), reset=False, dtype=np.float64)))
+        return self.networks_.encode(self._standardise(curves)[None])
+
+    def _standardise(self, curves: Float[Array, "n M"]) -> Float[Tensor, "n M"]:
+        return torch.as_tensor((curves - self.mean_) / self.scale_, dtype=torch.float32)
+
+    def _set_networks(self, parameters: dict[str, Tensor]) -> None:
+        self.classes_, self.n_features_in_ = np.array([0, 1]), len(self.mean_)
+        self.networks_ = Autoencoders(self.n_features_in_, self.latent_size, [torch.Generator()])
+        self.networks_.load_state_dict(parameters)
+
+    def _rows(self, spectra: Float[Array, "n M"], losses: Float[Array, "n"]) -> Rows:
+        """The training rows, which set the standardisation."""
+        finite = np.isfinite(losses)
+        if not finite.any():
+            raise UserError("no finite loss to learn from: every variant has diverged")
+        if (losses[finite] <= 0).any():
+            raise UserError("a loss is not positive: AeLLE predicts the logarithm of a loss")
+        curves, logs = signed_log(spectra), np.log(np.where(finite, losses, losses[finite].max()))
+        self.mean_, self.scale_ = curves.mean(0), float(curves.std()) or 1.0
+        self.loss_mean_, self.loss_scale_ = float(logs.mean()), float(logs.std()) or 1.0
+        targets = (logs - self.loss_mean_) / self.loss_scale_
+        return Rows(self._standardise(curves), torch.as_tensor(targets, dtype=torch.float32))
+
+    def _embed(self, spectra: Float[Array, "n M"]) -> None:
+        """PCA of the training rows' latent, PC1 turned so that it rises as the predicted loss falls."""
+        latent = self.latent(spectra)
+        pca = PCA(self.n_components).fit(latent)
+        rise = np.cov(pca.transform(latent)[:, 0], np.log(self.predict_loss(spectra)))[0, 1]
+        self.center_, self.components_ = pca.mean_, np.asarray(pca.components_) * (1.0 if rise < 0 else -1.0)
+
+    def _classify(self, spectra: Float[Array, "n M"], losses: Float[Array, "n"]) -> None:
+        low = losses < self.threshold
+        if low.all() or not low.any():
+            raise UserError(
+                f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
+                f"{self.threshold}: it needs both kinds; choose another threshold, or more variants"
+            )
+        logistic = LogisticRegression().fit(self.transform(spectra)[:, :1], low)
+        self.slope_ = float(logistic.coef_[0, 0])
+        self.cut_ = float(-logistic.intercept_[0] / self.slope_)
+
+
+def signed_log(spectra: Float[Array, "*n M"]) -> Float[Array, "*n M"]:
+    """sign(λ) log(1 + |λ|): strong contraction, where spectra differ by tens of nats, is brought near the rest."""
+    return np.sign(spectra) * np.log1p(np.abs(spectra))
+
+
+def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None:
+    """Fit each model to its sample, all autoencoders as one population: each as it would be alone, but sooner.
+
+    The models may differ in their seeds only.
+    """
+    parts = [_parts(model, sample) for model, sample in zip(models, samples, strict=True)]
+    rows = [model._rows(*train) for model, (train, _) in zip(models, parts, strict=True)]
+    first = models[0]
+    training = Training(tuple(first.alphas), first.epochs, first.prediction_norm)
+    module = AutoencoderTraining(rows, [m.seed for m in models], first.latent_size, training)
+    trainer = pl.Trainer(
+        max_epochs=first.epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module)
+    for s, (model, (train, validation)) in enumerate(zip(models, parts, strict=True)):
+        model._set_networks(module.networks.member(s))
+        model._embed(train[0])
+        model._classify(*validation)
+
+
+def _parts(model: AeLLE, sample: Sample) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """The rows that train the autoencoder and those that set the classifier."""
+    _check_parameters(model)
+    spectra, losses = _checked(sample.spectra, sample.losses)
+    if sample.validation is not None:
+        return (spectra, losses), _checked(*sample.validation)
+    groups = np.arange(len(losses)) if sample.groups is None else np.asarray(_array(sample.groups))
+    if groups.shape != losses.shape:
+        raise UserError(f"groups of shape {list(groups.shape)}: give one for each of the {len(losses)} rows")
+    names, firsts = np.unique(groups, return_index=True)
+    _, held_back = stratified_parts(losses[firsts] < model.threshold, (0.8, 0.2), model.seed)
+    held = np.isin(groups, names[held_back])
+    return (spectra[~held], losses[~held]), (spectra[held], losses[held])
+
+
+def _checked(spectra: Any, losses: Any) -> tuple[Array, Array]:
+    losses = np.asarray(_array(losses), dtype=np.float64)
+    spectra, _ = check_X_y(_array(spectra), np.nan_to_num(losses), dtype="float64", ensure_min_samples=2)
+    return spectra, losses
+
+
+def _check_parameters(model: AeLLE) -> None:
+    for name, allowed in (("embedding", ("pca",)), ("classifier", ("threshold",)), ("prediction_norm", (1, 2))):
+        if getattr(model, name) not in allowed:
+            raise UserError(f"{name}={getattr(model, name)!r}: choose {' or '.join(map(repr, allowed))}")
+    for name in ("latent_size", "epochs", "n_components"):
+        if getattr(model, name) < 1:
+            raise UserError(f"{name}={getattr(model, name)}: give a whole number of at least 1")
+    if not len(model.alphas) or min(model.alphas) < 0:
+        raise UserError(f"alphas={list(model.alphas)}: give at least one weight, none negative")
+
+
+def _array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values

@@ -1,0 +1,36 @@
+"""The AeLLE plane of trained networks: their final spectra, embedded and classified (Vogt et al. 2022, Fig. 4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from aelle.evaluation import Scores, score, stratified_parts
+from aelle.model import AeLLE
+from aelle.table import SweepTable
+
+SHARES = (0.64, 0.16, 0.20)
+"""Of the variants, for training the autoencoder, setting the threshold, and scoring."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """`points` [V, 2] of all variants; `test` marks those that took no part in anything and gave the `scores`."""
+
+    points: Float[np.ndarray, "V 2"]
+    threshold: float
+    test: Bool[np.ndarray, "V"]
+    scores: Scores
+
+
+def trained_plane(sweep: SweepTable, model: AeLLE) -> Plane:
+    """Fit a copy of `model` to the spectra after the last epoch."""
+    train, validation, test = stratified_parts(sweep.low_error, SHARES, model.seed)
+    spectra, losses = sweep.spectra[:, -1], np.nan_to_num(sweep.final_loss, nan=np.inf)
+    fitted = AeLLE(**model.get_params())
+    fitted.fit(spectra[train], losses[train], validation=(spectra[validation], losses[validation]))
+    is_test = np.zeros(len(losses), dtype=bool)
+    is_test[test] = True
+    log_odds = fitted.decision_function(spectra[test])
+    scores = score(sweep.low_error[test], log_odds, log_odds > 0)
+    return Plane(fitted.transform(spectra), fitted.cut_, is_test, scores)

@@ -1,0 +1,79 @@
+"""Writes the run folder while a pack trains."""
+
+import time
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+
+from aelle.callback import LyapunovCallback
+from aelle.lyapunov import Spectrum
+from aelle.runs import RunFolder, replace_atomically
+from aelle.tasks.population import PopulationModule
+
+
+class RunRecorder(Checkpoint):
+    """After each epoch: the rows so far, then the checkpoint, then the status, each replaced atomically.
+
+    So a checkpoint never knows of an epoch that has no rows; rows later than the checkpoint are discarded on resuming.
+    As Lightning runs its `Checkpoint`s last, the rows hold what the module and the other callbacks measured.
+    """
+
+    def __init__(self, folder: RunFolder, lyapunov: LyapunovCallback, rows: pa.Table | None = None):
+        self.folder, self.lyapunov = folder, lyapunov
+        self.rows = [rows] if rows is not None else []
+        self.since = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
+        self.since = time.perf_counter()
+        self.folder.write_variants(pl_module.variants, variant_states(pl_module, "running"))
+        if trainer.current_epoch == 0:
+            self._write_epoch(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
+        self._write_epoch(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
+        self.folder.write_variants(pl_module.variants, variant_states(pl_module, "complete"))
+        self._write_status("complete", pl_module, trainer.current_epoch)
+
+    def _write_epoch(self, trainer: pl.Trainer, pl_module: PopulationModule, epoch: int) -> None:
+        now = time.perf_counter()
+        V = len(pl_module.variants)
+        columns: dict[str, object] = {
+            "variant": [v.number for v in pl_module.variants],
+            "epoch": [epoch] * V,
+            "seconds": [(now - self.since) / V] * V,
+        }
+        self.since = now
+        columns |= {name: _floats(values) for name, values in sorted(pl_module.metrics.items())}
+        for prefix, spectra in (("", self.lyapunov.spectra), ("test_", self.lyapunov.test_spectra)):
+            spectrum: Spectrum | None = spectra.get(epoch)
+            if spectrum is not None:
+                columns[f"{prefix}spectrum"] = _lists(spectrum.exponents)
+                columns[f"{prefix}spectrum_stderr"] = _lists(spectrum.stderr)
+                columns[f"{prefix}clamped"] = spectrum.clamped.tolist()
+        self.rows.append(pa.table(columns))
+        self.folder.write_epochs(pa.concat_tables(self.rows, promote_options="default"))
+        if epoch > 0:
+            replace_atomically(self.folder.checkpoint, lambda file: trainer.save_checkpoint(file))
+        self._write_status("running", pl_module, epoch)
+
+    def _write_status(self, state: str, pl_module: PopulationModule, epoch: int) -> None:
+        self.folder.write_status(state, variants=len(pl_module.variants), epoch=epoch, device=str(pl_module.device))
+
+
+def variant_states(pl_module: PopulationModule, alive: str) -> list[str]:
+    return ["diverged" if diverged else alive for diverged in pl_module.diverged().tolist()]
+
+
+def _floats(values: Tensor) -> Sequence[float]:
+    return values.double().tolist()
+
+
+def _lists(values: Tensor) -> pa.Array:
+    V, K = values.shape
+    flat = pa.array(values.double().cpu().numpy().ravel())
+    return pa.ListArray.from_arrays(pa.array(range(0, V * K + 1, K), pa.int32()), flat)

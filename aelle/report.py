@@ -1,0 +1,105 @@
+"""Writes the report: one HTML file that opens offline, and its tables as CSV."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, select_autoescape
+from plotly.offline import get_plotlyjs
+
+from aelle import figures
+from aelle.early import Study
+from aelle.plane import Plane
+from aelle.runs import replace_atomically
+from aelle.table import SweepTable
+
+
+def write_report(
+    folder: Path, sweep: SweepTable, ended: SweepTable, plane: Plane | None, early: Study | None, reason: str
+) -> Path:
+    """Write `report.html`, `variants.csv` and `early_prediction.csv` into the sweep's folder."""
+    shown = {}
+    if len(ended.losses):
+        shown["losses"] = figures.losses_over_hyperparameters(ended)
+        shown["spectra"] = figures.spectra_by_loss(ended)
+    if plane is not None and early is not None:
+        shown["plane"] = figures.trained_plane_figure(ended, plane)
+        shown["planes"] = figures.planes_over_training(ended, early)
+        shown["curves"] = figures.scores_over_epochs(early)
+        _write_csv(folder / "early_prediction.csv", early.summary())
+    _write_csv(folder / "variants.csv", variants_table(ended, early))
+    template = Environment(
+        loader=PackageLoader("aelle", "."), autoescape=select_autoescape(default=True, default_for_string=True)
+    ).get_template("report.html.j2")
+    html = template.render(
+        sweep=sweep,
+        ended=ended,
+        low=int(ended.low_error.sum()),
+        plane=plane,
+        reason=reason,
+        table=early_table(early, ended.epochs) if early else None,
+        answer=answer(early, ended) if early else None,
+        splits=early.scores["split"].nunique() if early else 0,
+        unfinished=unfinished(sweep),
+        plotly=get_plotlyjs(),
+        figures={name: _fragment(figure) for name, figure in shown.items()},
+    )
+    path = folder / "report.html"
+    replace_atomically(path, lambda file: file.write_text(html, encoding="utf-8"))
+    return path
+
+
+def variants_table(ended: SweepTable, early: Study | None) -> pd.DataFrame:
+    """A row per variant: hyperparameters, state, final loss, and the chance of low error as AeLLE saw it per epoch."""
+    table = ended.variants[["variant", "run", "state", *ended.hyperparameters]].copy()
+    table["final_loss"], table["low_error"] = ended.final_loss, ended.low_error
+    if early is not None:
+        for k in early.epochs:
+            table[f"chance_epoch_{k}"] = early.chances[:, k]
+    return table
+
+
+def early_table(early: Study, epochs: int) -> list[dict]:
+    """A row per measured epoch, a cell of recall, precision, F1 and area per predictor."""
+    summary = early.summary()
+    rows = []
+    for k in early.epochs:
+        at = summary[summary["epoch"] == k].set_index("predictor")
+        cells = {str(name): dict(at.loc[name]) for name in at.index}
+        rows.append({"epoch": k, "share": 100 * k / epochs, "cells": cells})
+    return rows
+
+
+def answer(early: Study, ended: SweepTable) -> dict:
+    """The report's first sentence: what keeping AeLLE's choice after the first epoch would have meant."""
+    k = next((e for e in early.epochs if e > 0), early.epochs[0])
+    summary = early.summary()
+    ours = summary[(summary["epoch"] == k) & (summary["predictor"] == "AeLLE")].iloc[0]
+    return {"epoch": k, "recall": ours["recall"], "precision": ours["precision"], "base": ended.low_error.mean()}
+
+
+def unfinished(sweep: SweepTable) -> list[dict]:
+    """What the sweep should hold and what became of it, where that is not a variant trained to its end."""
+    variants = sweep.variants
+    rows = []
+    for state in ("running", "failed", "diverged"):
+        numbers = variants["variant"][variants["state"] == state].tolist()
+        if numbers:
+            errors = variants["error"][variants["state"] == state].dropna()
+            last = errors.iloc[0].strip().splitlines()[-1] if len(errors) else ""
+            rows.append({"state": state, "numbers": numbers, "error": last})
+    missing = sorted(set(range(sweep.size)) - set(variants["variant"]))
+    if missing:
+        rows.append({"state": "missing", "numbers": missing, "error": ""})
+    return rows
+
+
+def _fragment(figure: go.Figure) -> str:
+    return figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    replace_atomically(
+        path, lambda file: table.replace([np.inf], np.nan).to_csv(file, index=False, float_format="%.6g")
+    )

@@ -1,0 +1,75 @@
+"""What every task's LightningModule has in common: V variants, each with its own loss, shuffling and fate."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from aelle.variants import Variant, seed_for
+
+
+class PopulationModule(pl.LightningModule):
+    """Trains V variants with one backward pass of their summed losses, which gives each exactly its own gradient.
+
+    A variant whose loss or gradient is not finite has diverged: from that step on its gradient is zero, from the end
+    of that epoch its weights stand still, and the others go on. `metrics` holds what the last evaluation measured, [V]
+    each.
+    """
+
+    alive: Tensor
+
+    def __init__(self, variants: Sequence[Variant]):
+        super().__init__()
+        self.variants = list(variants)
+        self.metrics: dict[str, Tensor] = {}
+        self.register_buffer("alive", torch.ones(len(variants), dtype=torch.bool))
+
+    def summed(self, losses: Float[Tensor, "V"]) -> Float[Tensor, ""]:
+        """The loss to differentiate, without the variants that have diverged."""
+        self.alive &= losses.detach().isfinite()
+        return torch.where(self.alive, losses, 0).sum()
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        """Clip each variant's gradient by its own norm (or value), and stop the diverged."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        finite = torch.stack([g.flatten(1).isfinite().all(1) for g in gradients]).all(0)
+        self.alive &= finite
+        scale = self.alive.to(gradients[0].dtype)
+        if gradient_clip_val and gradient_clip_algorithm != "value":
+            norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+            scale = scale * (gradient_clip_val / norm).clamp(max=1)
+        for g in gradients:
+            rows = (slice(None),) + (None,) * (g.ndim - 1)
+            if gradient_clip_val and gradient_clip_algorithm == "value":
+                g.clamp_(-gradient_clip_val, gradient_clip_val)
+            g.copy_(torch.where(self.alive[rows], g * scale[rows], 0))
+
+    def on_train_epoch_end(self) -> None:
+        """Without momentum a zero gradient moves nothing: the diverged stand still from here on."""
+        diverged = ~self.alive
+        if diverged.any():
+            for state in self.trainer.optimizers[0].state.values():
+                state["exp_avg"][diverged] = 0
+
+    def diverged(self) -> Bool[Tensor, "V"]:
+        return ~self.alive
+
+
+class ShuffledBatches:
+    """Index batches [V, B]: in epoch e, variant v visits the n samples in an order that its seed and e determine."""
+
+    def __init__(self, samples: int, batch_size: int, seeds: Sequence[int], epoch: Callable[[], int]):
+        self.samples, self.batch_size, self.seeds, self.epoch = samples, batch_size, seeds, epoch
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        epoch = self.epoch()
+        orders = [
+            torch.randperm(self.samples, generator=torch.Generator().manual_seed(seed_for(seed, epoch)))
+            for seed in self.seeds
+        ]
+        yield from torch.stack(orders).split(self.batch_size, dim=1)

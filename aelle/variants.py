@@ -1,0 +1,142 @@
+"""Which hyperparameters and seeds a variant has: a function of the sweep's seed and the variant's number alone.
+
+A hyperparameter is given in the configuration as
+    0.01                        a value: the same for every variant
+    [32, 64, 128, 256]          dealt out in turn; several lists are dealt out in all combinations
+    uniform(2.0, 3.0)           drawn from the interval
+    log_uniform(1e-4, 1e-1)     its logarithm drawn uniformly
+    integers(8, 64)             drawn from 8, 9, …, 64
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aelle.errors import UserError
+
+DISTRIBUTIONS = {
+    "uniform": lambda rng, low, high: float(rng.uniform(low, high)),
+    "log_uniform": lambda rng, low, high: math.exp(rng.uniform(math.log(low), math.log(high))),
+    "integers": lambda rng, low, high: int(rng.integers(int(low), int(high), endpoint=True)),
+}
+ALLOWED = "a number, a list, uniform(a, b), log_uniform(a, b) or integers(a, b)"
+SCALING = ("p",)
+"""Hyperparameters that a population may mix: only initial scale and seeds differ inside a pack."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    number: int
+    hyperparameters: dict[str, Any]
+    seeds: dict[str, int]
+
+    @property
+    def shape(self) -> tuple:
+        """What the variants of one pack have in common."""
+        return tuple(value for name, value in self.hyperparameters.items() if name not in SCALING)
+
+
+def generator(*key: int | str) -> np.random.Generator:
+    """A counter-based generator (Philox) keyed by what it is for, so that draws are independent of their order."""
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+def seed_for(*key: int | str) -> int:
+    return int(generator(*key).integers(2**63))
+
+
+def check_space(space: Mapping[str, Any]) -> None:
+    """Refuse what could not be drawn from, before anything is trained."""
+    if not space:
+        raise UserError("the search space is empty: a task names its hyperparameters, e.g. hidden_size and p")
+    for name, spec in space.items():
+        if isinstance(spec, Sequence) and not isinstance(spec, str):
+            if not len(spec):
+                raise UserError(f"{name}=[] leaves nothing to deal out: give {ALLOWED}")
+            for value in spec:
+                _check_number(name, value)
+        elif isinstance(spec, str):
+            function, low, high = _parse(name, spec)
+            if not low < high or (function == "log_uniform" and low <= 0):
+                raise UserError(f"{name}={spec}: the lower bound must be below the upper, and positive for log_uniform")
+            _check_number(name, low)
+        else:
+            _check_number(name, spec)
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, str) and name not in NUMERIC:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"{name}={value!r} is not a finite number: give {ALLOWED}")
+    kind, least = NUMERIC.get(name, (float, -math.inf))
+    if (kind is int and value != int(value)) or value < least or (kind is float and value == least):
+        bound = f"a whole number of at least {least}" if kind is int else f"a number above {least}"
+        raise UserError(f"{name}={value}: give {bound}")
+
+
+NUMERIC = {
+    "hidden_size": (int, 1),
+    "batch_size": (int, 1),
+    "p": (float, 0.0),
+    "learning_rate": (float, 0.0),
+}
+
+
+def _parse(name: str, spec: str) -> tuple[str, float, float]:
+    number = r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
+    match = re.fullmatch(rf"\s*(\w+)\({number},{number}\)\s*", spec)
+    if not match or match[1] not in DISTRIBUTIONS:
+        raise UserError(f"{name}={spec!r} is no distribution: give {ALLOWED}")
+    try:
+        return match[1], float(match[2]), float(match[3])
+    except ValueError:
+        raise UserError(f"{name}={spec!r} has a bound that is no number: give {ALLOWED}") from None
+
+
+def draw(space: Mapping[str, Any], seed: int, number: int) -> Variant:
+    """The variant of that number in the sweep of that seed."""
+    hyperparameters, dealt = {}, number
+    for name, spec in space.items():
+        if isinstance(spec, str):
+            function, low, high = _parse(name, spec)
+            hyperparameters[name] = DISTRIBUTIONS[function](generator(seed, number, name), low, high)
+        elif isinstance(spec, Sequence):
+            hyperparameters[name] = spec[dealt % len(spec)]
+            dealt //= len(spec)
+        else:
+            hyperparameters[name] = spec
+    seeds = {purpose: seed_for(seed, number, f"{purpose} seed") for purpose in ("init", "shuffle")}
+    return Variant(number, hyperparameters, seeds)
+
+
+def packs(variants: Sequence[Variant], pack_size: int) -> list[list[Variant]]:
+    """The variants sorted by (shape, number) and cut where the shape changes or `pack_size` is reached."""
+    cut: list[list[Variant]] = []
+    for variant in sorted(variants, key=lambda v: (v.shape, v.number)):
+        if not cut or len(cut[-1]) == pack_size or cut[-1][0].shape != variant.shape:
+            cut.append([])
+        cut[-1].append(variant)
+    return cut
+
+
+def parse_numbers(text: Any, size: int | None) -> list[int]:
+    """`17`, `[3, 5, 8]` or `0-63` as variant numbers."""
+    numbers: list[int] = []
+    if isinstance(text, int) and not isinstance(text, bool):
+        numbers = [text]
+    elif isinstance(text, str):
+        if match := re.fullmatch(r"(\d+)-(\d+)", text):
+            numbers = list(range(int(match[1]), int(match[2]) + 1))
+    elif isinstance(text, Sequence) and all(type(n) is int for n in text):
+        numbers = sorted(set(text))
+    if not numbers or numbers[0] < 0 or (size is not None and numbers[-1] >= size):
+        known = "from 0 on" if size is None else f"from 0 to {size - 1}"
+        raise UserError(f"variants={text}: give numbers {known}, as 17, [3,5,8] or 0-63")
+    return numbers

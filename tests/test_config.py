@@ -1,0 +1,58 @@
+"""Every choice in conf/ composes, and what it names exists."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from aelle.launch import register_resolvers
+from aelle.model import AeLLE
+from aelle.sweep import Plan
+
+CONF = ROOT / "conf"
+
+
+def composed(name: str, *overrides: str) -> dict:
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(name, list(overrides))
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def choices(group: str) -> list[str]:
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_composes_and_plans(experiment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = composed("train", f"experiment={experiment}")
+    plan = Plan.of(config)
+    assert sum(map(len, plan.packs())) == config["size"]
+    for name in ("module", "data"):
+        assert callable(get_object(config["task"][name]["_target_"]))
+
+
+@pytest.mark.parametrize("task", choices("task"))
+def test_every_task_has_a_search_space_without_an_experiment(task, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Plan.of(composed("train", f"task={task}")).variant(0).hyperparameters
+
+
+@pytest.mark.parametrize("choice", choices("aelle"))
+def test_every_aelle_configuration_makes_a_model(choice):
+    AeLLE(0.5, **composed("analyze", f"aelle={choice}", "sweep=s")["aelle"])
+
+
+def test_the_paper_scale_sweep_is_the_papers():
+    config = composed("train", "experiment=smnist")
+    plan = Plan(config, Path("nowhere"))
+    variants = [v for pack in plan.packs() for v in pack]
+    sizes = [v.hyperparameters["hidden_size"] for v in variants]
+    assert len(variants) == 1200 and all(sizes.count(h) == 300 for h in (32, 64, 128, 256))
+    assert all(2 <= v.hyperparameters["p"] < 3 for v in variants) and config["epochs"] == 20
+    shared = {"learning_rate": 0.01, "batch_size": 100}
+    assert all(shared.items() <= v.hyperparameters.items() for v in variants)

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from sklearn.metrics import f1_score, precision_score, recall_score
+
+from aelle.errors import UserError
+from aelle.evaluation import best_f1_cut, score, stratified_parts
+
+LABELS = npst.arrays(bool, st.integers(2, 30))
+
+
+@given(LABELS, st.data())
+def test_scores_agree_with_scikit_learn(low, data):
+    kept = data.draw(npst.arrays(bool, len(low)))
+    found = score(low, kept.astype(float), kept)
+    for name, reference in (("recall", recall_score), ("precision", precision_score), ("f1", f1_score)):
+        expected = reference(low, kept, zero_division=np.nan)
+        np.testing.assert_allclose(getattr(found, name), expected)
+
+
+def test_the_area_is_the_chance_to_rank_a_pair_rightly():
+    low, scores = np.array([True, False, True, False]), np.array([3.0, 2.0, 1.0, 1.0])
+    pairs = [(3 > 2), (3 > 1), 0 * (1 > 2), 0.5]
+    assert score(low, scores, low).auc == pytest.approx(sum(pairs) / 4)
+    assert np.isnan(score(np.array([True, True]), np.zeros(2), np.ones(2, bool)).auc)
+
+
+@given(LABELS, st.data())
+def test_no_cut_has_a_higher_f1(low, data):
+    scores = data.draw(npst.arrays(float, len(low), elements=st.integers(-3, 3).map(float)))
+
+    def f1_above(cut: float) -> float:
+        return f1_score(low, scores > cut, zero_division=0)
+
+    best = f1_above(best_f1_cut(low, scores))
+    assert best == pytest.approx(max(f1_above(cut) for cut in [-np.inf, *(scores - 0.5), *(scores + 0.5)]))
+
+
+@given(st.integers(3, 60), st.integers(3, 60), st.integers(0, 5))
+def test_parts_are_disjoint_complete_and_hold_both_classes(low, high, seed):
+    labels = np.arange(low + high) < low
+    parts = stratified_parts(labels, (0.32, 0.08, 0.6), seed)
+    assert sorted(np.concatenate(parts)) == list(range(low + high))
+    for part, share in zip(parts, (0.32, 0.08, 0.6), strict=True):
+        assert {True, False} == set(labels[part])
+        assert abs(labels[part].sum() - share * low) <= 2 and abs((~labels[part]).sum() - share * high) <= 2
+    again = stratified_parts(labels, (0.32, 0.08, 0.6), seed)
+    assert all((a == b).all() for a, b in zip(parts, again, strict=True))
+
+
+def test_too_few_of_a_class_is_refused():
+    with pytest.raises(UserError, match="2 of 12 variants are low-error, too few for 3 parts"):
+        stratified_parts(np.arange(12) < 2, (0.3, 0.1, 0.6), 0)

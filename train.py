@@ -1,0 +1,19 @@
+"""Train recurrent networks and measure their Lyapunov spectra: `python train.py --help`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from aelle.command_line import errors_in_one_line
+from aelle.launch import register_resolvers, run_job
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(config: DictConfig) -> None:
+    run_job(config)
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()
