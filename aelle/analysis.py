@@ -1,6 +1,7 @@
 """From a sweep's folder to its report."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from aelle.command_line import count, duration
 from aelle.early import Study, study
-from aelle.errors import UserError
+from aelle.errors import TooFewError, UserError
 from aelle.model import AeLLE
-from aelle.plane import Plane, trained_plane
+from aelle.plane import TrainedPlane, trained_plane
 from aelle.report import write_report
 from aelle.table import SweepTable, load_sweep
-from aelle.training import quiet
 
 
 def analyze(config: DictConfig) -> None:
@@ -23,47 +23,52 @@ def analyze(config: DictConfig) -> None:
         raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
-    quiet()
-    folder = Path(config.sweep)
-    sweep = load_sweep(folder)
+    if not isinstance(config.threshold, (int, float, type(None))) or isinstance(config.threshold, bool):
+        raise UserError(f"threshold={config.threshold}: give a final validation loss, or null for the task's")
+    parameters = OmegaConf.to_container(config.aelle, resolve=True)
+    AeLLE(1.0, **parameters).check_parameters()  # pyright: ignore[reportCallIssue]
+
+    sweep = load_sweep(Path(config.sweep))
+    if config.threshold is not None:
+        sweep = replace(sweep, threshold=float(config.threshold))
     for problem in sweep.problems:
         print(f"warning: {problem}")
     ended = sweep.ended()
     print(
-        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them trained to the end, "
+        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
-    plane, early, reason = _learn(ended, config)
+    model = AeLLE(sweep.threshold, **parameters)  # pyright: ignore[reportCallIssue]
+    plane, early, reason = _learn(ended, model, config.splits)
     if early is None:
         print(f"no classification: {reason}")
     else:
         _print_table(early, ended.epochs)
-    report = write_report(folder, sweep, ended, plane, early, reason)
+    report = write_report(Path(config.sweep), sweep, ended, plane, early, reason)
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
 
 
-def _learn(ended: SweepTable, config: DictConfig) -> tuple[Plane | None, Study | None, str]:
+def _learn(ended: SweepTable, model: AeLLE, splits: int) -> tuple[TrainedPlane | None, Study | None, str]:
     """The trained networks' plane and the early prediction, or the reason why there is none."""
-    parameters = OmegaConf.to_container(config.aelle, resolve=True)
-    model = AeLLE(ended.threshold, **parameters)  # pyright: ignore[reportCallIssue]
     try:
-        return trained_plane(ended, model), study(ended, model, config.splits), ""
-    except UserError as error:
+        return trained_plane(ended, model), study(ended, model, splits), ""
+    except TooFewError as error:
         return None, None, str(error)
 
 
 def _print_table(early: Study, epochs: int) -> None:
-    """Recall and precision of each predictor at the report's stages of training."""
+    """Recall, precision and area of each predictor at the report's stages of training."""
     summary = early.summary()
     names = list(summary["predictor"].unique())
     width = max(map(len, names))
     stages = early.stages(epochs)
-    print(f"\nrecall % / precision %, mean of {early.scores['split'].nunique()} splits, test variants only")
-    print(f"{'of training':{width}}" + "".join(f"{100 * k / epochs:>10.0f} %" for k in stages))
+    print("\nrecall % / precision % / area under the ROC curve × 100")
+    print(f"(test variants of {count(early.scores['split'].nunique(), 'split')}, which no predictor has seen)\n")
+    print(f"{'of training':{width}}" + "".join(f"{100 * k / epochs:>14.0f} %" for k in stages))
     for name in names:
         rows = summary[summary["predictor"] == name].set_index("epoch")
-        cells = [f"{_percent(rows.recall[k])} /{_percent(rows.precision[k])}" for k in stages]
-        print(f"{name:{width}}" + "".join(f"{cell:>12}" for cell in cells))
+        cells = ["/".join(_percent(rows[part][k]) for part in ("recall", "precision", "auc")) for k in stages]
+        print(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
     print()
 
 

@@ -13,15 +13,16 @@ from aelle.errors import UserError
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Around a `hydra.main`, and around its function, whose exceptions Hydra would announce in its own way: what a user can mend ends the program with one line on stderr and exit code 2.
+    """Around a `hydra.main`: what a user can mend ends the program with one line on stderr and exit code 2.
 
-    Anything else is a defect of ours and keeps its traceback.
+    Likewise around what it calls, whose exceptions Hydra would announce in its own way. Anything else is a defect of
+    ours and keeps its traceback.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         yield
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command again goes on from the last finished epoch", file=sys.stderr)
+        print("\ninterrupted: nothing finished is lost; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         line = _line(error)
@@ -36,7 +37,8 @@ def _line(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, UserError):
             return str(cause)
-        cause = cause.__cause__ or cause.__context__
+        # Hydra and OmegaConf wrap what is raised while they compose a configuration.
+        cause = cause.__cause__ if isinstance(cause, (HydraException, OmegaConfBaseException)) else None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = ", ".join(sorted(error.options or []))

@@ -19,7 +19,13 @@ from aelle.errors import UserError
 from aelle.variants import generator
 
 SPLIT_SEED = 0
-MNIST_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+MNIST_FILES = {
+    "train-images-idx3-ubyte": 47_040_016,
+    "train-labels-idx1-ubyte": 60_008,
+    "t10k-images-idx3-ubyte": 7_840_016,
+    "t10k-labels-idx1-ubyte": 10_008,
+}
+"""Their sizes in bytes."""
 
 
 class Part(NamedTuple):
@@ -66,11 +72,11 @@ def mnist(root: str) -> ImageRows:
 
     folder = Path(root)
     try:
-        lock = folder / ".download.lock"
-        # Where another process has begun to download, its files may be there but not whole.
-        if lock.exists() or not all((folder / "MNIST" / "raw" / name).exists() for name in MNIST_FILES):
+        files = {folder / "MNIST" / "raw" / name: size for name, size in MNIST_FILES.items()}
+        # A file of another size may be one that another process is just writing.
+        if not all(file.exists() and file.stat().st_size == size for file, size in files.items()):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock):
+            with FileLock(folder / ".download.lock"):
                 MNIST(folder, download=True)
         parts = [MNIST(folder, train=train) for train in (True, False)]
         (train_x, train_y), (rest_x, rest_y) = ((_rows(p.data), p.targets.long()) for p in parts)

@@ -6,7 +6,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from aelle.early import Study
-from aelle.plane import Plane
+from aelle.plane import TrainedPlane
 from aelle.table import SweepTable
 
 LOW, HIGH, GREY = "#2a9d5c", "#d1495b", "#8a8f98"
@@ -55,14 +55,14 @@ def spectra_by_loss(sweep: SweepTable) -> go.Figure:
     return _styled(figure)
 
 
-def trained_plane_figure(sweep: SweepTable, plane: Plane) -> go.Figure:
+def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
     """All variants faintly, the test variants in full, and the threshold."""
     rest = np.flatnonzero(~plane.test)
     test = np.flatnonzero(plane.test)
     figure = go.Figure()
     for rows, opacity in ((rest, 0.18), (test, 1.0)):
-        part = sweep.take(rows)
-        figure.add_traces(_by_class(part, plane.points[rows, 0], plane.points[rows, 1], opacity, opacity == 1.0))
+        part = plane.sweep.take(rows)
+        figure.add_traces(_by_class(part, *_first_two(plane.points[rows]), opacity, opacity == 1.0))
     figure.add_vline(plane.threshold, line={"dash": "dash", "color": GREY})
     figure.update_xaxes(title="PC1 (rises towards low error)")
     figure.update_yaxes(title="PC2")
@@ -72,17 +72,18 @@ def trained_plane_figure(sweep: SweepTable, plane: Plane) -> go.Figure:
 def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
     """The test variants in the plane at several stages of training, with the threshold."""
     stages = study.stages(sweep.epochs)
-    test = sweep.take(study.test)
+    test = sweep.take(study.tests[0])
     titles = [f"{100 * k / sweep.epochs:.0f} % (epoch {k})" for k in stages]
     figure = make_subplots(1, len(stages), shared_yaxes=True, subplot_titles=titles)
     for column, k in enumerate(stages, 1):
-        points = study.model.transform(test.spectra[:, k])
-        for trace in _by_class(test, points[:, 0], points[:, 1], show=column == 1):
+        known = test.take(np.flatnonzero(np.isfinite(test.spectra[:, k]).all(axis=1)))
+        points = study.models[0].transform(known.spectra[:, k])
+        for trace in _by_class(known, *_first_two(points), show=column == 1):
             figure.add_trace(trace, row=1, col=column)
         figure.update_xaxes(title="PC1", matches="x", row=1, col=column)
     figure.update_yaxes(title="PC2", row=1, col=1)
     figure.update_annotations(font_size=13, yshift=-2)
-    figure.add_vline(study.model.cut_, line={"dash": "dash", "color": GREY})
+    figure.add_vline(study.models[0].cut_, line={"dash": "dash", "color": GREY})
     return _styled(figure).update_layout(margin_t=90, legend_y=1.12)
 
 
@@ -108,6 +109,11 @@ def scores_over_epochs(study: Study) -> go.Figure:
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="area under the ROC curve")
     return _styled(figure)
+
+
+def _first_two(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A single component is drawn on a line."""
+    return points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
 
 
 def _by_class(sweep: SweepTable, x: np.ndarray, y: np.ndarray, opacity: float = 0.8, show: bool = True) -> list:

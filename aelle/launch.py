@@ -2,9 +2,11 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -13,14 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 from aelle.command_line import count, errors_in_one_line
 from aelle.errors import UserError
 from aelle.progress import Progress
-from aelle.runs import DamagedRunError, read_status
-from aelle.sweep import Plan, run_folders
-from aelle.training import train_pack
+from aelle.runs import DamagedRunError, read_status, run_folders
+from aelle.sweep import Plan
+from aelle.training import check_options, train_pack
+from aelle.variants import check_space
 
 
 def register_resolvers() -> None:
-    """`${packs:}` in an experiment is the number of packs that its search space and `pack_size` make."""
-    OmegaConf.register_new_resolver("packs", lambda *, _root_: len(Plan.of(_plain(_root_)).packs()), replace=True)
+    """`${packs:}` is the sweep over all packs that the search space and `pack_size` make, or no pack without a size."""
+    OmegaConf.register_new_resolver("packs", _packs, replace=True)
+
+
+def _packs(*, _root_: DictConfig) -> str:
+    plan = Plan.of(_plain(_root_))
+    return "null" if plan.config["size"] is None else f"range(0,{len(plan.packs())})"
 
 
 def run_job(config: DictConfig) -> None:
@@ -38,10 +46,12 @@ def run_job(config: DictConfig) -> None:
 
 def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     plan = Plan.of(_plain(config))
-    plan.start()
     data = instantiate(config.task.data)
-    folder, variants = plan.job(list(hydra.overrides.task))
-    return plan, train_pack(plan, folder, variants, data, Progress(plan, _workers(hydra)))
+    results = [
+        train_pack(plan, folder, variants, data, Progress(plan, _workers(hydra)))
+        for folder, variants in plan.jobs(list(hydra.overrides.task))
+    ]
+    return plan, all(results)
 
 
 class SweepCallback(Callback):
@@ -50,10 +60,10 @@ class SweepCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             plan = Plan.of(_plain(config))
-            plan.start()
+            _check_swept(plan, list(config.hydra.overrides.task))
+            check_options(plan.config, instantiate(config.task.data))
             if plan.config["size"] is not None:
                 _announce(plan)
-            instantiate(config.task.data)
         except UserError as error:
             # Hydra turns an exception here into a warning and goes on.
             print(f"error: {error}", file=sys.stderr)
@@ -61,37 +71,66 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         plan = Plan.of(_plain(config))
-        failed = []
-        for folder in run_folders(plan.folder):
-            try:
-                if read_status(folder)["state"] == "failed":
-                    failed.append(folder.name)
-            except DamagedRunError:
-                continue
+        failed = _failed(plan)
         _say_next(plan)
-        if failed:
-            print(
-                f"error: {count(len(failed), 'run')} failed: {', '.join(failed)}; the traceback of each stands in its "
-                "status.json; the same command again retries them",
-                file=sys.stderr,
-            )
+        missing = 0 if plan.config["size"] is None else len(plan.wanted() - plan.complete())
+        if failed or missing:
+            what = f"{count(missing, 'variant')} not complete" if missing else "not all runs are complete"
+            names = f"; failed: {', '.join(failed)}, whose status.json hold the tracebacks" if failed else ""
+            print(f"error: {what}{names}; the same command again trains what is missing", file=sys.stderr)
             raise SystemExit(1)
 
 
+def _check_swept(plan: Plan, overrides: list[str]) -> None:
+    """What the command line sweeps over must fit the sweep's own variants, and each value the search space."""
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if not override.is_sweep_override():
+            continue
+        name = override.get_key_element()
+        if plan.config["size"] is not None and name != "pack":
+            raise UserError(
+                f"{name} is swept over beside the {plan.config['size']} variants of this sweep: give a list to deal "
+                f"out, as {name}=[…], or choose task=… instead of experiment=… for one variant per job"
+            )
+        if name in ("experiment", "task"):
+            raise UserError(f"{name} is swept over: a sweep has one {name}; start a sweep for each")
+        if name in plan.config["hyperparameters"]:
+            for value in override.sweep_iterator():
+                check_space({name: value})
+
+
 def _announce(plan: Plan) -> None:
-    config, done = plan.config, len(plan.complete())
-    packs = count(len(plan.packs()), "pack")
+    config, wanted = plan.config, plan.wanted()
+    done = len(wanted & plan.complete())
     print(
-        f"{config['sweep']}: {count(config['size'], 'variant')} in {packs}, {count(config['epochs'], 'epoch')} each, "
-        f"spectra from {count(config['lyapunov']['sequences'], 'sequence')} after every epoch"
+        f"{config['sweep']}: {count(len(wanted), 'variant')} in {count(len(plan.packs()), 'pack')}, "
+        f"{count(config['epochs'], 'epoch')} each, spectra from {count(config['lyapunov']['sequences'], 'sequence')}"
     )
     if done:
-        print(f"{plan.folder}: {done} of {config['size']} variants are complete already")
+        print(f"{plan.folder}: {done} of {len(wanted)} variants are complete already")
+
+
+def _failed(plan: Plan) -> list[str]:
+    """Failed runs, but for those whose variants have been completed elsewhere."""
+    done = plan.complete() if plan.config["size"] is not None else set()
+    readable = {run.path: run for run in plan.runs()}
+    failed = []
+    for folder in run_folders(plan.folder):
+        with suppress(DamagedRunError):
+            if read_status(folder)["state"] == "failed" and not (
+                folder in readable and set(readable[folder].numbers) <= done
+            ):
+                failed.append(folder.name)
+    return failed
 
 
 def _say_next(plan: Plan) -> None:
-    done, size = len(plan.complete()), plan.config["size"]
-    print(f"{done if size is None else f'{done} of {size}'} variants complete in {plan.folder}")
+    size = plan.config["size"]
+    if size is None:
+        complete = sum(len(run.numbers) for run in plan.runs() if run.status["state"] == "complete")
+        print(f"{count(complete, 'variant')} complete in {plan.folder}")
+    else:
+        print(f"{len(plan.complete())} of {size} variants complete in {plan.folder}")
     print(f"next: python analyze.py sweep={plan.folder}")
 
 

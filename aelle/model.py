@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -16,12 +15,14 @@ from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from torch import Tensor
 
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
-from aelle.errors import UserError
+from aelle.errors import TooFewError, UserError
 from aelle.evaluation import stratified_parts
+from aelle.scaling import Scaling
+from aelle.trainer import lean_trainer
 
 Array = np.ndarray
 
-FITTED = ("mean_", "scale_", "loss_mean_", "loss_scale_", "center_", "components_", "slope_", "cut_")
+FITTED = ("center_", "components_", "slope_", "cut_")
 
 
 class Sample(NamedTuple):
@@ -36,13 +37,15 @@ class Sample(NamedTuple):
 class AeLLE(ClassifierMixin, BaseEstimator):
     """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a threshold on PC1.
 
-    A spectrum enters as sign(λ) log(1 + |λ|), a loss as its logarithm, both standardised on the training rows. PC1
-    rises towards low error. The classifier is a logistic regression on PC1: its threshold is where the chance of low
-    error is one half. Classes: 1 = low-error (loss < `threshold`), 0 = high-error; a non-finite loss is high-error.
+    How spectra and losses enter: `aelle.scaling.Scaling`. PC1 rises towards low error. The classifier is a logistic
+    regression on PC1: its threshold is where the chance of low error is one half. Classes: 1 = low-error (loss <
+    `threshold`), 0 = high-error; a non-finite loss is high-error.
 
     `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
     for the absolute, 2 for the squared error of the prediction. Source: Vogt, Zheng, Shlizerman 2022.
     """
+
+    scaling_: Scaling
 
     def __init__(
         self,
@@ -80,6 +83,23 @@ class AeLLE(ClassifierMixin, BaseEstimator):
         fit_side_by_side([self], [Sample(spectra, losses, groups, validation)])
         return self
 
+    def check_parameters(self) -> None:
+        """Raises ValueError for a parameter that no fit could use."""
+        for name, allowed in (("embedding", ("pca",)), ("classifier", ("threshold",)), ("prediction_norm", (1, 2))):
+            if getattr(self, name) not in allowed:
+                raise UserError(f"{name}={getattr(self, name)!r}: choose {' or '.join(map(repr, allowed))}")
+        for name, least in (("latent_size", 1), ("epochs", 1), ("n_components", 1), ("seed", 0)):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)}: give a whole number of at least {least}")
+        if self.n_components > self.latent_size:
+            raise UserError(f"n_components={self.n_components}: the latent has {self.latent_size} dimensions to embed")
+        if not len(self.alphas) or not all(isinstance(alpha, (int, float)) and alpha >= 0 for alpha in self.alphas):
+            raise UserError(f"alphas={list(self.alphas)}: give at least one number, none negative")
+
+    def score(self, spectra: Any, losses: Any) -> float:
+        """Accuracy: the share of variants that are put in the right class, given their final losses."""
+        return float((self.predict(spectra) == (np.asarray(_array(losses)) < self.threshold)).mean())
+
     def latent(self, spectra: Any) -> Float[Array, "n L"]:
         return self._encode(spectra)[0].double().numpy()
 
@@ -90,13 +110,11 @@ class AeLLE(ClassifierMixin, BaseEstimator):
     @torch.no_grad()
     def reconstruct(self, spectra: Any) -> Float[Array, "n M"]:
         """The spectra as the decoder gives them back, nats per step."""
-        curves = self.networks_.decode(self._encode(spectra))[0].double().numpy() * self.scale_ + self.mean_
-        return np.sign(curves) * np.expm1(np.abs(curves))
+        return self.scaling_.spectra(self.networks_.decode(self._encode(spectra))[0])
 
     @torch.no_grad()
     def predict_loss(self, spectra: Any) -> Float[Array, "n"]:
-        standardised = self.networks_.predict(self._encode(spectra))[0].double().numpy()
-        return np.exp(standardised * self.loss_scale_ + self.loss_mean_)
+        return self.scaling_.losses(self.networks_.predict(self._encode(spectra))[0])
 
     def decision_function(self, spectra: Any) -> Float[Array, "n"]:
         """Log odds of low error."""
@@ -117,50 +135,40 @@ class AeLLE(ClassifierMixin, BaseEstimator):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         network = {f"network.{name}": tensor.numpy() for name, tensor in self.networks_.state_dict().items()}
-        np.savez(folder / "arrays.npz", **{name: np.asarray(getattr(self, name)) for name in FITTED}, **network)
-        (folder / "aelle.json").write_text(json.dumps({"format": 1, "parameters": self.get_params()}, indent=2))
+        scaling = {f"scaling.{name}": np.asarray(value) for name, value in self.scaling_._asdict().items()}
+        fitted = {name: np.asarray(getattr(self, name)) for name in FITTED}
+        np.savez(folder / "arrays.npz", **fitted, **scaling, **network)
+        parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
+        (folder / "aelle.json").write_text(json.dumps({"format": 1, "parameters": parameters}, indent=2))
 
     @classmethod
     def load(cls, folder: str | Path) -> "AeLLE":
         try:
-            parameters = json.loads((Path(folder) / "aelle.json").read_text())["parameters"]
+            description = json.loads((Path(folder) / "aelle.json").read_text())
+            if description["format"] != 1:
+                raise ValueError(f"its format is {description['format']}, and this version reads format 1")
+            parameters = description["parameters"]
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             with np.load(Path(folder) / "arrays.npz", allow_pickle=False) as arrays:
-                for name in FITTED:
-                    setattr(model, name, arrays[name] if arrays[name].ndim else arrays[name].item())
-                prefix = "network."
-                network = {n.removeprefix(prefix): torch.as_tensor(arrays[n]) for n in arrays if n.startswith(prefix)}
-            model._set_networks(network)
+                found = {name: arrays[name] if arrays[name].ndim else arrays[name].item() for name in arrays.files}
+            for name in FITTED:
+                setattr(model, name, found[name])
+            model.scaling_ = Scaling(**_part(found, "scaling."))
+            model._set_networks({name: torch.as_tensor(array) for name, array in _part(found, "network.").items()})
         except Exception as error:
             raise UserError(f"{folder} holds no whole AeLLE model: {str(error).splitlines()[0]}") from error
         return model
 
     @torch.no_grad()
     def _encode(self, spectra: Any) -> Float[Tensor, "1 n L"]:
-        check_is_fitted(self)
-        curves = signed_log(np.asarray(validate_data(self, _array(spectra), reset=False, dtype=np.float64)))
-        return self.networks_.encode(self._standardise(curves)[None])
-
-    def _standardise(self, curves: Float[Array, "n M"]) -> Float[Tensor, "n M"]:
-        return torch.as_tensor((curves - self.mean_) / self.scale_, dtype=torch.float32)
+        check_is_fitted(self, "networks_")
+        checked = np.asarray(validate_data(self, _array(spectra), reset=False, dtype=np.float64))
+        return self.networks_.encode(self.scaling_.curves(checked)[None])
 
     def _set_networks(self, parameters: dict[str, Tensor]) -> None:
-        self.classes_, self.n_features_in_ = np.array([0, 1]), len(self.mean_)
+        self.classes_, self.n_features_in_ = np.array([0, 1]), len(self.scaling_.mean)
         self.networks_ = Autoencoders(self.n_features_in_, self.latent_size, [torch.Generator()])
         self.networks_.load_state_dict(parameters)
-
-    def _rows(self, spectra: Float[Array, "n M"], losses: Float[Array, "n"]) -> Rows:
-        """The training rows, which set the standardisation."""
-        finite = np.isfinite(losses)
-        if not finite.any():
-            raise UserError("no finite loss to learn from: every variant has diverged")
-        if (losses[finite] <= 0).any():
-            raise UserError("a loss is not positive: AeLLE predicts the logarithm of a loss")
-        curves, logs = signed_log(spectra), np.log(np.where(finite, losses, losses[finite].max()))
-        self.mean_, self.scale_ = curves.mean(0), float(curves.std()) or 1.0
-        self.loss_mean_, self.loss_scale_ = float(logs.mean()), float(logs.std()) or 1.0
-        targets = (logs - self.loss_mean_) / self.loss_scale_
-        return Rows(self._standardise(curves), torch.as_tensor(targets, dtype=torch.float32))
 
     def _embed(self, spectra: Float[Array, "n M"]) -> None:
         """PCA of the training rows' latent, PC1 turned so that it rises as the predicted loss falls."""
@@ -172,7 +180,7 @@ class AeLLE(ClassifierMixin, BaseEstimator):
     def _classify(self, spectra: Float[Array, "n M"], losses: Float[Array, "n"]) -> None:
         low = losses < self.threshold
         if low.all() or not low.any():
-            raise UserError(
+            raise TooFewError(
                 f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
                 f"{self.threshold}: it needs both kinds; choose another threshold, or more variants"
             )
@@ -181,39 +189,34 @@ class AeLLE(ClassifierMixin, BaseEstimator):
         self.cut_ = float(-logistic.intercept_[0] / self.slope_)
 
 
-def signed_log(spectra: Float[Array, "*n M"]) -> Float[Array, "*n M"]:
-    """sign(λ) log(1 + |λ|): strong contraction, where spectra differ by tens of nats, is brought near the rest."""
-    return np.sign(spectra) * np.log1p(np.abs(spectra))
-
-
 def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None:
-    """Fit each model to its sample, all autoencoders as one population: each as it would be alone, but sooner.
+    """Fit each model to its sample, all autoencoders as one population. The models may differ in their seeds only.
 
-    The models may differ in their seeds only.
+    The longest sample sets the number of steps; a model with a sample as long is what it would be alone.
     """
     parts = [_parts(model, sample) for model, sample in zip(models, samples, strict=True)]
-    rows = [model._rows(*train) for model, (train, _) in zip(models, parts, strict=True)]
+    rows = []
+    for model, ((spectra, losses), _) in zip(models, parts, strict=True):
+        model.scaling_ = Scaling.of(spectra, losses)
+        rows.append(Rows(model.scaling_.curves(spectra), model.scaling_.targets(losses)))
     first = models[0]
     training = Training(tuple(first.alphas), first.epochs, first.prediction_norm)
     module = AutoencoderTraining(rows, [m.seed for m in models], first.latent_size, training)
-    trainer = pl.Trainer(
-        max_epochs=first.epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = lean_trainer(max_epochs=first.epochs, accelerator="cpu", enable_checkpointing=False)
     trainer.fit(module)
     for s, (model, (train, validation)) in enumerate(zip(models, parts, strict=True)):
         model._set_networks(module.networks.member(s))
         model._embed(train[0])
-        model._classify(*validation)
+        try:
+            model._classify(*validation)
+        except TooFewError:
+            del model.networks_  # Not fitted, whatever it was before.
+            raise
 
 
 def _parts(model: AeLLE, sample: Sample) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """The rows that train the autoencoder and those that set the classifier."""
-    _check_parameters(model)
+    model.check_parameters()
     spectra, losses = _checked(sample.spectra, sample.losses)
     if sample.validation is not None:
         return (spectra, losses), _checked(*sample.validation)
@@ -232,16 +235,9 @@ def _checked(spectra: Any, losses: Any) -> tuple[Array, Array]:
     return spectra, losses
 
 
-def _check_parameters(model: AeLLE) -> None:
-    for name, allowed in (("embedding", ("pca",)), ("classifier", ("threshold",)), ("prediction_norm", (1, 2))):
-        if getattr(model, name) not in allowed:
-            raise UserError(f"{name}={getattr(model, name)!r}: choose {' or '.join(map(repr, allowed))}")
-    for name in ("latent_size", "epochs", "n_components"):
-        if getattr(model, name) < 1:
-            raise UserError(f"{name}={getattr(model, name)}: give a whole number of at least 1")
-    if not len(model.alphas) or min(model.alphas) < 0:
-        raise UserError(f"alphas={list(model.alphas)}: give at least one weight, none negative")
-
-
 def _array(values: Any) -> Any:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -14,17 +14,21 @@ SHARES = (0.64, 0.16, 0.20)
 
 
 @dataclass(frozen=True)
-class Plane:
-    """`points` [V, 2] of all variants; `test` marks those that took no part in anything and gave the `scores`."""
+class TrainedPlane:
+    """`sweep`: the variants with a final spectrum, and `points` [V, n_components], where they lie; `test` marks those
+    that took no part in anything and gave the `scores`.
+    """
 
-    points: Float[np.ndarray, "V 2"]
+    sweep: SweepTable
+    points: Float[np.ndarray, "V components"]
     threshold: float
     test: Bool[np.ndarray, "V"]
     scores: Scores
 
 
-def trained_plane(sweep: SweepTable, model: AeLLE) -> Plane:
-    """Fit a copy of `model` to the spectra after the last epoch."""
+def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
+    """Fit a copy of `model` to the spectra after the last epoch. Raises TooFewError where a part would lack a class."""
+    sweep = sweep.take(np.flatnonzero(np.isfinite(sweep.spectra[:, -1]).all(axis=1)))
     train, validation, test = stratified_parts(sweep.low_error, SHARES, model.seed)
     spectra, losses = sweep.spectra[:, -1], np.nan_to_num(sweep.final_loss, nan=np.inf)
     fitted = AeLLE(**model.get_params())
@@ -33,4 +37,4 @@ def trained_plane(sweep: SweepTable, model: AeLLE) -> Plane:
     is_test[test] = True
     log_odds = fitted.decision_function(spectra[test])
     scores = score(sweep.low_error[test], log_odds, log_odds > 0)
-    return Plane(fitted.transform(spectra), fitted.cut_, is_test, scores)
+    return TrainedPlane(sweep, fitted.transform(spectra), fitted.cut_, is_test, scores)

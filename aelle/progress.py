@@ -9,48 +9,50 @@ from aelle.command_line import count, duration
 from aelle.sweep import Plan
 from aelle.tasks.population import PopulationModule
 
+HALF_A_MINUTE = 30.0
+
 
 class Progress(pl.Callback):
-    """A live line while a pack trains (on a terminal), a lasting one when it is through.
+    """A live line while a pack trains (in a file: one every half minute), a lasting one when it is through.
 
     `workers`: how many packs train at the same time, for the time that is left.
     """
 
     def __init__(self, plan: Plan, workers: int):
-        self.threshold = plan.config["task"]["threshold"]
-        self.workers = workers
-        self.done = len(plan.complete())
-        requested = plan.requested()
-        if plan.config["pack"] is None:
-            self.title, self.total = plan.config["sweep"], None
-        else:
-            self.title = f"pack {plan.config['pack'] + 1} of {len(plan.packs())}"
-            self.total = plan.config["size"] if requested is None else len(requested)
+        self.plan, self.workers = plan, workers
+        pack = plan.config["pack"]
+        self.title = plan.config["sweep"] if pack is None else f"pack {pack + 1} of {len(plan.packs())}"
+        self.since = self.said = time.perf_counter()
+        self.first_epoch = self.last_epoch = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
-        self.since, self.first_epoch = time.perf_counter(), trainer.current_epoch
+        self.since = self.said = time.perf_counter()
+        self.first_epoch = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
-        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
-        if sys.stdout.isatty() and epochs and epoch < epochs:
-            each = (time.perf_counter() - self.since) / (epoch - self.first_epoch)
-            left = duration(each * (epochs - epoch))
-            print(f"\r\x1b[K{self.title}: epoch {epoch} of {epochs}, about {left} left", end="", flush=True)
+        self.last_epoch, epochs, now = trainer.current_epoch + 1, self.plan.config["epochs"], time.perf_counter()
+        live = sys.stdout.isatty()
+        if self.last_epoch < epochs and (live or now - self.said > HALF_A_MINUTE):
+            left = duration((now - self.since) / (self.last_epoch - self.first_epoch) * (epochs - self.last_epoch))
+            self.say(f"epoch {self.last_epoch} of {epochs}, about {left} left", end="" if live else "\n")
+            self.said = now
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
-        V, seconds = len(pl_module.variants), time.perf_counter() - self.since
-        low = int((pl_module.metrics["val_loss"] < self.threshold).sum())
+    def finish(self, pl_module: PopulationModule) -> None:
+        """What the pack has come to, and how much of the sweep is left."""
+        V, seconds, epochs = len(pl_module.variants), time.perf_counter() - self.since, self.plan.config["epochs"]
+        line = f"{count(V, 'variant')} in {duration(seconds)}"
+        if "val_loss" in pl_module.metrics:
+            line += f", {int((pl_module.metrics['val_loss'] < self.plan.config['task']['threshold']).sum())} low-error"
         diverged = int(pl_module.diverged().sum())
-        line = f"{count(V, 'variant')} in {duration(seconds)}, {low} low-error"
         line += f", {diverged} diverged" if diverged else ""
-        if self.total is not None and not trainer.interrupted:
-            done = min(self.done + V, self.total)
-            line += f"; {done} of {self.total} variants done"
-            share = (trainer.current_epoch - self.first_epoch) / (trainer.max_epochs or 1)
-            left = seconds / V / max(share, 1e-9) * (self.total - done) / self.workers
-            line += f", about {duration(left)} left" if done < self.total else ""
+        if self.plan.config["pack"] is not None:
+            wanted = self.plan.wanted()
+            left = len(wanted - self.plan.complete())
+            line += f"; {len(wanted) - left} of {len(wanted)} variants done"
+            each = seconds / V * epochs / max(self.last_epoch - self.first_epoch, 1)
+            line += f", about {duration(each * left / self.workers)} left" if left else ""
         self.say(line)
 
-    def say(self, what: str) -> None:
+    def say(self, what: str, end: str = "\n") -> None:
         clear = "\r\x1b[K" if sys.stdout.isatty() else ""
-        print(f"{clear}{self.title}: {what}", flush=True)
+        print(f"{clear}{self.title}: {what}", end=end, flush=True)

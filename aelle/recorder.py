@@ -15,10 +15,11 @@ from aelle.tasks.population import PopulationModule
 
 
 class RunRecorder(Checkpoint):
-    """After each epoch: the rows so far, then the checkpoint, then the status, each replaced atomically.
+    """After each epoch: the rows so far, then the checkpoint, then states and status, each replaced atomically.
 
     So a checkpoint never knows of an epoch that has no rows; rows later than the checkpoint are discarded on resuming.
-    As Lightning runs its `Checkpoint`s last, the rows hold what the module and the other callbacks measured.
+    As Lightning runs its `Checkpoint`s last, the rows hold what the module and the other callbacks measured. `seconds`
+    are the pack's for that epoch, measuring and writing included, divided by its number of variants.
     """
 
     def __init__(self, folder: RunFolder, lyapunov: LyapunovCallback, rows: pa.Table | None = None):
@@ -27,17 +28,15 @@ class RunRecorder(Checkpoint):
         self.since = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
-        self.since = time.perf_counter()
-        self.folder.write_variants(pl_module.variants, variant_states(pl_module, "running"))
         if trainer.current_epoch == 0:
             self._write_epoch(trainer, pl_module, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         self._write_epoch(trainer, pl_module, trainer.current_epoch + 1)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
+    def finish(self, pl_module: PopulationModule) -> None:
         self.folder.write_variants(pl_module.variants, variant_states(pl_module, "complete"))
-        self._write_status("complete", pl_module, trainer.current_epoch)
+        self.folder.write_status("complete", epoch=self.folder.config["epochs"], device=str(pl_module.device))
 
     def _write_epoch(self, trainer: pl.Trainer, pl_module: PopulationModule, epoch: int) -> None:
         now = time.perf_counter()
@@ -59,10 +58,8 @@ class RunRecorder(Checkpoint):
         self.folder.write_epochs(pa.concat_tables(self.rows, promote_options="default"))
         if epoch > 0:
             replace_atomically(self.folder.checkpoint, lambda file: trainer.save_checkpoint(file))
-        self._write_status("running", pl_module, epoch)
-
-    def _write_status(self, state: str, pl_module: PopulationModule, epoch: int) -> None:
-        self.folder.write_status(state, variants=len(pl_module.variants), epoch=epoch, device=str(pl_module.device))
+        self.folder.write_variants(pl_module.variants, variant_states(pl_module, "running"))
+        self.folder.write_status("running", epoch=epoch, device=str(pl_module.device))
 
 
 def variant_states(pl_module: PopulationModule, alive: str) -> list[str]:

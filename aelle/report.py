@@ -9,14 +9,15 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
 from aelle import figures
-from aelle.early import Study
-from aelle.plane import Plane
+from aelle.early import SHARES, Study
+from aelle.plane import SHARES as PLANE_SHARES
+from aelle.plane import TrainedPlane
 from aelle.runs import replace_atomically
 from aelle.table import SweepTable
 
 
 def write_report(
-    folder: Path, sweep: SweepTable, ended: SweepTable, plane: Plane | None, early: Study | None, reason: str
+    folder: Path, sweep: SweepTable, ended: SweepTable, plane: TrainedPlane | None, early: Study | None, reason: str
 ) -> Path:
     """Write `report.html`, `variants.csv` and `early_prediction.csv` into the sweep's folder."""
     shown = {}
@@ -24,11 +25,13 @@ def write_report(
         shown["losses"] = figures.losses_over_hyperparameters(ended)
         shown["spectra"] = figures.spectra_by_loss(ended)
     if plane is not None and early is not None:
-        shown["plane"] = figures.trained_plane_figure(ended, plane)
+        shown["plane"] = figures.trained_plane_figure(plane)
         shown["planes"] = figures.planes_over_training(ended, early)
         shown["curves"] = figures.scores_over_epochs(early)
         _write_csv(folder / "early_prediction.csv", early.summary())
-    _write_csv(folder / "variants.csv", variants_table(ended, early))
+    else:
+        (folder / "early_prediction.csv").unlink(missing_ok=True)
+    _write_csv(folder / "variants.csv", variants_table(sweep, ended, early))
     template = Environment(
         loader=PackageLoader("aelle", "."), autoescape=select_autoescape(default=True, default_for_string=True)
     ).get_template("report.html.j2")
@@ -42,6 +45,8 @@ def write_report(
         answer=answer(early, ended) if early else None,
         splits=early.scores["split"].nunique() if early else 0,
         unfinished=unfinished(sweep),
+        shares=SHARES,
+        plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
         figures={name: _fragment(figure) for name, figure in shown.items()},
     )
@@ -50,13 +55,15 @@ def write_report(
     return path
 
 
-def variants_table(ended: SweepTable, early: Study | None) -> pd.DataFrame:
+def variants_table(sweep: SweepTable, ended: SweepTable, early: Study | None) -> pd.DataFrame:
     """A row per variant: hyperparameters, state, final loss, and the chance of low error as AeLLE saw it per epoch."""
-    table = ended.variants[["variant", "run", "state", *ended.hyperparameters]].copy()
-    table["final_loss"], table["low_error"] = ended.final_loss, ended.low_error
+    table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
+    table["final_loss"] = np.where(sweep.variants["ended"], sweep.final_loss, np.nan)
+    table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["ended"])
     if early is not None:
+        chances = early.chances(ended, sweep)
         for k in early.epochs:
-            table[f"chance_epoch_{k}"] = early.chances[:, k]
+            table[f"chance_epoch_{k}"] = chances[:, k]
     return table
 
 
@@ -72,15 +79,21 @@ def early_table(early: Study, epochs: int) -> list[dict]:
 
 
 def answer(early: Study, ended: SweepTable) -> dict:
-    """The report's first sentence: what keeping AeLLE's choice after the first epoch would have meant."""
+    """The report's first sentences: AeLLE's choice after the first epoch, and the best of what one has anyway."""
     k = next((e for e in early.epochs if e > 0), early.epochs[0])
     summary = early.summary()
-    ours = summary[(summary["epoch"] == k) & (summary["predictor"] == "AeLLE")].iloc[0]
-    return {"epoch": k, "recall": ours["recall"], "precision": ours["precision"], "base": ended.low_error.mean()}
+    at = summary[summary["epoch"] == k].set_index("predictor")
+    best = at.drop(index="AeLLE").sort_values("auc", ascending=False).iloc[0]
+    return {
+        "epoch": k,
+        "ours": dict(at.loc["AeLLE"]),
+        "best": {"name": best.name, **best},
+        "base": ended.low_error.mean(),
+    }
 
 
 def unfinished(sweep: SweepTable) -> list[dict]:
-    """What the sweep should hold and what became of it, where that is not a variant trained to its end."""
+    """The variants of the sweep that were not trained to their end, by what became of them."""
     variants = sweep.variants
     rows = []
     for state in ("running", "failed", "diverged"):

@@ -1,10 +1,12 @@
-"""The run folder of one pack: written whole at every epoch, each file replaced atomically, each with a checksum.
+"""The run folder of one pack: every file is replaced atomically, carries checksums, and bears the run's fingerprint.
 
-config.yaml       resolved; its `fingerprint` stands in status.json
-variants.parquet  a row per variant: number, hyperparameters, seeds, state, error
-epochs.parquet    a row per variant and epoch, epoch 0 = before training (Parquet's page checksums)
-checkpoint.ckpt   the last epoch, for resuming (a zip archive with CRCs; read with weights_only=True)
-status.json       state, fingerprint, epoch, versions, device, and a checksum of itself
+    config.yaml       resolved; its `fingerprint` stands in status.json
+    variants.parquet  a row per variant: number, hyperparameters, seeds, state, error
+    epochs.parquet    a row per variant and epoch, epoch 0 = before training
+    checkpoint.ckpt   the last epoch, for resuming (a zip archive with CRCs; read with weights_only=True)
+    status.json       state, fingerprint, epoch, versions, device, and a checksum of itself
+
+The Parquet files have page checksums, and the fingerprint in their metadata.
 """
 
 import hashlib
@@ -15,27 +17,28 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytorch_lightning
 import torch
 from omegaconf import OmegaConf
 
-from aelle.variants import Variant, draw
+from aelle.variants import Variant
+
+FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "checkpoint.ckpt", "status.json")
 
 
 class DamagedRunError(ValueError):
-    """A file of a run folder does not parse or does not match its checksum or fingerprint."""
+    """A file of a run folder does not parse, or does not match its checksum or fingerprint."""
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """What determines a variant's results, its number apart. Where and how it runs does not count."""
+    """What determines a variant's results, its number apart. Where and how it runs, and how it is judged, does not."""
     task = json.loads(json.dumps(config["task"]))
+    task.pop("threshold", None)
     task["data"].pop("root", None)
     trainer = {name: value for name, value in config["trainer"].items() if name not in ("accelerator", "devices")}
     space = {name: config[name] for name in config["hyperparameters"]}
@@ -60,16 +63,8 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class StoppedRun:
-    """A run that can go on: its variants, and their rows up to its checkpoint."""
-
-    variants: list[Variant]
-    rows: pa.Table
-
-
 class RunFolder:
-    """One pack's folder, as the process that trains it sees it."""
+    """One pack's folder, as the process that trains it writes it."""
 
     def __init__(self, path: Path, config: dict[str, Any]):
         self.path, self.config = path, config
@@ -79,9 +74,12 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.ckpt"
 
-    def write_config(self) -> None:
+    def begin(self, variants: Sequence[Variant]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
         text = OmegaConf.to_yaml(OmegaConf.create(self.config))
         replace_atomically(self.path / "config.yaml", lambda file: file.write_text(text))
+        self.write_variants(variants, ["running"] * len(variants))
+        self.write_status("running", epoch=0)
 
     def write_variants(self, variants: Sequence[Variant], states: Sequence[str], error: str | None = None) -> None:
         columns: dict[str, Any] = {"variant": [v.number for v in variants]}
@@ -93,12 +91,11 @@ class RunFolder:
     def write_epochs(self, rows: pa.Table) -> None:
         self._write_table("epochs.parquet", rows)
 
-    def write_status(self, state: str, *, variants: int, epoch: int, device: str, error: str | None = None) -> None:
+    def write_status(self, state: str, *, epoch: int, device: str = "", error: str | None = None) -> None:
         status = {
             "format": 1,
             "state": state,
             "fingerprint": fingerprint(self.config),
-            "variants": variants,
             "epoch": epoch,
             "epochs": self.config["epochs"],
             "started": self.started,
@@ -124,47 +121,47 @@ class RunFolder:
         except DamagedRunError:
             epoch = 0
         self.write_variants(variants, ["failed"] * len(variants), error)
-        self.write_status("failed", variants=len(variants), epoch=epoch, device="", error=error)
+        self.write_status("failed", epoch=epoch, error=error)
 
     def _write_table(self, name: str, table: pa.Table) -> None:
+        table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})
         replace_atomically(
             self.path / name, lambda file: pq.write_table(table, file, write_page_checksum=True, compression="zstd")
         )
 
-    def is_complete(self) -> bool:
-        try:
-            return read_status(self.path)["state"] == "complete"
-        except DamagedRunError:
-            return False
 
-    def stopped(self, missing: Sequence[Variant]) -> StoppedRun | None:
-        """The run to go on with, where the folder holds a whole one of these settings that covers `missing`."""
-        try:
-            if read_status(self.path)["fingerprint"] != fingerprint(self.config):
-                return None
-            numbers = read_table(self.path / "variants.parquet")["variant"].to_pylist()
-            epoch = read_checkpoint_epoch(self.checkpoint)
-            rows = read_table(self.path / "epochs.parquet")
-            rows = rows.filter(pc.field("epoch") <= epoch)
-            expected = {(n, e) for n in numbers for e in range(epoch + 1)}
-            found = set(zip(rows["variant"].to_pylist(), rows["epoch"].to_pylist(), strict=True))
-        except (DamagedRunError, KeyError):
-            return None
-        if found != expected or not {v.number for v in missing} <= set(numbers):
-            return None
-        space = {name: self.config[name] for name in self.config["hyperparameters"]}
-        return StoppedRun([draw(space, self.config["seed"], n) for n in numbers], rows)
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds, read and checked."""
 
-    def set_aside_damaged(self) -> bool:
-        """Where a run got as far as a checkpoint and yet cannot go on, rename its folder: nothing is lost."""
-        if not self.checkpoint.exists():
-            return False
-        aside = next(p for n in count(1) if not (p := self.path.with_name(f"{self.path.name}.damaged-{n}")).exists())
-        aside.mkdir()
-        for file in self.path.iterdir():
-            if file.name != ".lock":
-                file.rename(aside / file.name)
-        return True
+    path: Path
+    status: dict[str, Any]
+    config: dict[str, Any]
+    variants: pa.Table
+    epochs: pa.Table
+
+    @property
+    def numbers(self) -> list[int]:
+        return self.variants["variant"].to_pylist()
+
+
+def read_run(path: Path) -> Run:
+    """All but the checkpoint. Raises DamagedRunError, naming the file, where something is not as it was written."""
+    status = read_status(path)
+    config = read_config(path, status)
+    columns = ("variant", "state", "error", *config["hyperparameters"])
+    variants = _read_table(path / "variants.parquet", status, columns)
+    if status["epoch"] == 0 and not (path / "epochs.parquet").exists():
+        epochs = pa.table({"variant": pa.array([], pa.int64()), "epoch": pa.array([], pa.int64())})
+    else:
+        epochs = _read_table(path / "epochs.parquet", status, ("variant", "epoch", "val_loss"))
+    run = Run(path, status, config, variants, epochs)
+    pairs = set(zip(epochs["variant"].to_pylist(), epochs["epoch"].to_pylist(), strict=True))
+    if len(pairs) != epochs.num_rows or not {number for number, _ in pairs} <= set(run.numbers):
+        raise DamagedRunError("epochs.parquet: its rows are not one per variant and epoch")
+    if status["state"] == "complete" and len(pairs) != len(run.numbers) * (config["epochs"] + 1):
+        raise DamagedRunError("epochs.parquet: rows are missing, although the run is complete")
+    return run
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -173,8 +170,8 @@ def read_status(folder: Path) -> dict[str, Any]:
         claimed = status.pop("checksum")
         if claimed != _checksum(status):
             raise ValueError("its checksum does not match")
-        if not isinstance(status["epoch"], int) or not isinstance(status["state"], str):
-            raise ValueError("epoch or state is of the wrong type")
+        if status["format"] != 1 or not isinstance(status["epoch"], int) or not isinstance(status["state"], str):
+            raise ValueError("it is of another format")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedRunError(f"status.json: {_short(error)}") from error
     return status
@@ -190,13 +187,19 @@ def read_config(folder: Path, status: dict[str, Any]) -> dict[str, Any]:
     return config  # pyright: ignore[reportReturnType]
 
 
-def read_table(path: Path) -> pa.Table:
+def _read_table(path: Path, status: dict[str, Any], needed: Sequence[str]) -> pa.Table:
     try:
         if not path.is_file():
-            raise ValueError("it is no file")
-        return pq.read_table(path, page_checksum_verification=True)
+            raise ValueError("it is missing")
+        table = pq.read_table(path, page_checksum_verification=True)
+        if (table.schema.metadata or {}).get(b"fingerprint") != status["fingerprint"].encode():
+            raise ValueError("it belongs to another run: its fingerprint is not that of status.json")
+        missing = [column for column in needed if column not in table.column_names]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DamagedRunError(f"{path.name}: {_short(error)}") from error
+    return table
 
 
 def read_checkpoint_epoch(path: Path) -> int:
@@ -209,6 +212,12 @@ def read_checkpoint_epoch(path: Path) -> int:
         return torch.load(path, map_location="meta", weights_only=True)["epoch"] + 1
     except Exception as error:
         raise DamagedRunError(f"{path.name}: {_short(error)}") from error
+
+
+def run_folders(sweep: Path) -> list[Path]:
+    """Every folder of a sweep that a run has written to; those set aside as damaged are left out."""
+    found = {file.parent for name in FILES for file in sweep.glob(f"*/{name}")}
+    return sorted(folder for folder in found if ".damaged-" not in folder.name)
 
 
 def _checksum(status: dict[str, Any]) -> str:

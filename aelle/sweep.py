@@ -1,16 +1,27 @@
 """A sweep as its configuration plans it: variants, packs, folders, and what of them is complete."""
 
+import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError
-from aelle.runs import DamagedRunError, fingerprint, read_config, read_status, read_table, replace_atomically, settings
+from aelle.runs import DamagedRunError, Run, fingerprint, read_run, replace_atomically, run_folders, settings
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
-NOT_IN_A_LABEL = ("task", "experiment", "sweep", "outputs", "trainer.accelerator", "trainer.devices", "task.data.root")
+NOT_IN_A_LABEL = (
+    "task",
+    "experiment",
+    "sweep",
+    "outputs",
+    "pack",
+    "trainer.accelerator",
+    "trainer.devices",
+    "task.data.root",
+)
 
 
 @dataclass(frozen=True)
@@ -73,61 +84,76 @@ class Plan:
             raise UserError("a pack is part of a sweep, and this one has no size: choose an experiment, or set size=…")
         return packs([self.variant(n) for n in range(size)], self.config["pack_size"])
 
-    def requested(self) -> set[int] | None:
-        """The variants asked for by number, None for all."""
-        if self.config["variants"] is None:
-            return None
-        return set(parse_numbers(self.config["variants"], self.config["size"]))
+    def wanted(self) -> set[int]:
+        """The variants asked for by number; without a word all, or variant 0 where the sweep has no size."""
+        if self.config["variants"] is not None:
+            return set(parse_numbers(self.config["variants"], self.config["size"]))
+        return {0} if self.config["size"] is None else set(range(self.config["size"]))
 
-    def job(self, overrides: list[str]) -> tuple[Path, list[Variant]]:
-        """The run folder and the variants of this job: a pack, or the variants asked for."""
-        requested = self.requested()
+    def jobs(self, overrides: list[str]) -> list[tuple[Path, list[Variant]]]:
+        """The run folders of this job and the variants of each: its pack, or the variants asked for, cut into packs."""
         if self.config["pack"] is not None:
             cut, pack = self.packs(), self.config["pack"]
             if not isinstance(pack, int) or not 0 <= pack < len(cut):
                 raise UserError(f"pack={pack}: this sweep has packs 0 to {len(cut) - 1}")
-            variants = [v for v in cut[pack] if requested is None or v.number in requested]
-            return self.folder / f"pack-{pack:04d}", variants
-        variants = [self.variant(n) for n in sorted(requested or {0})]
-        if len({v.shape for v in variants}) > 1:
-            raise UserError(
-                f"variants={self.config['variants']} differ in shape and cannot be trained as one population: "
-                "name variants of one shape, or let -m deal them out in packs"
-            )
-        return self.folder / (numbers_label(variants) if self.config["size"] else _overrides_label(overrides)), variants
+            wanted = self.wanted()
+            return [(self.folder / f"pack-{pack:04d}", [v for v in cut[pack] if v.number in wanted])]
+        numbers = {0} if self.config["variants"] is None else self.wanted()
+        cut = packs([self.variant(n) for n in sorted(numbers)], self.config["pack_size"])
+        if self.config["size"] is not None:
+            return [(self.folder / _numbers_label(variants), variants) for variants in cut]
+        label = _overrides_label(overrides)
+        return [(self.folder / (label if len(cut) == 1 else f"{label}.{i}"), part) for i, part in enumerate(cut)]
+
+    def runs(self) -> list[Run]:
+        """Every run of this sweep, of whatever settings, that can be read."""
+        found = []
+        for folder in run_folders(self.folder):
+            with suppress(DamagedRunError):
+                found.append(read_run(folder))
+        return found
 
     def complete(self) -> set[int]:
         """Numbers of the variants that are complete anywhere in the sweep's folder, under these very settings."""
-        done: set[int] = set()
-        wanted = fingerprint(self.config)
-        for folder in run_folders(self.folder):
-            try:
-                status = read_status(folder)
-                if status["state"] == "complete" and status["fingerprint"] == wanted:
-                    read_config(folder, status)
-                    read_table(folder / "epochs.parquet")
-                    done.update(read_table(folder / "variants.parquet")["variant"].to_pylist())
-            except (DamagedRunError, KeyError):
-                continue
-        return done
+        mine = fingerprint(self.config)
+        return {
+            number
+            for run in self.runs()
+            if run.status["state"] == "complete" and run.status["fingerprint"] == mine
+            for number in run.numbers
+        }
 
-
-def run_folders(sweep: Path) -> list[Path]:
-    """Every folder of a sweep that a run has written to; those set aside as damaged are left out."""
-    return sorted(p.parent for p in sweep.glob("*/status.json") if ".damaged-" not in p.parent.name)
+    def incomplete(self, variants: list[Variant]) -> list[Variant]:
+        done = self.complete()
+        return [v for v in variants if v.number not in done]
 
 
 def check(config: dict[str, Any]) -> None:
     """Refuse values that no run could use, before anything is trained."""
-    check_space({name: config.get(name) for name in config["hyperparameters"]})
+    names = config["hyperparameters"]
+    if not isinstance(names, list):
+        raise UserError(f"hyperparameters={names}: give the list of their names, e.g. [hidden_size,p]")
+    check_space({name: config.get(name) for name in names})
     for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0)):
         if not (name == "size" and config[name] is None):
             _check_whole(name, config[name], least)
+    lyapunov, trainer, threshold = config["lyapunov"], config["trainer"], config["task"]["threshold"]
     for name in ("sequences", "every_n_epochs"):
-        _check_whole(f"lyapunov.{name}", config["lyapunov"][name], 1)
-    for name, allowed in (("over", ("hidden", "full")), ("precision", ("float64", "float32"))):
-        if config["lyapunov"][name] not in allowed:
-            raise UserError(f"lyapunov.{name}={config['lyapunov'][name]}: choose {' or '.join(allowed)}")
+        _check_whole(f"lyapunov.{name}", lyapunov[name], 1)
+    for name, value, allowed in (
+        ("lyapunov.over", lyapunov["over"], ("hidden", "full")),
+        ("lyapunov.precision", lyapunov["precision"], ("float64", "float32")),
+        # A population is one model on one device; 16-mixed scales all losses by one factor, infinity included.
+        ("trainer.devices", trainer["devices"], (1,)),
+        ("trainer.precision", trainer["precision"], ("32-true", "64-true", "bf16-mixed")),
+        ("trainer.gradient_clip_algorithm", trainer["gradient_clip_algorithm"], ("norm", "value")),
+    ):
+        if value not in allowed:
+            raise UserError(f"{name}={value}: choose {' or '.join(map(str, allowed))}")
+    for name, value in (("task.threshold", threshold), ("trainer.gradient_clip_val", trainer["gradient_clip_val"])):
+        optional = name == "trainer.gradient_clip_val" and value is None
+        if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+            raise UserError(f"{name}={value}: give a number above 0")
     sweep = config["sweep"]
     if not isinstance(sweep, str) or not sweep or Path(sweep).is_absolute() or ".." in Path(sweep).parts:
         raise UserError(f"sweep={sweep}: give the name of a folder below {config['outputs']}")
@@ -138,17 +164,22 @@ def _check_whole(name: str, value: Any, least: int) -> None:
         raise UserError(f"{name}={value}: give a whole number of at least {least}")
 
 
-def numbers_label(variants: list[Variant]) -> str:
+def _numbers_label(variants: list[Variant]) -> str:
     numbers = [v.number for v in variants]
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"variants-{numbers[0]}-{numbers[-1]}"
-    return "variants-" + ",".join(map(str, numbers))[:100]
+    return _shortened("variants-" + ",".join(map(str, numbers)))
 
 
 def _overrides_label(overrides: list[str]) -> str:
     """A folder's name for a run that its overrides tell apart."""
     telling = [o.lstrip("+~") for o in overrides if o.lstrip("+~").split("=")[0] not in NOT_IN_A_LABEL]
-    return re.sub(r"[^\w.,=+-]", "_", ",".join(sorted(telling)))[:200].lstrip(".") or "defaults"
+    return _shortened(re.sub(r"[^\w.,=+-]", "_", ",".join(sorted(telling))).lstrip(".")) or "defaults"
+
+
+def _shortened(name: str) -> str:
+    """File systems allow 255 bytes; what is cut off goes on to tell names apart."""
+    return name if len(name) <= 120 else f"{name[:110]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _difference(there: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:

@@ -3,7 +3,8 @@
 Axes: V variant, E epoch (0 = before training), K exponent, M point of the common-length spectrum.
 """
 
-from collections.abc import Sequence
+import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
 from aelle.lyapunov import curve
-from aelle.runs import DamagedRunError, fingerprint, read_config, read_status, read_table
-from aelle.sweep import run_folders
+from aelle.runs import DamagedRunError, Run, fingerprint, read_run, run_folders, settings
 
 
 @dataclass(frozen=True)
 class SweepTable:
-    """All of a sweep. `variants` has a row per variant: variant, run, state, error and the hyperparameters.
+    """All of a sweep. `variants` has a row per variant: variant, run, state, error, whether its training has ended, and
+    the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured. `problems`: what could not be read, a line each. `size`: how many variants the sweep is to have.
@@ -60,23 +61,13 @@ class SweepTable:
         return replace(self, variants=variants, losses=self.losses[rows], spectra=self.spectra[rows])
 
     def ended(self) -> "SweepTable":
-        """The variants that trained to the end or diverged, and have a spectrum at every measured epoch."""
-        measured = np.all(np.isfinite(self.spectra), axis=2)
-        whole = np.all(measured[:, measured.any(0)], axis=1)
-        return self.take(np.flatnonzero(whole & self.variants["state"].isin(("complete", "diverged")).to_numpy()))
+        """The variants whose training is over: trained to the end, or diverged in a run that has come to its end."""
+        return self.take(np.flatnonzero(self.variants["ended"].to_numpy()))
 
     @property
     def measured_epochs(self) -> list[int]:
-        """The epochs at which every variant's spectrum is known."""
-        return [int(e) for e in np.flatnonzero(np.isfinite(self.spectra).all((0, 2)))]
-
-
-@dataclass(frozen=True)
-class _Run:
-    name: str
-    config: dict[str, Any]
-    variants: pd.DataFrame
-    epochs: pa.Table
+        """The epochs at which spectra were measured."""
+        return [int(e) for e in np.flatnonzero(np.isfinite(self.spectra).any(axis=(0, 2)))]
 
 
 def load_sweep(folder: Path) -> SweepTable:
@@ -89,62 +80,54 @@ def load_sweep(folder: Path) -> SweepTable:
     runs, problems = [], []
     for path in folders:
         try:
-            runs.append(_read_run(path))
+            runs.append(read_run(path))
         except DamagedRunError as error:
             problems.append(f"{path.name} is left out: {error}")
     if not runs:
         raise UserError(f"no run in {folder} can be read: {'; '.join(problems)}")
-    first = runs[0].config
-    size = first["size"]
-    kept = [run for run in runs if _belongs(run.config, first)]
+    wanted = _identity_of_most(runs)
+    kept = [run for run in runs if _identity(run.config) == wanted]
     problems += [
-        f"{run.name} is left out: its settings differ from {runs[0].name}'s" for run in runs if run not in kept
+        f"{run.path.name} is left out: its settings differ from those of {kept[0].path.name}"
+        for run in runs
+        if _identity(run.config) != wanted
     ]
-    return _assemble(folder.name, kept, size, problems)
+    return _assemble(folder.name, kept, problems)
 
 
-def _belongs(config: dict[str, Any], first: dict[str, Any]) -> bool:
-    """A sweep's runs share all settings; runs put together by hand share the task and the number of epochs."""
-    if first["size"] is not None:
-        return fingerprint(config) == fingerprint(first)
-    return config["task"]["name"] == first["task"]["name"] and config["epochs"] == first["epochs"]
+def _identity(config: dict[str, Any]) -> str:
+    """What the runs of a sweep share: all settings; of runs put together by hand, all but hyperparameters and seed."""
+    if config["size"] is not None:
+        return fingerprint(config)
+    shared = settings({**config, "hyperparameters": [], "seed": 0})
+    return json.dumps([sorted(config["hyperparameters"]), shared], sort_keys=True)
 
 
-def _read_run(path: Path) -> _Run:
-    status = read_status(path)
-    config = read_config(path, status)
-    variants, epochs = read_table(path / "variants.parquet"), read_table(path / "epochs.parquet")
-    for name, table, needed in (
-        ("variants.parquet", variants, ("variant", "state", "error", *config["hyperparameters"])),
-        ("epochs.parquet", epochs, ("variant", "epoch", "val_loss", "spectrum")),
-    ):
-        missing = [column for column in needed if column not in table.column_names]
-        if missing:
-            raise DamagedRunError(f"{name}: it lacks {', '.join(missing)}")
-    frame = variants.to_pandas()
-    if not set(epochs["variant"].unique().to_pylist()) <= set(frame["variant"]):
-        raise DamagedRunError("epochs.parquet: it has variants that variants.parquet lacks")
-    frame["run"] = path.name
-    return _Run(path.name, config, frame, epochs)
+def _identity_of_most(runs: list[Run]) -> str:
+    counts: Counter[str] = Counter()
+    for run in runs:
+        counts[_identity(run.config)] += len(run.numbers)
+    return counts.most_common(1)[0][0]
 
 
-def _assemble(name: str, runs: list[_Run], size: int | None, problems: list[str]) -> SweepTable:
+def _assemble(name: str, runs: list[Run], problems: list[str]) -> SweepTable:
     config = runs[0].config
-    E = config["epochs"] + 1
+    size, E = config["size"], config["epochs"] + 1
     M = max(_longest(run.epochs) for run in runs)
-    rank = {"complete": 0, "diverged": 0, "running": 1, "failed": 2}
+    rank = {"complete": 0, "running": 1, "failed": 2}
     chosen: dict[Any, tuple[int, int, int]] = {}
     for r, run in enumerate(runs):
-        for row, (number, state) in enumerate(zip(run.variants["variant"], run.variants["state"], strict=True)):
-            key = number if size is not None else (run.name, number)
-            place = (rank.get(state, 3), r, row)
+        for row, number in enumerate(run.numbers):
+            key = number if size is not None else (r, number)
+            place = (rank.get(run.status["state"], 3), r, row)
             chosen[key] = min(chosen.get(key, place), place)
     frames, losses, spectra = [], [], []
     for r, run in enumerate(runs):
         rows = sorted(row for _, chosen_run, row in chosen.values() if chosen_run == r)
         if rows:
-            frames.append(run.variants.iloc[rows])
-            loss, spectrum = _grids(run.epochs, run.variants["variant"].to_numpy()[rows], E, M)
+            frame = run.variants.to_pandas().iloc[rows]
+            frames.append(frame.assign(run=run.path.name, ended=run.status["state"] == "complete"))
+            loss, spectrum = _grids(run.epochs, frame["variant"].to_numpy(), E, M)
             losses.append(loss)
             spectra.append(spectrum)
     variants = pd.concat(frames, ignore_index=True)
@@ -166,8 +149,10 @@ def _assemble(name: str, runs: list[_Run], size: int | None, problems: list[str]
 
 
 def _longest(epochs: pa.Table) -> int:
-    spectra = epochs["spectrum"].combine_chunks()
-    return int(spectra.value_lengths().to_numpy(zero_copy_only=False).max()) if len(spectra) else 0
+    if "spectrum" not in epochs.column_names:
+        return 0
+    lengths = epochs["spectrum"].combine_chunks().value_lengths().drop_null().to_numpy()
+    return int(lengths.max(initial=0))
 
 
 def _grids(epochs: pa.Table, numbers: np.ndarray, E: int, M: int) -> tuple[np.ndarray, np.ndarray]:
@@ -177,17 +162,16 @@ def _grids(epochs: pa.Table, numbers: np.ndarray, E: int, M: int) -> tuple[np.nd
     v = np.array([place.get(number, -1) for number in epochs["variant"].to_pylist()])
     e = epochs["epoch"].to_numpy()
     wanted = (v >= 0) & (e < E)
+    if not wanted.any():
+        return losses, spectra
     losses[v[wanted], e[wanted]] = epochs["val_loss"].to_numpy()[wanted]
+    losses[~np.isfinite(losses)] = np.nan
+    if "spectrum" not in epochs.column_names:
+        return losses, spectra
     column = epochs["spectrum"].combine_chunks()
     lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(int)
     values, starts = column.flatten().to_numpy(), np.cumsum(lengths) - lengths
     for K in np.unique(lengths[lengths > 0]):
         rows = np.flatnonzero(wanted & (lengths == K))
         spectra[v[rows], e[rows]] = curve(values[starts[rows, None] + np.arange(K)], M)
-    losses[~np.isfinite(losses)] = np.nan
     return losses, spectra
-
-
-def numeric(variants: pd.DataFrame, names: Sequence[str]) -> Float[np.ndarray, "V P"]:
-    """Hyperparameters as numbers; one that is not numeric as a column per value."""
-    return pd.get_dummies(variants[list(names)]).to_numpy(dtype=float)

@@ -1,8 +1,6 @@
 """Trains one pack as a population, from scratch or from where it stopped."""
 
-import logging
 import traceback
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +10,81 @@ from filelock import FileLock, Timeout
 from hydra.utils import get_class
 
 from aelle.callback import LyapunovCallback
-from aelle.command_line import count
 from aelle.data import ImageRows
 from aelle.errors import UserError
 from aelle.progress import Progress
 from aelle.recorder import RunRecorder
-from aelle.runs import RunFolder, StoppedRun
-from aelle.sweep import Plan, numbers_label
+from aelle.resuming import Place, find_place
+from aelle.runs import RunFolder
+from aelle.sweep import Plan
+from aelle.trainer import lean_trainer
 from aelle.variants import Variant
 
 
 def train_pack(plan: Plan, folder: Path, variants: list[Variant], data: ImageRows, progress: Progress) -> bool:
-    """Train what is not yet complete of these variants. False where the training failed, which its folder records."""
-    done = plan.complete()
-    missing = [v for v in variants if v.number not in done]
-    if not missing:
-        if plan.config["pack"] is None and variants:
-            progress.say(f"{count(len(variants), 'variant')} complete already in {plan.folder}")
-        return True
-    run = RunFolder(folder, plan.config)
-    if run.is_complete():
-        run = RunFolder(plan.folder / numbers_label(missing), plan.config)
-    run.path.mkdir(parents=True, exist_ok=True)
+    """Train what is not yet complete of these variants. False where a training failed, which its folder records."""
+    check_options(plan.config, data)
+    plan.start()
     try:
-        with FileLock(run.path / ".lock", timeout=0):
-            return _train_locked(run, missing, data, progress)
+        with FileLock(plan.folder / f".{folder.name}.lock", timeout=0):
+            while missing := plan.incomplete(variants):
+                place, damaged = find_place(plan, folder, missing)
+                if damaged:
+                    progress.say(f"{place.path} was damaged and has been moved to {damaged.name}; it is trained anew")
+                if not _train(RunFolder(place.path, plan.config), place, data, progress):
+                    return False
     except Timeout:
-        progress.say(f"{run.path} is being trained by another process, and is left to it")
-        return True
+        progress.say(f"{folder} is being trained by another process, and is left to it")
+    return True
 
 
-def _train_locked(run: RunFolder, missing: list[Variant], data: ImageRows, progress: Progress) -> bool:
-    stopped = run.stopped(missing)
-    if stopped is None and run.set_aside_damaged():
-        progress.say(f"{run.path} was damaged and has been set aside; its variants are trained anew")
-    variants = stopped.variants if stopped else missing
+def _train(run: RunFolder, place: Place, data: ImageRows, progress: Progress) -> bool:
     try:
-        _fit(run, variants, data, progress, stopped)
+        _fit(run, place, data, progress)
     except UserError:
         raise
     except Exception as error:
-        run.write_failure(variants, traceback.format_exc())
+        run.write_failure(place.variants, traceback.format_exc())
         last = (str(error).strip() or type(error).__name__).splitlines()[0]
         progress.say(f"failed with {type(error).__name__}: {last} (the traceback is in {run.path / 'status.json'})")
         return False
     return True
 
 
-def _fit(
-    run: RunFolder, variants: list[Variant], data: ImageRows, progress: Progress, stopped: StoppedRun | None
-) -> None:
+def _fit(run: RunFolder, place: Place, data: ImageRows, progress: Progress) -> None:
     config = run.config
-    quiet()
-    module = get_class(config["task"]["module"]["_target_"])(data, variants)
-    options = config["lyapunov"]
-    lyapunov = LyapunovCallback(
+    if place.rows is None:
+        run.begin(place.variants)
+    module = get_class(config["task"]["module"]["_target_"])(data, place.variants)
+    lyapunov = lyapunov_callback(config["lyapunov"], data)
+    recorder = RunRecorder(run, lyapunov, place.rows)
+    trainer = _trainer(config, [lyapunov, recorder, progress], default_root_dir=run.path)
+    try:
+        if place.rows is None:
+            trainer.validate(module, verbose=False)
+        trainer.fit(module, ckpt_path=run.checkpoint if place.rows is not None else None, weights_only=True)
+    except SystemExit as exit_:
+        # Lightning turns Ctrl-C into this.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from exit_
+        raise
+    # Not in a hook: of a run that was stopped after its last checkpoint, Lightning calls none.
+    recorder.finish(module)
+    progress.finish(module)
+
+
+def check_options(config: dict[str, Any], data: ImageRows) -> None:
+    """Refuse what the run's parts would refuse, before anything is written."""
+    lyapunov_callback(config["lyapunov"], data)
+    _trainer(config, [])
+    try:
+        get_class(config["task"]["module"]["_target_"])
+    except Exception as error:
+        raise UserError(f"task.module: {str(error).splitlines()[0]}; name a class of aelle.tasks") from error
+
+
+def lyapunov_callback(options: dict[str, Any], data: ImageRows) -> LyapunovCallback:
+    return LyapunovCallback(
         "network",
         data.probe(options["sequences"]),
         test_probe=data.probe(options["sequences"], "test") if options["test"] else None,
@@ -74,38 +92,10 @@ def _fit(
         over=options["over"],
         dtype=getattr(torch, options["precision"]),
     )
-    recorder = RunRecorder(run, lyapunov, stopped.rows if stopped else None)
-    trainer = pl.Trainer(
-        max_epochs=config["epochs"],
-        callbacks=[lyapunov, recorder, progress],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=run.path,
-        **trainer_options(config["trainer"]),
-    )
-    run.write_config()
-    try:
-        if stopped is None:
-            trainer.validate(module, verbose=False)
-        trainer.fit(module, ckpt_path=run.checkpoint if stopped else None, weights_only=True)
-    except SystemExit as exit_:
-        # Lightning turns Ctrl-C into this.
-        if trainer.interrupted:
-            raise KeyboardInterrupt from exit_
-        raise
 
 
-def trainer_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The trainer's part of the configuration; without clipping, its algorithm must not be named."""
-    if options["gradient_clip_val"] is None:
-        return {name: value for name, value in options.items() if not name.startswith("gradient_clip")}
-    return options
-
-
-def quiet() -> None:
-    """Lightning's notes on devices and workers, once per pack, would drown the sweep's own lines."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+def _trainer(config: dict[str, Any], callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
+    chosen = config["trainer"]
+    if chosen["gradient_clip_val"] is None:
+        chosen = {name: value for name, value in chosen.items() if not name.startswith("gradient_clip")}
+    return lean_trainer(max_epochs=config["epochs"], callbacks=callbacks, **chosen, **options)

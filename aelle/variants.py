@@ -25,6 +25,17 @@ DISTRIBUTIONS = {
     "integers": lambda rng, low, high: int(rng.integers(int(low), int(high), endpoint=True)),
 }
 ALLOWED = "a number, a list, uniform(a, b), log_uniform(a, b) or integers(a, b)"
+NUMERIC = {
+    "hidden_size": (int, 1),
+    "batch_size": (int, 1),
+    "p": (float, 0.0),
+    "learning_rate": (float, 0.0),
+}
+"""The kind of a hyperparameter: whole numbers from a least one on, or numbers above a bound."""
+
+WORDS = {"cell": ("lstm", "gru", "rnn")}
+"""Hyperparameters that are words, not numbers."""
+
 SCALING = ("p",)
 """Hyperparameters that a population may mix: only initial scale and seeds differ inside a pack."""
 
@@ -60,18 +71,25 @@ def check_space(space: Mapping[str, Any]) -> None:
             if not len(spec):
                 raise UserError(f"{name}=[] leaves nothing to deal out: give {ALLOWED}")
             for value in spec:
-                _check_number(name, value)
-        elif isinstance(spec, str):
+                _check_value(name, value)
+        elif isinstance(spec, str) and name not in WORDS:
             function, low, high = _parse(name, spec)
             if not low < high or (function == "log_uniform" and low <= 0):
                 raise UserError(f"{name}={spec}: the lower bound must be below the upper, and positive for log_uniform")
-            _check_number(name, low)
+            if NUMERIC.get(name, (float,))[0] is int and function != "integers":
+                raise UserError(f"{name}={spec}: it is a whole number; give integers(a, b), a list or a value")
+            for bound in (low, high):
+                _check_value(name, int(bound) if function == "integers" and bound == int(bound) else bound)
+                if function == "integers" and bound != int(bound):
+                    raise UserError(f"{name}={spec}: the bounds of integers(a, b) are whole numbers")
         else:
-            _check_number(name, spec)
+            _check_value(name, spec)
 
 
-def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, str) and name not in NUMERIC:
+def _check_value(name: str, value: Any) -> None:
+    if name in WORDS:
+        if value not in WORDS[name]:
+            raise UserError(f"{name}={value}: choose one of {', '.join(WORDS[name])}")
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{name}={value!r} is not a finite number: give {ALLOWED}")
@@ -79,14 +97,6 @@ def _check_number(name: str, value: Any) -> None:
     if (kind is int and value != int(value)) or value < least or (kind is float and value == least):
         bound = f"a whole number of at least {least}" if kind is int else f"a number above {least}"
         raise UserError(f"{name}={value}: give {bound}")
-
-
-NUMERIC = {
-    "hidden_size": (int, 1),
-    "batch_size": (int, 1),
-    "p": (float, 0.0),
-    "learning_rate": (float, 0.0),
-}
 
 
 def _parse(name: str, spec: str) -> tuple[str, float, float]:
@@ -104,10 +114,10 @@ def draw(space: Mapping[str, Any], seed: int, number: int) -> Variant:
     """The variant of that number in the sweep of that seed."""
     hyperparameters, dealt = {}, number
     for name, spec in space.items():
-        if isinstance(spec, str):
+        if isinstance(spec, str) and name not in WORDS:
             function, low, high = _parse(name, spec)
             hyperparameters[name] = DISTRIBUTIONS[function](generator(seed, number, name), low, high)
-        elif isinstance(spec, Sequence):
+        elif isinstance(spec, Sequence) and not isinstance(spec, str):
             hyperparameters[name] = spec[dealt % len(spec)]
             dealt //= len(spec)
         else:
@@ -132,7 +142,8 @@ def parse_numbers(text: Any, size: int | None) -> list[int]:
     if isinstance(text, int) and not isinstance(text, bool):
         numbers = [text]
     elif isinstance(text, str):
-        if match := re.fullmatch(r"(\d+)-(\d+)", text):
+        match = re.fullmatch(r"(\d+)-(\d+)", text)
+        if match and (size is None or int(match[2]) < size):
             numbers = list(range(int(match[1]), int(match[2]) + 1))
     elif isinstance(text, Sequence) and all(type(n) is int for n in text):
         numbers = sorted(set(text))

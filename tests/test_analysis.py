@@ -5,13 +5,15 @@ import shutil
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from aelle.early import SHARES, predictors, study
+from aelle.early import SHARES, Hyperparameters, Study, predictors, study
 from aelle.evaluation import stratified_parts
 from aelle.model import AeLLE
+from aelle.runs import RunFolder, read_run
+from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep
 
 QUICK = ["aelle.epochs=4", "splits=2"]
@@ -26,7 +28,8 @@ def synthetic(V: int = 60, E: int = 3, M: int = 8, seed: int = 0) -> SweepTable:
     spectra = -(1 + 3 * quality[:, None, None]) * np.linspace(0, 1, M) + 0.05 * rng.standard_normal((V, E + 1, M))
     state = np.where(np.arange(V) % 20 == 19, "diverged", "complete")
     losses[state == "diverged", -1] = np.nan
-    variants = pd.DataFrame({"variant": np.arange(V), "run": "r", "state": state, "error": None, "p": quality})
+    columns = {"variant": np.arange(V), "run": "r", "state": state, "error": None, "ended": True, "p": quality}
+    variants = pd.DataFrame(columns)
     return SweepTable("s", "t", 0.5, V, ["p"], variants, losses, spectra, [])
 
 
@@ -34,45 +37,84 @@ def test_a_sweep_is_read_as_it_was_written(small_sweep):
     table = load_sweep(small_sweep)
     assert table.losses.shape == (12, 4) and table.spectra.shape == (12, 4, 8) and table.problems == []
     for path in small_sweep.glob("*/epochs.parquet"):
-        for row in pq.read_table(path).to_pylist():
+        for row in pq.ParquetFile(path).read().to_pylist():
             assert table.losses[row["variant"], row["epoch"]] == row["val_loss"]
             np.testing.assert_array_equal(table.spectra[row["variant"], row["epoch"]], row["spectrum"])
     assert table.varied == ["p"] and list(table.variants["variant"]) == list(range(12))
 
 
-def test_the_report_of_a_whole_sweep(small_sweep, main):
+def test_the_report_of_a_sweep_of_one_class_says_why_there_is_no_classification(small_sweep, main):
     os.chdir(small_sweep.parent.parent)
-    # Eight units learn little in three epochs: a threshold between their losses stands in for 0.5.
+    (small_sweep / "early_prediction.csv").write_text("of an earlier report")
     code, out, err = main("analyze.py", "sweep=outputs/digits", *QUICK)
     assert code == 0, err
     assert "no classification: 0 of 12 variants are low-error" in out
     html = (small_sweep / "report.html").read_text()
     assert "No classification" in html and "Losses over the hyperparameters" in html
-    assert "http://" not in html.split("</script>", 1)[1] and "src=" not in html.split("</script>", 1)[1]
     variants = pd.read_csv(small_sweep / "variants.csv")
     assert len(variants) == 12 and {"variant", "p", "final_loss", "low_error"} <= set(variants)
+    assert not (small_sweep / "early_prediction.csv").exists()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "no column", "config"])
-def test_a_damaged_pack_is_named_and_the_rest_analysed(small_sweep, tmp_path, main, damage):
+def test_the_report_of_a_sweep_of_both_classes(small_sweep, tmp_path, main):
     sweep = tmp_path / "digits"
     shutil.copytree(small_sweep, sweep)
-    file = sweep / "pack-0001" / "epochs.parquet"
-    if damage == "truncated":
-        file.write_bytes(file.read_bytes()[:-100])
-    elif damage == "foreign":
-        rows = pq.read_table(file)
-        pq.write_table(rows.set_column(0, "variant", pa.array([99] * rows.num_rows)), file)
-    elif damage == "no column":
-        pq.write_table(pq.read_table(file).drop_columns("spectrum"), file)
-    else:
-        (sweep / "pack-0001" / "config.yaml").write_text("epochs: [")
+    threshold = float(np.median(load_sweep(sweep).final_loss))
+    code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
+    assert code == 0, err
+    table = pd.read_csv(sweep / "early_prediction.csv")
+    names = ["AeLLE", "loss below the final threshold", "loss, threshold tuned per epoch", "p alone", "every variant"]
+    assert list(dict.fromkeys(table["predictor"])) == names and sorted(set(table["epoch"])) == [0, 1, 2, 3]
+    every = table[table["predictor"] == "every variant"]
+    assert (every["recall"] == 1).all() and (every["auc"] == 0.5).all()
+    assert all(name in out for name in names)
+    html = (sweep / "report.html").read_text().split("</script>", 1)[1]
+    for heading in ("Early prediction", "Ranking over the epochs", "while networks train", "of the trained networks"):
+        assert heading in html
+    assert "After 1 of 3 epochs, AeLLE" in html and "best other predictor" in html
+    assert "http" not in html and "src=" not in html
+    chances = pd.read_csv(sweep / "variants.csv").filter(like="chance_epoch")
+    assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
+
+
+def test_a_variant_that_is_still_training_gets_its_chance(small_sweep, tmp_path, main):
+    sweep = tmp_path / "digits"
+    shutil.copytree(small_sweep, sweep)
+    run = read_run(sweep / "pack-0002")
+    folder = RunFolder(run.path, run.config)
+    folder.write_epochs(run.epochs.filter(pc.field("epoch") <= 1))
+    folder.write_variants([Plan(run.config, sweep).variant(n) for n in run.numbers], ["running"] * 2)
+    folder.write_status("running", epoch=1)
+    threshold = float(np.median(load_sweep(sweep).ended().final_loss))
+    code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
+    assert code == 0 and "10 of them ended" in out, err
+    running = pd.read_csv(sweep / "variants.csv").set_index("state").loc["running"]
+    assert list(running["variant"]) == run.numbers and running["final_loss"].isna().all()
+    assert running["chance_epoch_1"].between(0, 1).all() and running["chance_epoch_2"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["epochs.parquet", "config.yaml", "status.json"])
+def test_a_damaged_pack_is_named_and_the_rest_analysed(small_sweep, tmp_path, main, name):
+    sweep = tmp_path / "digits"
+    shutil.copytree(small_sweep, sweep)
+    (sweep / "pack-0001" / name).write_text("{")
     before = {p: p.read_bytes() for p in sweep.glob("pack-*/*")}
     code, out, _ = main("analyze.py", f"sweep={sweep}", *QUICK)
-    assert code == 0 and "warning: pack-0001 is left out" in out
-    assert "7 of them trained to the end" in out
+    assert code == 0 and f"warning: pack-0001 is left out: {name}" in out
+    assert "7 of them ended" in out
     assert "pack-0001 is left out" in (sweep / "report.html").read_text()
     assert {p: p.read_bytes() for p in sweep.glob("pack-*/*")} == before
+
+
+def test_a_foreign_run_is_named_and_left_out(small_sweep, tmp_path, main):
+    sweep = tmp_path / "digits"
+    shutil.copytree(small_sweep, sweep)
+    run = read_run(sweep / "pack-0002")
+    other = {**run.config, "seed": 1}
+    foreign = RunFolder(sweep / "a-foreign", other)
+    foreign.begin([Plan(other, sweep).variant(0)])
+    assert load_sweep(sweep).problems == ["a-foreign is left out: its settings differ from those of pack-0000"]
+    assert len(load_sweep(sweep).ended().losses) == 12
 
 
 def test_missing_variants_are_listed(small_sweep, tmp_path, main):
@@ -102,6 +144,25 @@ def test_no_readable_run_is_one_line(small_sweep, tmp_path, main):
     assert code == 2 and err.count("\n") == 1 and "pack-0000" in err
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("aelle.embedding=lda", "embedding='lda'"),
+        ("aelle.alphas=[]", "alphas=[]"),
+        ("aelle.n_components=40", "n_components=40"),
+        ("aelle.epochs=0", "epochs=0"),
+        ("splits=0", "splits=0"),
+        ("threshold=high", "threshold=high"),
+        ("aelle=nosuch", "aelle=nosuch does not exist: choose one of default"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_writes_nothing(small_sweep, tmp_path, main, override, says):
+    sweep = tmp_path / "digits"
+    shutil.copytree(small_sweep, sweep, ignore=shutil.ignore_patterns("report.html"))
+    code, _, err = main("analyze.py", f"sweep={sweep}", override)
+    assert code == 2 and err.count("\n") == 1 and says in err and not (sweep / "report.html").exists()
+
+
 def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():
     """Scores up to epoch k stay the same when all that comes later is overwritten."""
     sweep = synthetic()
@@ -126,8 +187,37 @@ def test_the_study_finds_what_each_predictor_can_know():
     assert at.loc[("p alone", 0), "auc"] > 0.9
     every = at.loc[("every variant", 0)]
     assert every["recall"] == 1 and every["auc"] == 0.5
-    # A variant's chance comes from the splits that held it out, so that each has been in none, some or all.
-    assert ((found.chances[:, 0] >= 0) & (found.chances[:, 0] <= 1) | np.isnan(found.chances[:, 0])).all()
+
+
+def test_a_chance_comes_from_models_that_have_not_learned_from_the_variant():
+    sweep = synthetic()
+    found = study(sweep, AeLLE(0.5, epochs=4), splits=2)
+    chances = found.chances(sweep, sweep)
+    held_out = sum(np.isin(np.arange(60), test).astype(int) for test in found.tests)
+    assert (np.isnan(chances[:, 0]) == (held_out == 0)).all()
+    once = np.flatnonzero((held_out == 1) & np.isin(np.arange(60), found.tests[1]))[0]
+    alone = found.models[1].predict_proba(sweep.spectra[[once], 2])[0, 1]
+    assert chances[once, 2] == pytest.approx(alone)
+
+
+def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_last():
+    sweep = synthetic()
+    diverged = np.flatnonzero(sweep.variants["state"] == "diverged")
+    sweep.spectra[diverged, 1:] = np.nan
+    assert len(sweep.ended().losses) == 60 and sweep.measured_epochs == [0, 1, 2, 3]
+    found = study(sweep, AeLLE(0.5, epochs=4), splits=3)
+    tested = sum(len(test) for test in found.tests)
+    assert tested == 3 * 36 and found.scores["auc"].notna().all()
+    model = found.models[0]
+    scores = predictors(sweep, model)[0].score(sweep, 2)
+    assert (scores[diverged] == -np.inf).all() and np.isfinite(np.delete(scores, diverged)).all()
+
+
+def test_recall_and_precision_are_of_all_splits_together():
+    rows = [("x", 0, 0, 10, 4, 4, 0.9), ("x", 0, 1, 10, 0, 0, 0.7)]
+    columns = ["predictor", "epoch", "split", "low", "kept", "hits", "auc"]
+    pooled = Study(pd.DataFrame(rows, columns=columns), [0], [], []).summary().iloc[0]
+    assert pooled["recall"] == 0.2 and pooled["precision"] == 1.0 and pooled["auc"] == pytest.approx(0.8)
 
 
 def test_the_study_is_reproducible():
@@ -135,9 +225,12 @@ def test_the_study_is_reproducible():
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_a_hyperparameter_that_is_a_word_is_a_column_per_value():
+def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
     sweep = synthetic()
-    sweep.variants["cell"] = np.where(np.arange(60) % 2, "lstm", "gru")
+    sweep.variants["cell"] = np.where(sweep.variants["p"] < 0.4, "lstm", "gru")
     sweep.hyperparameters.append("cell")
-    found = study(sweep, AeLLE(0.5, epochs=4), splits=1)
-    assert "p, cell alone" in set(found.scores["predictor"])
+    known, scored = sweep.take(np.arange(40)), sweep.take(np.arange(40, 60))
+    predictor = Hyperparameters(known)
+    assert predictor.name == "p, cell alone" and predictor.score(known, 0).shape == (40,)
+    scored.variants["cell"] = "rnn"
+    assert np.isfinite(predictor.score(scored, 0)).all()

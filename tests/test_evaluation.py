@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as npst
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from aelle.errors import UserError
-from aelle.evaluation import best_f1_cut, score, stratified_parts
+from aelle.evaluation import score, stratified_parts
 
 LABELS = npst.arrays(bool, st.integers(2, 30))
 
@@ -25,17 +25,6 @@ def test_the_area_is_the_chance_to_rank_a_pair_rightly():
     pairs = [(3 > 2), (3 > 1), 0 * (1 > 2), 0.5]
     assert score(low, scores, low).auc == pytest.approx(sum(pairs) / 4)
     assert np.isnan(score(np.array([True, True]), np.zeros(2), np.ones(2, bool)).auc)
-
-
-@given(LABELS, st.data())
-def test_no_cut_has_a_higher_f1(low, data):
-    scores = data.draw(npst.arrays(float, len(low), elements=st.integers(-3, 3).map(float)))
-
-    def f1_above(cut: float) -> float:
-        return f1_score(low, scores > cut, zero_division=0)
-
-    best = f1_above(best_f1_cut(low, scores))
-    assert best == pytest.approx(max(f1_above(cut) for cut in [-np.inf, *(scores - 0.5), *(scores + 0.5)]))
 
 
 @given(st.integers(3, 60), st.integers(3, 60), st.integers(0, 5))

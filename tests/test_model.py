@@ -6,7 +6,8 @@ from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
-from aelle.model import Sample, fit_side_by_side, signed_log
+from aelle.model import Sample, fit_side_by_side
+from aelle.scaling import signed_log
 
 M = 24
 

@@ -1,25 +1,46 @@
 """Sweeps as a user runs them: to the end, killed and resumed, damaged, misspelt."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, SMALL, command
+from filelock import FileLock
 
-from aelle.runs import read_status, read_table
+from aelle.runs import RunFolder, read_run, read_status, replace_atomically
+from aelle.sweep import Plan
 from aelle.table import load_sweep
 
 
-def rows(sweep, name="epochs.parquet") -> dict:
+def runs(sweep):
+    return [read_run(path) for path in sorted(sweep.glob("*/")) if path.is_dir() and ".damaged-" not in path.name]
+
+
+def rows(sweep) -> dict:
     """Every row of a sweep but for the seconds, by variant and epoch."""
     found = {}
-    for path in sorted(sweep.glob(f"*/{name}")):
-        for row in read_table(path).to_pylist():
-            row.pop("seconds", None)
-            found[row["variant"], row.get("epoch")] = row
+    for run in runs(sweep):
+        for row in run.epochs.to_pylist():
+            row.pop("seconds")
+            found[row["variant"], row["epoch"]] = row
+    return found
+
+
+def weights(sweep) -> list[dict]:
+    """The state of every network and of every optimiser in a sweep's checkpoints."""
+    found = []
+    for path in sorted(sweep.glob("*/checkpoint.ckpt")):
+        checkpoint = torch.load(path, weights_only=True)
+        moments = checkpoint["optimizer_states"][0]["state"]
+        flat = {f"adam {i} {name}": tensor for i, state in moments.items() for name, tensor in state.items()}
+        found.append({**checkpoint["state_dict"], **flat})
     return found
 
 
@@ -30,7 +51,7 @@ def test_the_whole_sweep_is_in_its_folder(small_sweep):
     row = found[7, 3]
     assert {"val_loss", "val_accuracy", "test_loss", "train_loss", "spectrum_stderr", "clamped"} <= set(row)
     assert len(row["spectrum"]) == 8 and row["spectrum"] == sorted(row["spectrum"], reverse=True)
-    assert {row["state"] for row in rows(small_sweep, "variants.parquet").values()} == {"complete"}
+    assert {state for run in runs(small_sweep) for state in run.variants["state"].to_pylist()} == {"complete"}
 
 
 def test_a_person_sees_what_is_done_and_what_to_type_next(tmp_path):
@@ -50,31 +71,106 @@ def test_a_second_call_trains_nothing(small_sweep):
     assert {p: p.stat().st_mtime_ns for p in small_sweep.glob("*/*")} == before
 
 
+def kill_when(sweep, appears: str, line: list[str], cwd) -> None:
+    process = subprocess.Popen(line, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not (sweep / appears).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("after", ["pack-0000/checkpoint.ckpt", "pack-0001/epochs.parquet"])
 def test_a_killed_sweep_goes_on_and_gives_the_same_numbers(small_sweep, tmp_path, after):
     line = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=digits", *SMALL]
-    process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     sweep = tmp_path / "outputs" / "digits"
-    deadline = time.monotonic() + 120
-    while not (sweep / after).exists() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
-    assert process.returncode == -signal.SIGKILL and len(load_sweep(sweep).ended().losses) < 12
+    kill_when(sweep, after, line, tmp_path)
+    assert int(load_sweep(sweep).variants["ended"].sum()) < 12
     again = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert rows(sweep) == rows(small_sweep)
+    for resumed, uninterrupted in zip(weights(sweep), weights(small_sweep), strict=True):
+        assert resumed.keys() == uninterrupted.keys()
+        assert all(torch.equal(resumed[name], uninterrupted[name]) for name in resumed)
 
 
-def test_variants_trained_one_by_one_are_not_trained_again(tmp_path):
-    first = command("train.py", "experiment=digits", *SMALL, "variants=[3,1]", cwd=tmp_path)
-    assert first.returncode == 0 and "2 of 12 variants complete" in first.stdout, first.stderr
-    command("train.py", "-m", "experiment=digits", *SMALL, cwd=tmp_path)
-    trained = [v for v, e in rows(tmp_path / "outputs" / "digits") if e == 0]
-    counts = [
-        sum(row.num_rows for row in [read_table(p)]) for p in (tmp_path / "outputs/digits").glob("*/epochs.parquet")
-    ]
-    assert len(trained) == 12 and sum(counts) == 12 * 4
+@pytest.mark.long
+def test_a_sweep_killed_again_and_again_gives_the_same_numbers(small_sweep, tmp_path):
+    line = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=digits", *SMALL]
+    rng = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(4, 10))
+        process.kill()
+        process.wait()
+    assert subprocess.run(line, cwd=tmp_path, timeout=300).returncode == 0
+    assert rows(tmp_path / "outputs" / "digits") == rows(small_sweep)
+
+
+def test_a_pack_killed_between_its_last_checkpoint_and_its_last_word_is_finished(small_sweep, tmp_path, main):
+    sweep = tmp_path / "outputs" / "digits"
+    shutil.copytree(small_sweep, sweep)
+    before = rows(sweep)
+    run = read_run(sweep / "pack-0001")
+    folder = RunFolder(run.path, run.config)
+    folder.write_variants([Plan(run.config, sweep).variant(n) for n in run.numbers], ["running"] * 5)
+    folder.write_status("running", epoch=3)
+    code, out, err = main("train.py", "-m", "experiment=digits", *SMALL)
+    assert code == 0 and "12 of 12 variants complete" in out, err
+    assert set(read_run(run.path).variants["state"].to_pylist()) == {"complete"} and rows(sweep) == before
+
+
+def test_a_damaged_pack_is_moved_aside_and_trained_again(small_sweep, tmp_path, main):
+    sweep = tmp_path / "outputs" / "digits"
+    shutil.copytree(small_sweep, sweep)
+    (sweep / "pack-0001" / "epochs.parquet").write_bytes(b"")
+    code, out, _ = main("train.py", "-m", "experiment=digits", *SMALL)
+    assert code == 0 and "moved to pack-0001.damaged-1" in out and "12 of 12 variants complete" in out
+    assert rows(sweep) == rows(small_sweep)
+
+
+def test_variants_trained_before_are_not_trained_again(tmp_path, main):
+    code, out, err = main("train.py", "experiment=digits", *SMALL, "epochs=1", "variants=[3,1]")
+    assert code == 0 and "2 of 12 variants complete" in out, err
+    code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
+    assert code == 0 and "12 of 12 variants complete" in out, err
+    trained = [number for run in runs(tmp_path / "outputs" / "digits") for number in run.numbers]
+    assert sorted(trained) == list(range(12))
+
+
+def test_variants_of_several_shapes_are_trained_shape_by_shape(tmp_path, main):
+    several = [o for o in SMALL if not o.startswith("hidden_size")] + ["hidden_size=[4,6]", "epochs=1"]
+    code, out, err = main("train.py", "experiment=digits", *several, "variants=0-4")
+    assert code == 0 and "5 of 12 variants complete" in out, err
+    assert {run.path.name for run in runs(tmp_path / "outputs" / "digits")} == {"variants-0,2,4", "variants-1,3"}
+
+
+def test_only_the_variants_asked_for_are_swept(tmp_path, main):
+    code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", "variants=3-6")
+    assert code == 0 and "4 of 4 variants done" in out, err
+    assert sorted(n for run in runs(tmp_path / "outputs" / "digits") for n in run.numbers) == [3, 4, 5, 6]
+
+
+def test_a_pack_that_another_process_trains_is_left_to_it(tmp_path, main):
+    sweep = tmp_path / "outputs" / "digits"
+    sweep.mkdir(parents=True)
+    with FileLock(sweep / ".pack-0001.lock"):
+        code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
+    assert code == 1 and "is being trained by another process" in out and "5 variants not complete" in err
+    code, out, _ = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
+    assert code == 0 and "12 of 12 variants complete" in out
+
+
+def test_spectra_at_some_epochs_of_the_full_state_under_test_inputs_too(tmp_path, main):
+    options = ["lyapunov.every_n_epochs=2", "lyapunov.over=full", "lyapunov.test=true"]
+    code, _, err = main("train.py", "-m", "experiment=digits", *SMALL, *options)
+    assert code == 0, err
+    table = load_sweep(tmp_path / "outputs" / "digits")
+    assert table.measured_epochs == [0, 2, 3] and table.spectra.shape == (12, 4, 16)
+    row = rows(tmp_path / "outputs" / "digits")[0, 2]
+    assert len(row["test_spectrum"]) == 16 and row["test_spectrum"] != row["spectrum"]
+    code, _, err = main("analyze.py", "sweep=outputs/digits", "threshold=2.25", "splits=1", "aelle.epochs=2")
+    assert code == 0, err
 
 
 def test_ordinary_hydra_sweeping_trains_one_variant_per_job(tmp_path):
@@ -90,20 +186,27 @@ def test_ordinary_hydra_sweeping_trains_one_variant_per_job(tmp_path):
     assert table.spectra.shape == (4, 2, 6)
 
 
-def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path):
-    # Two processes on one folder where the second pack's place is taken by a file.
-    blocked = tmp_path / "outputs" / "digits" / "pack-0001" / "epochs.parquet"
-    blocked.mkdir(parents=True)
-    (blocked / "in-the-way").touch()
-    done = command("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "error: 1 run failed: pack-0001" in done.stderr and "pack 2 of 3: failed with" in done.stdout
-    status = read_status(blocked.parent)
+def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeypatch):
+    blocked = tmp_path / "outputs" / "digits" / "pack-0001"
+
+    def full(path, write):
+        if path == Path("outputs/digits/pack-0001/epochs.parquet"):
+            raise OSError("No space left on device")
+        replace_atomically(path, write)
+
+    monkeypatch.setattr("aelle.runs.replace_atomically", full)
+    code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
+    assert code == 1 and "pack 2 of 3: failed with OSError: No space left on device" in out
+    assert err == (
+        "error: 5 variants not complete; failed: pack-0001, whose status.json hold the tracebacks; the same command "
+        "again trains what is missing\n"
+    )
+    status = read_status(blocked)
     assert status["state"] == "failed" and "Traceback" in status["error"]
-    (blocked / "in-the-way").unlink()
-    blocked.rmdir()
+    monkeypatch.undo()
+    os.chdir(tmp_path)
     again = command("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", cwd=tmp_path)
-    assert again.returncode == 0 and "12 of 12 variants complete" in again.stdout
+    assert again.returncode == 0 and "12 of 12 variants complete" in again.stdout, again.stderr
 
 
 @pytest.mark.parametrize(
@@ -122,6 +225,19 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path):
         (["experiment=digits", "hiden_size=4"], "hiden_size"),
         (["experiment=smnist", "task.data.root=/nonexistent/data"], "task.data.root"),
         (["task=nosuch"], "choose one of digits, smnist"),
+        (["experiment=digits", "trainer.precision=16-mixed"], "choose 32-true or 64-true or bf16-mixed"),
+        (["experiment=digits", "trainer.devices=2"], "trainer.devices=2: choose 1"),
+        (["experiment=digits", "trainer.accelerator=abacus"], "trainer: "),
+        (["experiment=digits", "trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: give a number above 0"),
+        (["experiment=digits", "task.module._target_=aelle.tasks.Nothing"], "task.module"),
+        (["experiment=digits", "task.threshold=low"], "task.threshold=low: give a number above 0"),
+        (["experiment=digits", "hyperparameters=5"], "hyperparameters=5"),
+        (["experiment=digits", "variants=0-3000000000"], "from 0 to 199"),
+        (["experiment=digits", "hidden_size='uniform(8,64)'"], "integers(a, b)"),
+        (["experiment=digits", "cell=perceptron"], "cell=perceptron: choose one of lstm, gru, rnn"),
+        (["-m", "experiment=digits", "hidden_size=4,8"], "hidden_size=[…]"),
+        (["-m", "experiment=digits,smnist"], "one experiment"),
+        (["-m", "task=digits", "hidden_size=4,-1"], "hidden_size=-1: give a whole number of at least 1"),
         (["-m", "experiment=digits", "epochs=0"], "epochs=0"),
         (["-m", "experiment=digits", "p='uniform(3,2)'"], "lower bound"),
     ],
@@ -129,7 +245,7 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path):
 def test_bad_input_is_one_line_and_trains_nothing(main, tmp_path, overrides, says):
     code, _, err = main("train.py", *overrides)
     assert code == 2 and err.count("\n") == 1 and err.startswith("error: ") and says in err
-    assert not list(tmp_path.glob("**/*.parquet"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_settings_do_not_mix_into_a_sweep(main, small_sweep):

@@ -13,7 +13,7 @@ from aelle.variants import Variant, seed_for
 
 
 def variant(number: int, p: float = 0.5, **changes) -> Variant:
-    hyperparameters = {"hidden_size": 6, "p": p, "learning_rate": 0.01, "batch_size": 8, **changes}
+    hyperparameters = {"cell": "lstm", "hidden_size": 6, "p": p, "learning_rate": 0.01, "batch_size": 8, **changes}
     return Variant(number, hyperparameters, {"init": 100 + number, "shuffle": 200 + number})
 
 

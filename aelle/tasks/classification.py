@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aelle.data import ImageRows, Part
-from aelle.population import PopulationLSTM
+from aelle.population import Population
 from aelle.tasks.population import PopulationModule, ShuffledBatches
 from aelle.variants import Variant
 
@@ -17,7 +17,7 @@ EVALUATION_CHUNK = 2**20
 
 
 class SequenceClassification(PopulationModule):
-    """V LSTMs read a sequence and classify it at its end; Adam; cross entropy in nats.
+    """V networks read a sequence and classify it at its end; Adam; cross entropy in nats.
 
     The data are moved to the device once and shared; a batch is [V, B] indices: each variant shuffles by itself.
     """
@@ -31,7 +31,8 @@ class SequenceClassification(PopulationModule):
         shared = variants[0].hyperparameters
         self.learning_rate, self.batch_size = shared["learning_rate"], int(shared["batch_size"])
         self.data = data
-        self.network = PopulationLSTM(
+        self.network = Population(
+            str(shared["cell"]),
             data.train.x.shape[-1],
             int(shared["hidden_size"]),
             data.classes,

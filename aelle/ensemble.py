@@ -1,0 +1,59 @@
+"""Many trajectories, measured piece by piece.
+
+Axes: V variant, B sequence, T step, N state dimension, K exponent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from aelle.chunks import Chunk, chunks, work_off
+from aelle.product import Growth, System, Transposed, growth
+from aelle.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """V · B trajectories of a system of N dimensions; `part` gives a chunk's system and the states it starts from."""
+
+    V: int
+    B: int
+    N: int
+    device: torch.device
+    dtype: torch.dtype
+    threads: int
+    part: Callable[[Chunk], tuple[System, Any]]
+
+
+def measure(
+    ensemble: Ensemble,
+    *,
+    K: int,
+    warmup: int,
+    steps: int,
+    every: int | str = "auto",
+    transposed: bool = False,
+    history: bool = False,
+) -> Spectrum:
+    """The leading K exponents of every trajectory, in QR's order; NaN for one that left the finite numbers."""
+    V, B, N = ensemble.V, ensemble.B, ensemble.N
+    identity = torch.eye(K, N, dtype=ensemble.dtype, device=ensemble.device)
+
+    def of_chunk(chunk: Chunk) -> Growth:
+        system, state = ensemble.part(chunk)
+        basis = identity.repeat(len(range(V)[chunk[0]]), len(range(B)[chunk[1]]), 1, 1)
+        if transposed:
+            system = Transposed(system)
+        return growth(system, state, basis, warmup=warmup, steps=steps, every=every, history=history)
+
+    pieces = chunks(V, B, N, ensemble.device)
+    results = work_off(of_chunk, pieces, ensemble.device, ensemble.threads)
+    rates = identity.new_empty(V, B, K)
+    running = identity.new_empty(V, B, steps, K) if history else None
+    for (variants, sequences), result in zip(pieces, results, strict=True):
+        rates[variants, sequences] = result.rates.to(ensemble.dtype)
+        if running is not None and result.history is not None:
+            running[variants, sequences] = result.history.to(ensemble.dtype)
+    return Spectrum.from_rates(rates, steps, N, running)

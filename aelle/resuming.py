@@ -1,0 +1,71 @@
+"""Which folder a job trains in, and what of it can be gone on with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aelle.runs import FILES, DamagedRunError, Run, fingerprint, read_checkpoint_epoch, read_run
+from aelle.sweep import Plan
+from aelle.variants import Variant
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run folder and the variants to train in it; `rows`, up to its checkpoint, where a stopped run goes on."""
+
+    path: Path
+    variants: list[Variant]
+    rows: pa.Table | None = None
+
+
+def find_place(plan: Plan, folder: Path, missing: list[Variant]) -> tuple[Place, Path | None]:
+    """Where to train some of `missing`, and where a damaged run was moved to that stood in the way.
+
+    A stopped run of these settings goes on with its own variants. A folder that other runs have taken is left alone:
+    the next of NAME, NAME-2, NAME-3, … is used.
+    """
+    wanted = {v.number for v in missing}
+    for path in _names(folder):
+        if not any((path / name).exists() for name in FILES):
+            return Place(path, missing), None
+        try:
+            run = read_run(path)
+            if run.status["state"] == "complete" or run.status["fingerprint"] != fingerprint(plan.config):
+                continue
+            if not wanted & set(run.numbers):
+                continue
+            if not (path / "checkpoint.ckpt").exists():
+                return Place(path, missing), None
+            return _stopped(plan, run), None
+        except DamagedRunError:
+            return Place(path, missing), _set_aside(path)
+    raise AssertionError("names do not end")
+
+
+def _stopped(plan: Plan, run: Run) -> Place:
+    """Rows later than the checkpoint are discarded."""
+    epoch = read_checkpoint_epoch(run.path / "checkpoint.ckpt")
+    rows = run.epochs.filter(pc.field("epoch") <= epoch)
+    if rows.num_rows != len(run.numbers) * (epoch + 1):
+        raise DamagedRunError("epochs.parquet: it lacks rows that the checkpoint has behind it")
+    return Place(run.path, [plan.variant(number) for number in run.numbers], rows)
+
+
+def _names(folder: Path) -> Iterator[Path]:
+    yield folder
+    for n in count(2):
+        yield folder.with_name(f"{folder.name}-{n}")
+
+
+def _set_aside(path: Path) -> Path:
+    """Move what a damaged run has left into a folder of its own: nothing is lost."""
+    aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
+    aside.mkdir()
+    for name in FILES:
+        if (path / name).exists():
+            (path / name).rename(aside / name)
+    return aside

@@ -1,0 +1,56 @@
+"""How spectra and losses enter the autoencoder, and come out again."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aelle.errors import TooFewError, UserError
+
+
+class Scaling(NamedTuple):
+    """A spectrum enters as sign(λ) log(1 + |λ|), a loss as its logarithm, both standardised on the training rows.
+
+    The curve has a mean per point and one scale for all, so that its shape is kept.
+    """
+
+    mean: Float[np.ndarray, "M"]
+    scale: float
+    loss_mean: float
+    loss_scale: float
+    worst: float
+    """The largest finite loss, in whose place a loss that is not finite stands."""
+
+    @classmethod
+    def of(cls, spectra: Float[np.ndarray, "n M"], losses: Float[np.ndarray, "n"]) -> "Scaling":
+        """Raises ValueError where no loss is finite, or one is not positive."""
+        finite = losses[np.isfinite(losses)]
+        if not len(finite):
+            raise TooFewError("no finite loss to learn from: every variant has diverged")
+        if (finite <= 0).any():
+            raise UserError("a loss is not positive: AeLLE predicts the logarithm of a loss")
+        curves = signed_log(spectra)
+        logs = np.log(np.where(np.isfinite(losses), losses, finite.max()))
+        scales = float(curves.std()) or 1.0, float(logs.std()) or 1.0
+        return cls(curves.mean(0), scales[0], float(logs.mean()), scales[1], float(finite.max()))
+
+    def curves(self, spectra: Float[np.ndarray, "n M"]) -> Float[Tensor, "n M"]:
+        return torch.as_tensor((signed_log(spectra) - self.mean) / self.scale, dtype=torch.float32)
+
+    def targets(self, losses: Float[np.ndarray, "n"]) -> Float[Tensor, "n"]:
+        logs = np.log(np.where(np.isfinite(losses), losses, self.worst))
+        return torch.as_tensor((logs - self.loss_mean) / self.loss_scale, dtype=torch.float32)
+
+    def spectra(self, curves: Float[Tensor, "n M"]) -> Float[np.ndarray, "n M"]:
+        compressed = curves.double().numpy() * self.scale + self.mean
+        return np.sign(compressed) * np.expm1(np.abs(compressed))
+
+    def losses(self, targets: Float[Tensor, "n"]) -> Float[np.ndarray, "n"]:
+        return np.exp(targets.double().numpy() * self.loss_scale + self.loss_mean)
+
+
+def signed_log(spectra: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
+    """sign(λ) log(1 + |λ|): strong contraction, where spectra differ by tens of nats, is brought near the rest."""
+    return np.sign(spectra) * np.log1p(np.abs(spectra))

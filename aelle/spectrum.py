@@ -1,0 +1,104 @@
+"""The Lyapunov spectrum as a result: exponents, their uncertainty, and what follows from them."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def floor(dtype: torch.dtype, N: int) -> float:
+    """The least exponent that `dtype` resolves, log(2 N ε) nats per step: −31.2 (float64), −11.1 (float32) for N = 64.
+
+    A direction that contracts faster is set to it, and so is one that an exactly singular Jacobian has wiped out:
+    rounding makes it reappear below 2 N ε, as in the numerical rank of a matrix.
+    """
+    return math.log(2 * N * torch.finfo(dtype).eps)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Lyapunov exponents, nats per step; a population's variant axis V comes first in every field.
+
+    `per_sequence` [..., B, K] in QR's order; `exponents` [..., K] their mean over sequences, descending; `stderr`
+    [..., K] the standard error of that mean in the same order (NaN for one sequence); `clamped` [...] how many of the
+    B·K reached the floor; `steps` averaged; `history` [..., steps, K], where asked for, the exponents after 1, 2, …
+    steps, in the order of `exponents`, with which its last row agrees.
+    """
+
+    per_sequence: Float[Tensor, "*V B K"]
+    exponents: Float[Tensor, "*V K"]
+    stderr: Float[Tensor, "*V K"]
+    clamped: Int[Tensor, "*V"]
+    steps: int
+    history: Float[Tensor, "*V steps K"] | None = None
+
+    @classmethod
+    def from_rates(
+        cls,
+        rates: Float[Tensor, "*V B K"],
+        steps: int,
+        N: int,
+        running: Float[Tensor, "*V B steps K"] | None = None,
+    ) -> "Spectrum":
+        """From each sequence's exponents, −∞ where a Jacobian was singular, and (`running`) those after each step."""
+        lowest = floor(rates.dtype, N)
+        clamped = (rates <= lowest).sum((-2, -1))
+        rates = rates.clamp(min=lowest)
+        exponents, order = rates.mean(-2).sort(-1, descending=True)
+        deviation = rates.std(-2) if rates.shape[-2] > 1 else torch.full_like(exponents, torch.nan)
+        stderr = deviation.gather(-1, order) / rates.shape[-2] ** 0.5
+        history = None
+        if running is not None:
+            history = running.clamp(min=lowest).mean(-3)
+            history = history.gather(-1, order[..., None, :].expand_as(history))
+        return cls(rates, exponents, stderr, clamped, steps, history)
+
+    def of_variant(self, v: int) -> "Spectrum":
+        """Member v's own spectrum, without the variant axis."""
+        history = None if self.history is None else self.history[v]
+        return Spectrum(self.per_sequence[v], self.exponents[v], self.stderr[v], self.clamped[v], self.steps, history)
+
+    @property
+    def maximum(self) -> Float[Tensor, "*V"]:
+        """The largest exponent: positive for chaos."""
+        return self.exponents[..., 0]
+
+    @property
+    def entropy_rate(self) -> Float[Tensor, "*V"]:
+        """Sum of the positive exponents, nats per step: Pesin's bound of the Kolmogorov–Sinai entropy."""
+        return self.exponents.clamp(min=0).sum(-1)
+
+    @property
+    def kaplan_yorke_dimension(self) -> Float[Tensor, "*V"]:
+        """D = j + (λ_1 + … + λ_j) / |λ_{j+1}| with the largest j whose sum is not negative; 0 if λ_1 < 0.
+
+        K where even the sum of all K is not negative: the attractor fills the space, or, of a leading k, a lower bound.
+        """
+        sums = torch.nn.functional.pad(self.exponents.cumsum(-1), (1, 0))
+        j = (sums[..., 1:] >= 0).sum(-1, keepdim=True)
+        following = torch.nn.functional.pad(self.exponents, (0, 1), value=-torch.inf).gather(-1, j)
+        dimension = (j + sums.gather(-1, j) / following.abs())[..., 0]
+        return torch.where(self.exponents.isnan().any(-1), torch.nan, dimension)
+
+    def resample(self, points: int) -> Float[Tensor, "*V M"]:
+        """The spectrum's curve at a common length: see `resample`."""
+        return resample(self.exponents, points)
+
+
+def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V M"]:
+    """Exponent against index fraction, linearly interpolated at `points` fractions from 0 to 1, ends included."""
+    if points < 1:
+        raise ValueError(f"points={points}: a spectrum is resampled to at least 1 point")
+    K = exponents.shape[-1]
+    at = torch.linspace(0, K - 1, points, dtype=exponents.dtype, device=exponents.device)
+    left = at.floor().long().clamp(max=max(K - 2, 0))
+    right = (left + 1).clamp(max=K - 1)
+    return torch.lerp(exponents[..., left], exponents[..., right], at - left)
+
+
+def curve(exponents: np.ndarray, points: int) -> np.ndarray:
+    """`resample` for arrays."""
+    return resample(torch.as_tensor(exponents), points).numpy()

@@ -1,0 +1,30 @@
+"""Lightning's Trainer, lean and quiet."""
+
+import logging
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from aelle.errors import UserError
+
+
+def lean_trainer(**options: Any) -> pl.Trainer:
+    """A Trainer without logger, bars, summaries and sanity checks, whose notes on devices and workers are silenced.
+
+    Raises UserError where Lightning refuses the options.
+    """
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    try:
+        return pl.Trainer(
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **options,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {str(error).splitlines()[0]}; see trainer in python train.py --help") from error

@@ -1,0 +1,112 @@
+"""The callback in an ordinary LightningModule that has nothing of ours in it."""
+
+import csv
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from aelle import LyapunovCallback, lyapunov_spectrum
+from aelle.population import Population
+
+
+class Ordinary(pl.LightningModule):
+    def __init__(self, rnn: nn.Module | None = None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Module()
+        self.encoder.rnn = rnn or nn.GRU(2, 6, num_layers=2, batch_first=True, dropout=0.2)
+        self.head = nn.Linear(6, 1)
+
+    def training_step(self, batch, _):
+        x, y = batch
+        return nn.functional.mse_loss(self.head(self.encoder.rnn(x)[0][:, -1]), y)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+def train(callbacks: list, folder, epochs: int = 3, model: pl.LightningModule | None = None, **options) -> Ordinary:
+    torch.manual_seed(1)
+    x = torch.randn(24, 7, 2)
+    loader = DataLoader(TensorDataset(x, x.sum((1, 2))[:, None]), batch_size=8, shuffle=True)
+    model = model or Ordinary()
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        logger=CSVLogger(folder) if callbacks else False,
+        log_every_n_steps=1,
+        **options,
+    )
+    trainer.fit(model, loader)
+    return model
+
+
+def probe(seed: int = 5) -> torch.Tensor:
+    return torch.randn(4, 9, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def test_spectra_of_every_epoch_and_their_log(tmp_path):
+    callback = LyapunovCallback("encoder.rnn", probe(), test_probe=probe(6), over="full")
+    untrained = lyapunov_spectrum(Ordinary().encoder.rnn, probe(), over="full")
+    model = train([callback], tmp_path)
+    assert sorted(callback.spectra) == sorted(callback.test_spectra) == [0, 1, 2, 3]
+    assert torch.equal(callback.spectra[0].exponents, untrained.exponents)
+    trained = lyapunov_spectrum(model.encoder.rnn, probe(), over="full")
+    assert torch.equal(callback.spectra[3].exponents, trained.exponents)
+    assert not torch.equal(callback.spectra[1].exponents, trained.exponents)
+    tested = lyapunov_spectrum(model.encoder.rnn, probe(6), over="full")
+    assert torch.equal(callback.test_spectra[3].exponents, tested.exponents)
+    with next(tmp_path.rglob("metrics.csv")).open() as file:
+        last = list(csv.DictReader(file))[-1]
+    for name, value in (("maximum", trained.maximum), ("mean", trained.exponents.mean())):
+        assert float(last[f"lyapunov/{name}"]) == pytest.approx(value.item(), rel=1e-5)
+
+
+def test_training_is_the_same_with_and_without_it_bit_for_bit(tmp_path):
+    """With dropout and shuffling, which draw from the global random state."""
+    watched = train([LyapunovCallback("encoder.rnn", probe())], tmp_path)
+    alone = train([], tmp_path)
+    for (name, p), q in zip(watched.named_parameters(), alone.parameters(), strict=True):
+        assert torch.equal(p, q), name
+
+
+def test_every_other_epoch_and_the_last(tmp_path):
+    callback = LyapunovCallback("encoder.rnn", probe(), every_n_epochs=2)
+    train([callback], tmp_path, epochs=5)
+    assert sorted(callback.spectra) == [0, 2, 4, 5]
+
+
+def test_it_takes_a_population(tmp_path):
+    class Members(Ordinary):
+        def __init__(self):
+            super().__init__()
+            self.network = Population("rnn", 2, 6, 1, p=[0.2, 0.5, 0.8], seeds=[1, 2, 3])
+
+        def training_step(self, batch, _):
+            x, y = batch
+            return (self.network(x.expand(3, -1, -1, -1)) - y).square().sum()
+
+    callback = LyapunovCallback("network", probe())
+    train([callback], tmp_path, epochs=1, model=Members())
+    assert callback.spectra[1].exponents.shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    "path, message", [("rnn", "is no attribute of Ordinary.*encoder.rnn"), ("head", "is a Linear of Ordinary")]
+)
+def test_a_wrong_path_is_told_the_right_ones(tmp_path, path, message):
+    with pytest.raises(ValueError, match=message):
+        train([LyapunovCallback(path, probe())], tmp_path, epochs=1)
+
+
+def test_a_wrong_rhythm_is_named():
+    with pytest.raises(ValueError, match="every_n_epochs=0"):
+        LyapunovCallback("rnn", probe(), every_n_epochs=0)
