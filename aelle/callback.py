@@ -1,15 +1,25 @@
 """Lyapunov spectra after every epoch, for any LightningModule that holds a recurrent network."""
 
+from collections.abc import Collection
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from aelle.lyapunov import Spectrum, lyapunov_spectrum, population_spectrum
+from aelle.errors import UserError
+from aelle.lyapunov import Spectrum, lyapunov_spectrum
 from aelle.networks import is_recurrent
-from aelle.population import Population
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A network that knows how its spectrum is measured, as populations do; options as in `lyapunov_spectrum`."""
+
+    def spectrum(
+        self, probe: Tensor | None, *, over: str, dtype: torch.dtype, steps: int | None, k: int | None
+    ) -> Spectrum: ...
 
 
 class LyapunovCallback(pl.Callback):
@@ -17,7 +27,8 @@ class LyapunovCallback(pl.Callback):
 
     `network`: the attribute path of the recurrent module in the LightningModule, an `nn.RNN`, `nn.GRU`, `nn.LSTM`, one
     of their Cells, or a population. `probe` [B, T, I]: the sequences that drive it; `test_probe` likewise, on request.
-    `over` and `dtype` as in `lyapunov_spectrum`.
+    None for a population that drives itself, whose spectrum is averaged over `steps`. `every_n_epochs` may also list
+    the epochs. `over`, `k` and `dtype` as in `lyapunov_spectrum`.
 
     `.spectra` maps the epoch (0 = before training) to its `Spectrum`, `.test_spectra` likewise; the largest and the
     mean exponent (a population's medians) go to the trainer's logger as `lyapunov/maximum` and `lyapunov/mean`. Nothing
@@ -28,51 +39,62 @@ class LyapunovCallback(pl.Callback):
     def __init__(
         self,
         network: str,
-        probe: Tensor,
+        probe: Tensor | None,
         *,
         test_probe: Tensor | None = None,
-        every_n_epochs: int = 1,
+        every_n_epochs: int | Collection[int] = 1,
+        steps: int | None = None,
+        k: int | None = None,
         over: str = "hidden",
         dtype: torch.dtype = torch.float64,
     ):
-        if every_n_epochs < 1:
+        if isinstance(every_n_epochs, int) and every_n_epochs < 1:
             raise ValueError(f"every_n_epochs={every_n_epochs}: give a whole number of at least 1")
-        self.network, self.probe, self.test_probe = network, probe, test_probe
-        self.every_n_epochs, self.over, self.dtype = every_n_epochs, over, dtype
+        if (probe is None) == (steps is None):
+            remedy = "give steps to a network without a probe" if probe is None else "the probe's length decides"
+            raise UserError(f"steps={steps}: {remedy}")
+        self.network, self.every_n_epochs = network, every_n_epochs
+        self.probe, self.test_probe = probe, test_probe
+        self.steps, self.k, self.over, self.dtype = steps, k, over, dtype
         self.spectra: dict[int, Spectrum] = {}
         self.test_spectra: dict[int, Spectrum] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch == 0:
+        if trainer.current_epoch == 0 and self._is_due(0):
             self._measure(pl_module, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs:
+        if self._is_due(epoch) or epoch == trainer.max_epochs:
             self._measure(pl_module, epoch)
             spectrum = self.spectra[epoch]
             pl_module.log("lyapunov/maximum", spectrum.maximum.nanmedian())
             pl_module.log("lyapunov/mean", spectrum.exponents.mean(-1).nanmedian())
 
+    def _is_due(self, epoch: int) -> bool:
+        every = self.every_n_epochs
+        return epoch % every == 0 if isinstance(every, int) else epoch in every
+
     def _measure(self, pl_module: pl.LightningModule, epoch: int) -> None:
         network = find_network(pl_module, self.network)
-        for probe, spectra in ((self.probe, self.spectra), (self.test_probe, self.test_spectra)):
-            if probe is None:
-                continue
-            if isinstance(network, Population):
-                spectra[epoch] = population_spectrum(network.stack, probe, over=self.over, dtype=self.dtype)
-            else:
-                spectra[epoch] = lyapunov_spectrum(network, probe, over=self.over, dtype=self.dtype)
+        self.spectra[epoch] = self._spectrum(network, self.probe)
+        if self.test_probe is not None:
+            self.test_spectra[epoch] = self._spectrum(network, self.test_probe)
+
+    def _spectrum(self, network: Any, probe: Tensor | None) -> Spectrum:
+        if isinstance(network, Measurable):
+            return network.spectrum(probe, over=self.over, dtype=self.dtype, steps=self.steps, k=self.k)
+        return lyapunov_spectrum(network, probe, over=self.over, dtype=self.dtype, steps=self.steps, k=self.k)
 
 
-def find_network(pl_module: nn.Module, path: str) -> nn.Module:
+def find_network(pl_module: nn.Module, path: str) -> Any:
     """The recurrent network at that attribute path."""
     try:
         network: Any = attrgetter(path)(pl_module)
     except AttributeError:
         network = None
-    if isinstance(network, Population) or is_recurrent(network):
+    if isinstance(network, Measurable) or is_recurrent(network):
         return network
-    found = [name for name, m in pl_module.named_modules() if isinstance(m, Population) or is_recurrent(m)]
+    found = [name for name, m in pl_module.named_modules() if isinstance(m, Measurable) or is_recurrent(m)]
     what = "no attribute" if network is None else f"a {type(network).__name__}"
     raise ValueError(f"network={path!r} is {what} of {type(pl_module).__name__}: its recurrent networks are {found}")

@@ -1,14 +1,14 @@
 """Cut a batch of matrices into pieces that fit the cache or the memory, and work them off."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-CPU_CHUNK = 2**17
-"""Numbers in one stack of Jacobians on a CPU: a megabyte in float64, which its caches hold."""
+CPU_CHUNK = 2**18
+"""Numbers in one stack of matrices on a CPU: two megabytes in float64, of which its last cache holds some."""
 
 DEVICE_CHUNK = 2**25
 """Likewise elsewhere: 256 MiB in float64, of which about ten are needed at once."""
@@ -16,6 +16,7 @@ DEVICE_CHUNK = 2**25
 Chunk = tuple[slice, slice]
 """Variants and sequences."""
 
+Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
@@ -31,14 +32,15 @@ def chunks(V: int, B: int, N: int, device: torch.device) -> list[Chunk]:
 
 
 def work_off(
-    function: Callable[[Chunk], Result], pieces: list[Chunk], device: torch.device, threads: int
+    function: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device, threaded: bool
 ) -> list[Result]:
-    """In order; on a CPU by `threads`, each of which works alone on matrices that its cache holds."""
+    """In order; on a CPU and `threaded` by torch's number of threads, each alone on matrices that its cache holds."""
+    threads = min(torch.get_num_threads() if threaded and device.type == "cpu" else 1, len(pieces))
     with _single_threaded_kernels(device):
-        if device.type != "cpu" or min(threads, len(pieces)) == 1:
+        if threads == 1:
             return [function(piece) for piece in pieces]
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(torch.no_grad()(function), pieces))
+            return list(pool.map(function, pieces))
 
 
 @contextmanager

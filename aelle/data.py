@@ -29,8 +29,10 @@ MNIST_FILES = {
 
 
 class Part(NamedTuple):
-    x: Float[Tensor, "n T I"]
-    y: Int[Tensor, "n"]
+    """n sequences of vectors, or of indices that stand for one-hot vectors, and a class for each or for every step."""
+
+    x: Float[Tensor, "n T I"] | Int[Tensor, "n T"]
+    y: Int[Tensor, "n"] | Int[Tensor, "n T"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,19 @@ class ImageRows:
     test: Part
     classes: int
 
+    @property
+    def inputs(self) -> int:
+        return self.train.x.shape[-1]
+
     def probe(self, sequences: int, part: str = "val") -> Float[Tensor, "B T I"]:
         """The first `sequences` of the validation (or test) part, whose order is random and fixed."""
-        x = getattr(self, part).x
-        if not 1 <= sequences <= len(x):
-            raise UserError(f"lyapunov.sequences={sequences}: the {part} part holds 1 to {len(x)}")
-        return x[:sequences]
+        return first_sequences(getattr(self, part), sequences, part)
+
+
+def first_sequences(part: Part, sequences: int, name: str) -> Tensor:
+    if not 1 <= sequences <= len(part.x):
+        raise UserError(f"lyapunov.sequences={sequences}: the {name} part holds 1 to {len(part.x)}")
+    return part.x[:sequences]
 
 
 @lru_cache

@@ -16,14 +16,17 @@ from aelle.spectrum import Spectrum
 
 @dataclass(frozen=True)
 class Ensemble:
-    """V · B trajectories of a system of N dimensions; `part` gives a chunk's system and the states it starts from."""
+    """V · B trajectories of a system of N dimensions; `part` gives a chunk's system and the states it starts from.
+
+    `analytic`: no user's function and no automatic differentiation in it, so that threads and inference mode are safe.
+    """
 
     V: int
     B: int
     N: int
     device: torch.device
     dtype: torch.dtype
-    threads: int
+    analytic: bool
     part: Callable[[Chunk], tuple[System, Any]]
 
 
@@ -41,6 +44,9 @@ def measure(
     V, B, N = ensemble.V, ensemble.B, ensemble.N
     identity = torch.eye(K, N, dtype=ensemble.dtype, device=ensemble.device)
 
+    mode = torch.inference_mode if ensemble.analytic else torch.no_grad
+
+    @mode()
     def of_chunk(chunk: Chunk) -> Growth:
         system, state = ensemble.part(chunk)
         basis = identity.repeat(len(range(V)[chunk[0]]), len(range(B)[chunk[1]]), 1, 1)
@@ -49,7 +55,7 @@ def measure(
         return growth(system, state, basis, warmup=warmup, steps=steps, every=every, history=history)
 
     pieces = chunks(V, B, N, ensemble.device)
-    results = work_off(of_chunk, pieces, ensemble.device, ensemble.threads)
+    results = work_off(of_chunk, pieces, ensemble.device, ensemble.analytic)
     rates = identity.new_empty(V, B, K)
     running = identity.new_empty(V, B, steps, K) if history else None
     for (variants, sequences), result in zip(pieces, results, strict=True):

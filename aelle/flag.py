@@ -17,6 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+SAMPLE = 32
+"""Tangent vectors, at least, from which the sizes of rows are told."""
+
 
 class Split(NamedTuple):
     """A = M U: `basis` is M (rows are its columns) and `log_diagonal` log |diag U|, −∞ where A is singular.
@@ -36,44 +39,54 @@ class Splitter:
 
     def __init__(self, like: Float[Tensor, "V B K N"]):
         V, B, K, N = like.shape
-        self.LU = torch.empty_like(like).mT
-        self.P, self.scratch = like.new_empty(V, B, N, N), torch.empty_like(like)
-        self.pivots, self.info = (torch.empty(*n, dtype=torch.int32, device=like.device) for n in ((V, B, K), (V, B)))
-        self.unused = like.new_empty(0), like.new_empty(0)
-        self.numbers = torch.arange(N, dtype=like.dtype, device=like.device)
+        self.pivots = torch.empty(V, B, K, dtype=torch.int32, device=like.device)
+        self.info = torch.empty(V, B, dtype=torch.int32, device=like.device)
+        # PyTorch tells a permutation as a matrix only: here in single precision, from a factor that only has a shape.
+        self.shape = torch.empty((), device=like.device).expand(V, B, N, K)
+        self.P, self.unused = self.shape.new_empty(V, B, N, N), (self.shape.new_empty(0), self.shape.new_empty(0))
+        self.numbers = torch.arange(N, dtype=self.P.dtype, device=like.device)
 
     def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Split:
         """Of the last of `trail`, which began at a well-conditioned basis and took one step from each to the next.
 
-        M is written to `out`. The error of pivot i is judged after rows and columns of A have been scaled to the same
-        size, which neither the pivots' relative errors nor the flag depend on:
+        M is written to `out`, and the last of `trail` is used up. The error of pivot i is judged after rows and columns
+        of A have been scaled to the same size, which neither the pivots' relative errors nor the flag depend on:
         ε |column i| / |pivot i| × condition of L × max(N, 32) / 32; the last factor is what was measured, as rounding
-        in LU grows. A column counts with the size that the step's largest stretch would have given it, because in a
-        product that cancels, rounding is of the size of the terms.
+        in LU grows. Where a product cancels, rounding is of the size of its terms: so much is added as the first step
+        stretched a tangent vector at most and the last one at least.
         """
         A = trail[-1]
         (K, N), tiny, eps = A.shape[-2:], torch.finfo(A.dtype).tiny, torch.finfo(A.dtype).eps
-        torch.linalg.lu_factor_ex(A.mT, out=(self.LU, self.pivots, self.info))
-        torch.lu_unpack(self.LU, self.pivots, unpack_data=False, out=(self.P, *self.unused))
-        row_of_L = (self.P @ self.numbers).long()
-        diagonal = self.LU.diagonal(0, -2, -1).abs()
-
-        start, first, before = (torch.linalg.vector_norm(D, dim=-1) for D in (trail[0], trail[1], trail[-2]))
         column = torch.linalg.vector_norm(A, dim=-1)
-        weight = column.clamp(min=tiny**0.5) ** -2
-        row = (weight[..., None, :] @ torch.mul(A, A, out=self.scratch))[..., 0, :].clamp(min=tiny).sqrt()
-        row = torch.empty_like(row).scatter_(-1, row_of_L, row)[..., :K]
-        L = self.LU[..., :K, :]
-        solved = torch.linalg.solve_triangular(L, row[..., None], upper=False, unitriangular=True)[..., 0]
-        condition = (solved / row).abs().amax(-1)
-        column = torch.maximum(column, before * (first / start).amax(-1, keepdim=True))
-        error = eps * column * row / diagonal * condition[..., None] * max(N, 32) / 32
+        few = slice(None, None, max(1, K // SAMPLE))
+        scaled = A[..., few, :] / column[..., few, None].clamp(min=tiny)
+        row = torch.linalg.vector_norm(scaled, dim=-2).clamp(min=tiny) * (K / scaled.shape[-2]) ** 0.5
+        cancelled = 1.0
+        if len(trail) > 2:
+            most, least = _stretches(trail[0], trail[1]).amax(-1), _stretches(trail[-2], A).amin(-1)
+            cancelled = (most / least).clamp(min=1)[..., None]
+
+        LU = A.mT
+        torch.linalg.lu_factor_ex(LU, out=(LU, self.pivots, self.info))
+        torch.lu_unpack(self.shape, self.pivots, unpack_data=False, out=(self.P, *self.unused))
+        row_of_L = (self.P @ self.numbers).long()
+        diagonal = LU.diagonal(0, -2, -1).abs()
+        row = torch.empty_like(row).scatter_(-1, row_of_L, row)[..., :K, None]
+        solved = torch.linalg.solve_triangular(LU[..., :K, :], row, upper=False, unitriangular=True)
+        condition = (solved / row).abs().amax((-2, -1))[..., None]
+        error = column * row[..., 0] / diagonal * (eps * max(N, 32) / 32 * condition * cancelled)
         error = torch.where(diagonal > tiny / eps, error, torch.inf).nan_to_num(torch.inf, torch.inf)
 
-        L = self.LU.mT.triu_(1)
+        L = A.triu_(1)
         L.diagonal(0, -2, -1).fill_(1)
         torch.gather(L, -1, row_of_L[..., None, :].expand_as(L), out=out)
-        return Split(out, diagonal.double().log(), error, condition)
+        return Split(out, diagonal.double().log(), error, condition[..., 0])
+
+
+def _stretches(before: Float[Tensor, "V B K N"], after: Float[Tensor, "V B K N"]) -> Float[Tensor, "V B some"]:
+    """Of some eight tangent vectors by a step: enough to tell how large its Jacobian is."""
+    few = slice(None, None, max(1, before.shape[-2] // 8))
+    return torch.linalg.vector_norm(after[..., few, :], dim=-1) / torch.linalg.vector_norm(before[..., few, :], dim=-1)
 
 
 def orthonormal(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:

@@ -6,6 +6,7 @@ a budget that grows with the steps; an interval that turned out too wide is cut 
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,13 +15,12 @@ from torch import Tensor
 from aelle import flag
 from aelle.flag import Split
 
-TOLERANCE = {torch.float64: 5e-7, torch.float32: 5e-4}
-"""Nats per step: the error that an exponent may have by its estimate, half of what is promised against a QR at every
-step."""
+TOLERANCE = {torch.float64: 2e-7, torch.float32: 2e-4}
+"""Nats per step: the error that an exponent may have by its estimate, a fifth of what is promised against a QR at every
+step, because estimates of single intervals have been found low by several times."""
 
-LINEAR = 1e-3
-"""Relative error of a pivot that one interval may make at most, however much of the budget is left: beyond it estimates
-of the first order are none."""
+RESERVE = 20
+"""Steps whose budget a single interval may spend at most, however much is left."""
 
 UNRESOLVED = 0.1
 """A pivot whose relative error is above this after a single step is noise in any method; no care brings it back."""
@@ -36,6 +36,14 @@ LONGEST = 8
 """Steps: beyond it the product costs ten times what the factorisation does, and a small precision may overflow."""
 
 
+class Books(NamedTuple):
+    """What the intervals so far have cost: errors that are in the sums, and errors in the directions that go on."""
+
+    spent: Float[Tensor, "V B K"]
+    turned: Float[Tensor, "V B K"]
+    passed: int
+
+
 class Interval:
     """`length` steps until the next orthonormalisation: `every`, or as many as the budget bears."""
 
@@ -43,47 +51,59 @@ class Interval:
         self.chosen = every == "auto"
         self.length = 2 if every == "auto" else int(every)
         self.tolerance, self.eps = TOLERANCE[basis.dtype], torch.finfo(basis.dtype).eps
-        self.spent = torch.zeros_like(basis[..., 0])
-        self.passed = 0
+        zeros = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
+        self.books, self.books_before, self.length_before = Books(zeros, zeros, 0), None, 1
         # What `flag` estimates, as a logarithm in units of ε, before any step has added to it, and what a step adds.
         self.start = max(math.log(basis.shape[-1] ** 1.5 / 32), 0)
         self.rate, self.memory = 0.0, MEMORY
 
     def judge(self, steps: int, factors: Split) -> int:
-        """How many of the `steps` just made may be kept; sets the next length. One round trip to the device."""
-        resolved = torch.where(factors.error < UNRESOLVED, factors.error, 0)
-        scalars = (factors.error.amax(), (self.spent + factors.error).amax(), resolved.amax(), factors.condition.amax())
-        worst, spent, noise, self.condition = torch.stack(scalars).tolist()
-        self.settled = noise <= self.tolerance / 5
+        """How many of the `steps` just made may be kept; sets the next length. One round trip to the device.
+
+        0: none, and the interval before them has to be repeated with the length that is set. A direction that it has
+        turned a little has since been stretched by less than a later one, and its error with that one.
+        """
+        (spent, turned, passed), error = self.books, factors.error.double()
+        later = factors.log_diagonal.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
+        overtaken = (later - factors.log_diagonal).exp().nan_to_num(1, 1)
+        overtaken[..., -1] = 0
+        turned, total = turned * overtaken, spent + error
+        carried = torch.where(overtaken > 1, turned, 0)
+        resolved = torch.where(error < UNRESOLVED, error, 0)
+        condition = factors.condition.nan_to_num(0, torch.inf)[..., None].expand_as(error)
+        worst = torch.stack([error, total, total + carried, resolved, condition]).flatten(1).amax(1)
+        worst, most_spent, most_carried, noise, condition = worst.tolist()
+        self.settled, self.grown = noise <= self.tolerance, condition > GROWN
         if not self.chosen:
             return steps
         loss = math.log(min(max(worst, self.eps), 1) / self.eps) - self.start
         self.rate = max(loss / steps, self.memory * self.rate + (1 - self.memory) * loss / steps, 1e-9)
-        allowance = self.tolerance * (self.passed + steps)
-        budget = math.log(min(allowance, LINEAR) / self.eps) - self.start
+        allowance, most = self.tolerance * (passed + steps), self.tolerance * RESERVE
+        budget = math.log(min(allowance, most) / self.eps) - self.start
         allowed = int(min(max(budget / self.rate, 1), LONGEST))
-        if steps > 1 and (worst > LINEAR or spent > allowance):
+        if steps > 1 and (worst > most or most_spent > allowance):
             self.length = min(allowed, steps - 1)
             self.memory = (1 + self.memory) / 2
             return self.length
-        if steps > 1:  # A single step errs no more than the QR that it is compared with.
-            self.spent += factors.error
+        if most_carried > 5 * allowance and self.books_before is not None and self.length_before > 1:
+            self.books, self.books_before, self.length = self.books_before, None, self.length_before // 2
+            return 0
+        self.books_before, self.length_before = self.books, steps
+        if steps > 1:
+            spent, turned = total, turned + error
             self.settled, self.memory = True, MEMORY
-        self.passed += steps
+        # A single step errs no more than the QR that it is compared with.
+        self.books = Books(spent, turned, passed + steps)
         self.length = min(allowed, 2 * steps)
         return steps
 
-    def settle(
-        self, A: Float[Tensor, "V B K N"], factors: Split
-    ) -> tuple[Float[Tensor, "V B K N"], Float[Tensor, "V B K"]]:
-        """M and log |diag U| of A as `judge` has found it, with the help of QR where LU alone does not do.
+    def settle(self, factors: Split) -> tuple[Float[Tensor, "V B K N"], Float[Tensor, "V B K"]]:
+        """M and log |diag U| as `judge` has found them.
 
-        QR of M, after LU: as accurate as QR of A at least, and far more so for rows of different size. QR of A instead
-        of LU where elimination has made M nearly singular.
+        Where LU alone does not do, after a QR of M: as accurate as QR of A at least, and far more so for rows of
+        different size.
         """
-        if self.condition > GROWN:
-            return flag.orthonormal(A)
-        if not self.settled:
-            basis, log_diagonal = flag.orthonormal(factors.basis)
-            return basis, factors.log_diagonal + log_diagonal
-        return factors.basis, factors.log_diagonal
+        if self.settled:
+            return factors.basis, factors.log_diagonal
+        basis, log_diagonal = flag.orthonormal(factors.basis)
+        return basis, factors.log_diagonal + log_diagonal

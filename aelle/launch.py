@@ -9,7 +9,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from aelle.command_line import count, errors_in_one_line
@@ -17,7 +16,7 @@ from aelle.errors import UserError
 from aelle.progress import Progress
 from aelle.runs import DamagedRunError, read_status, run_folders
 from aelle.sweep import Plan
-from aelle.training import check_options, train_pack
+from aelle.training import check_options, load_data, train_pack
 from aelle.variants import check_space
 
 
@@ -46,7 +45,7 @@ def run_job(config: DictConfig) -> None:
 
 def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     plan = Plan.of(_plain(config))
-    data = instantiate(config.task.data)
+    data = load_data(plan.config)
     results = [
         train_pack(plan, folder, variants, data, Progress(plan, _workers(hydra)))
         for folder, variants in plan.jobs(list(hydra.overrides.task))
@@ -61,7 +60,7 @@ class SweepCallback(Callback):
         try:
             plan = Plan.of(_plain(config))
             _check_swept(plan, list(config.hydra.overrides.task))
-            check_options(plan.config, instantiate(config.task.data))
+            check_options(plan.config, load_data(plan.config))
             if plan.config["size"] is not None:
                 _announce(plan)
         except UserError as error:
@@ -104,7 +103,7 @@ def _announce(plan: Plan) -> None:
     done = len(wanted & plan.complete())
     print(
         f"{config['sweep']}: {count(len(wanted), 'variant')} in {count(len(plan.packs()), 'pack')}, "
-        f"{count(config['epochs'], 'epoch')} each, spectra from {count(config['lyapunov']['sequences'], 'sequence')}"
+        f"{count(config['epochs'], 'epoch')} each, {_measurement(config['lyapunov'])}"
     )
     if done:
         print(f"{plan.folder}: {done} of {len(wanted)} variants are complete already")
@@ -122,6 +121,14 @@ def _failed(plan: Plan) -> list[str]:
             ):
                 failed.append(folder.name)
     return failed
+
+
+def _measurement(lyapunov: dict[str, Any]) -> str:
+    steps, every = lyapunov["steps"], lyapunov["every_n_epochs"]
+    source = f"{count(steps, 'step')} of free running" if steps else count(lyapunov["sequences"], "sequence")
+    if isinstance(every, list):
+        return f"spectra from {source} after epochs {', '.join(map(str, every))} and the last"
+    return f"spectra from {source} after every {'epoch' if every == 1 else f'{every} epochs'}"
 
 
 def _say_next(plan: Plan) -> None:

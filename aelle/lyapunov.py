@@ -89,21 +89,24 @@ def population_spectrum(
     weights: Stack,
     inputs: Tensor,
     *,
+    k: int | None = None,
     over: str = "hidden",
     dtype: torch.dtype = torch.float64,
 ) -> Spectrum:
     """Spectra of V networks, each driven from the zero state by the same B sequences of T steps, inputs [B, T, I].
 
-    `over`, `dtype` and errors as in `lyapunov_spectrum`; every field of the result carries a leading V axis. A variant
-    with non-finite weights, or one that diverges under the inputs, gets NaN and leaves the others alone.
+    `k`: the leading k exponents, or all where there are fewer, so that one k serves every shape. `over`, `dtype` and
+    errors as in `lyapunov_spectrum`; every field of the result carries a leading V axis. A variant with non-finite
+    weights, or one that diverges under the inputs, gets NaN and leaves the others alone.
     """
     check_options(over, "tangent", "auto", dtype)
     inputs, finite = checked_inputs(inputs, weights.input_size), weights.finite()
     N, steps = weights.dimension(over == "full"), averaged_steps(inputs, None, 0)
-    rates = torch.full((len(weights), len(inputs), N), torch.nan, dtype=dtype, device=weights.device)
+    K = min(k or N, N)
+    rates = torch.full((len(weights), len(inputs), K), torch.nan, dtype=dtype, device=weights.device)
     if finite.any():
         ensemble = _of_stack(weights.map(lambda w: w[finite]), inputs, None, over == "full", dtype)
-        rates[finite] = measure(ensemble, K=N, warmup=0, steps=steps).per_sequence
+        rates[finite] = measure(ensemble, K=K, warmup=0, steps=steps).per_sequence
     return Spectrum.from_rates(rates, steps, N)
 
 
@@ -122,7 +125,7 @@ def _of_stack(stack: Stack, inputs: Tensor | None, state: StartingState, full: b
         system = DrivenStack(stack.map(lambda w: w[variants]), inputs[sequences], full)
         return system, system.start(None if start is None else start[None, sequences])
 
-    return Ensemble(len(stack), len(inputs), stack.dimension(full), stack.device, dtype, torch.get_num_threads(), part)
+    return Ensemble(len(stack), len(inputs), stack.dimension(full), stack.device, dtype, True, part)
 
 
 def _of_map(step: Step, inputs: Tensor | None, state: StartingState, full: bool, dtype: torch.dtype) -> Ensemble:
@@ -144,4 +147,4 @@ def _of_map(step: Step, inputs: Tensor | None, state: StartingState, full: bool,
         x = None if driven_by is None else driven_by[chunk[1]]
         return DrivenMap(step, x, start[chunk[1]], sizes, N), start[chunk[1]]
 
-    return Ensemble(1, len(start), N, start.device, dtype, 1, part)
+    return Ensemble(1, len(start), N, start.device, dtype, False, part)

@@ -39,8 +39,8 @@ class DrivenMap:
         except RuntimeError as error:
             what = str(error).splitlines()[0]
             raise ValueError(
-                f"step fails on a state of {len(state[0])} numbers in {state.dtype}: {what} (its own tensors must be "
-                "in that dtype: convert them, or give dtype=)"
+                f"step fails on a state of {len(state[0])} numbers in {state.dtype}: {what} (its tensors must be in "
+                "that dtype: convert them, or give dtype=)"
             ) from error
         if new.shape != state[0].shape or new.dtype != state.dtype:
             raise ValueError(

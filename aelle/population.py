@@ -7,23 +7,38 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aelle.cells import CELLS, Weights
+from aelle.cells import CELLS, Weights, looked_up
+from aelle.lyapunov import population_spectrum
+from aelle.spectrum import Spectrum
 from aelle.stack import Stack
 
 
 class Population(nn.Module):
-    """V one-layer networks of a cell ("lstm", "gru" or "rnn") with a linear readout of the last step.
+    """V one-layer networks of a cell ("lstm", "gru" or "rnn") with a linear readout.
 
     Member v equals `nn.LSTM(I, H)` (`nn.GRU`, `nn.RNN`) and `nn.Linear(H, C)` with the slices [v] of the parameters,
     which bear PyTorch's names. W_ih and W_hh are uniform on [−p_v, p_v], biases zero, the readout is PyTorch's default,
-    all drawn from a generator seeded by `seeds[v]` alone: a member does not depend on its population.
+    all drawn from a generator seeded by `seeds[v]` alone: a member does not depend on its population. Without
+    `recurrent_bias` b_hh stays zero.
+
+    Inputs are vectors [V, B, T, I], or indices [V, B, T] of one-hot ones.
     """
 
+    bias_hh_l0: Tensor
+
     def __init__(
-        self, cell: str, inputs: int, hidden_size: int, classes: int, p: Sequence[float], seeds: Sequence[int]
+        self,
+        cell: str,
+        inputs: int,
+        hidden_size: int,
+        classes: int,
+        p: Sequence[float],
+        seeds: Sequence[int],
+        *,
+        recurrent_bias: bool = True,
     ):
         super().__init__()
         if cell not in CELLS:
@@ -34,7 +49,10 @@ class Population(nn.Module):
         stacked = [nn.Parameter(torch.stack(tensors)) for tensors in zip(*members, strict=True)]
         self.weight_ih_l0, self.weight_hh_l0, self.readout_weight, self.readout_bias = stacked
         self.bias_ih_l0 = nn.Parameter(torch.zeros(V, rows))
-        self.bias_hh_l0 = nn.Parameter(torch.zeros(V, rows))
+        if recurrent_bias:
+            self.bias_hh_l0 = nn.Parameter(torch.zeros(V, rows))
+        else:
+            self.register_buffer("bias_hh_l0", torch.zeros(V, rows), persistent=False)
 
     def __len__(self) -> int:
         return len(self.weight_hh_l0)
@@ -45,14 +63,30 @@ class Population(nn.Module):
         weights = Weights(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
         return Stack(self.cell, (weights,))
 
-    def forward(self, x: Float[Tensor, "V B T I"]) -> Float[Tensor, "V B C"]:
-        """Logits after the last step, from the zero state."""
+    def spectrum(
+        self, probe: Tensor, *, over: str, dtype: torch.dtype, steps: int | None = None, k: int | None = None
+    ) -> Spectrum:
+        """Driven by the probe [B, T, I], whose length decides over how many steps."""
+        return population_spectrum(self.stack, probe, k=k, over=over, dtype=dtype)
+
+    def forward(self, x: Float[Tensor, "V B T I"] | Int[Tensor, "V B T"]) -> Float[Tensor, "V B C"]:
+        """Logits after the last step."""
+        return self.readout(self.hidden(x)[-1])
+
+    def hidden(self, x: Float[Tensor, "V B T I"] | Int[Tensor, "V B T"]) -> Float[Tensor, "T V B H"]:
+        """h after each step, from the zero state."""
         (weights,) = self.stack.layers
-        zeros = x.new_zeros(*x.shape[:2], self.weight_hh_l0.shape[-1])
-        state = (zeros,) * self.cell.parts
-        for x_t in x.unbind(2):
-            state = self.cell.step(weights, x_t, state)
-        return torch.baddbmm(self.readout_bias[:, None], state[0], self.readout_weight.mT)
+        if x.is_floating_point():
+            return self.cell.states(weights, x)
+        zeros = weights.weight_hh.new_zeros(*x.shape[:2], weights.weight_hh.shape[-1])
+        state, steps = (zeros,) * self.cell.parts, []
+        for driven in looked_up(weights, x):
+            state = self.cell.update(weights, driven, state)
+            steps.append(state[0])
+        return torch.stack(steps)
+
+    def readout(self, h: Float[Tensor, "V n H"]) -> Float[Tensor, "V n C"]:
+        return torch.baddbmm(self.readout_bias[:, None], h, self.readout_weight.mT)
 
 
 def _initial(I: int, H: int, C: int, rows: int, p: float, seed: int) -> tuple[Tensor, ...]:

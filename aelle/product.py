@@ -94,6 +94,7 @@ def stretch(
     total = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
     spare: list[Tensor] = []
     t = span.start
+    before = t, state, basis, total
     while t < span.stop:
         states, trail = [state], [basis]
         for s in range(t, min(t + interval.length, span.stop)):
@@ -103,12 +104,24 @@ def stretch(
                 record[s - span.start] = total + flag.log_diagonal(trail[-1])
         new_basis = spare.pop() if spare else torch.empty_like(basis)
         factors = split(trail, new_basis)
-        while (kept := interval.judge(len(trail) - 1, factors)) < len(trail) - 1:
+        while 0 < (kept := interval.judge(len(trail) - 1, factors)) < len(trail) - 1:
             spare += trail[kept + 1 :]
             del trail[kept + 1 :]
             factors = split(trail, new_basis)
+        if kept == 0:
+            spare += [*trail, new_basis]
+            t, state, basis, total = before
+            continue
+        if before[2] is not basis:
+            spare.append(before[2])
+        before = t, state, basis, total
+
+        if interval.grown:  # QR of the product itself, which LU has used up, so that its last step is made once more.
+            system.advance(t + kept - 1, states[kept - 1], trail[-2], trail[-1])
+            basis, log_diagonal = flag.orthonormal(trail[-1])
+        else:
+            basis, log_diagonal = interval.settle(factors)
         state, t = states[kept], t + kept
-        basis, log_diagonal = interval.settle(trail[-1], factors)
-        spare += trail if basis is new_basis else [new_basis, *trail]
-        total += log_diagonal
+        spare += trail[1:] if basis is new_basis else [new_basis, *trail[1:]]
+        total = total + log_diagonal
     return state, basis, total

@@ -35,6 +35,8 @@ class RunRecorder(Checkpoint):
         self._write_epoch(trainer, pl_module, trainer.current_epoch + 1)
 
     def finish(self, pl_module: PopulationModule) -> None:
+        examples = {name: _column(values) for name, values in pl_module.example_outputs().items()}
+        self.folder.write_examples(pl_module.variants, examples)
         self.folder.write_variants(pl_module.variants, variant_states(pl_module, "complete"))
         self.folder.write_status("complete", epoch=self.folder.config["epochs"], device=str(pl_module.device))
 
@@ -68,6 +70,11 @@ def variant_states(pl_module: PopulationModule, alive: str) -> list[str]:
 
 def _floats(values: Tensor) -> Sequence[float]:
     return values.double().tolist()
+
+
+def _column(values: Tensor | list) -> pa.Array:
+    """A list of floats per variant, or what the task has given for each."""
+    return _lists(values) if isinstance(values, Tensor) else pa.array(values)
 
 
 def _lists(values: Tensor) -> pa.Array:

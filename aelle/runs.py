@@ -3,6 +3,7 @@
     config.yaml       resolved; its `fingerprint` stands in status.json
     variants.parquet  a row per variant: number, hyperparameters, seeds, state, error
     epochs.parquet    a row per variant and epoch, epoch 0 = before training
+    examples.parquet  a row per variant: what it put out at the end of training, as its task has it
     checkpoint.ckpt   the last epoch, for resuming (a zip archive with CRCs; read with weights_only=True)
     status.json       state, fingerprint, epoch, versions, device, and a checksum of itself
 
@@ -28,7 +29,7 @@ from omegaconf import OmegaConf
 
 from aelle.variants import Variant
 
-FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "checkpoint.ckpt", "status.json")
+FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
 
 
 class DamagedRunError(ValueError):
@@ -90,6 +91,9 @@ class RunFolder:
 
     def write_epochs(self, rows: pa.Table) -> None:
         self._write_table("epochs.parquet", rows)
+
+    def write_examples(self, variants: Sequence[Variant], examples: dict[str, pa.Array]) -> None:
+        self._write_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
 
     def write_status(self, state: str, *, epoch: int, device: str = "", error: str | None = None) -> None:
         status = {

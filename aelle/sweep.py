@@ -138,8 +138,14 @@ def check(config: dict[str, Any]) -> None:
         if not (name == "size" and config[name] is None):
             _check_whole(name, config[name], least)
     lyapunov, trainer, threshold = config["lyapunov"], config["trainer"], config["task"]["threshold"]
-    for name in ("sequences", "every_n_epochs"):
-        _check_whole(f"lyapunov.{name}", lyapunov[name], 1)
+    for name in ("sequences", "steps", "k"):
+        if not (name != "sequences" and lyapunov[name] is None):
+            _check_whole(f"lyapunov.{name}", lyapunov[name], 1)
+    epochs = lyapunov["every_n_epochs"]
+    if not isinstance(epochs, list):
+        _check_whole("lyapunov.every_n_epochs", epochs, 1)
+    elif not all(type(epoch) is int and epoch >= 0 for epoch in epochs):
+        raise UserError(f"lyapunov.every_n_epochs={epochs}: give a whole number, or a list of epochs from 0 on")
     for name, value, allowed in (
         ("lyapunov.over", lyapunov["over"], ("hidden", "full")),
         ("lyapunov.precision", lyapunov["precision"], ("float64", "float32")),

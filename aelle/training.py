@@ -2,15 +2,15 @@
 
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock, Timeout
-from hydra.utils import get_class
+from hydra.utils import get_class, get_object
+from torch import Tensor
 
 from aelle.callback import LyapunovCallback
-from aelle.data import ImageRows
 from aelle.errors import UserError
 from aelle.progress import Progress
 from aelle.recorder import RunRecorder
@@ -21,7 +21,14 @@ from aelle.trainer import lean_trainer
 from aelle.variants import Variant
 
 
-def train_pack(plan: Plan, folder: Path, variants: list[Variant], data: ImageRows, progress: Progress) -> bool:
+@runtime_checkable
+class Data(Protocol):
+    """What a task learns from. Its probe is None where the networks run by themselves."""
+
+    def probe(self, sequences: int, part: str = "val") -> Tensor | None: ...
+
+
+def train_pack(plan: Plan, folder: Path, variants: list[Variant], data: Data, progress: Progress) -> bool:
     """Train what is not yet complete of these variants. False where a training failed, which its folder records."""
     check_options(plan.config, data)
     plan.start()
@@ -38,7 +45,7 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], data: ImageRow
     return True
 
 
-def _train(run: RunFolder, place: Place, data: ImageRows, progress: Progress) -> bool:
+def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> bool:
     try:
         _fit(run, place, data, progress)
     except UserError:
@@ -51,7 +58,7 @@ def _train(run: RunFolder, place: Place, data: ImageRows, progress: Progress) ->
     return True
 
 
-def _fit(run: RunFolder, place: Place, data: ImageRows, progress: Progress) -> None:
+def _fit(run: RunFolder, place: Place, data: Data, progress: Progress) -> None:
     config = run.config
     if place.rows is None:
         run.begin(place.variants)
@@ -73,7 +80,17 @@ def _fit(run: RunFolder, place: Place, data: ImageRows, progress: Progress) -> N
     progress.finish(module)
 
 
-def check_options(config: dict[str, Any], data: ImageRows) -> None:
+def load_data(config: dict[str, Any]) -> Data:
+    """Hydra's `instantiate` would wrap what it raises, and a user's error must arrive as one."""
+    options = dict(config["task"]["data"])
+    try:
+        loader = get_object(options.pop("_target_"))
+    except Exception as error:
+        raise UserError(f"task.data: {str(error).splitlines()[0]}; name a loader of the project") from error
+    return loader(**options)
+
+
+def check_options(config: dict[str, Any], data: Data) -> None:
     """Refuse what the run's parts would refuse, before anything is written."""
     lyapunov_callback(config["lyapunov"], data)
     _trainer(config, [])
@@ -83,12 +100,14 @@ def check_options(config: dict[str, Any], data: ImageRows) -> None:
         raise UserError(f"task.module: {str(error).splitlines()[0]}; name a class of aelle.tasks") from error
 
 
-def lyapunov_callback(options: dict[str, Any], data: ImageRows) -> LyapunovCallback:
+def lyapunov_callback(options: dict[str, Any], data: Data) -> LyapunovCallback:
     return LyapunovCallback(
         "network",
         data.probe(options["sequences"]),
         test_probe=data.probe(options["sequences"], "test") if options["test"] else None,
         every_n_epochs=options["every_n_epochs"],
+        steps=options["steps"],
+        k=options["k"],
         over=options["over"],
         dtype=getattr(torch, options["precision"]),
     )

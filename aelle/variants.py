@@ -25,18 +25,23 @@ DISTRIBUTIONS = {
     "integers": lambda rng, low, high: int(rng.integers(int(low), int(high), endpoint=True)),
 }
 ALLOWED = "a number, a list, uniform(a, b), log_uniform(a, b) or integers(a, b)"
+WHOLE = (lambda x: x == int(x) and x >= 1, "a whole number of at least 1")
+POSITIVE = (lambda x: x > 0, "a number above 0")
 NUMERIC = {
-    "hidden_size": (int, 1),
-    "batch_size": (int, 1),
-    "p": (float, 0.0),
-    "learning_rate": (float, 0.0),
+    "hidden_size": WHOLE,
+    "batch_size": WHOLE,
+    "p": POSITIVE,
+    "g": POSITIVE,
+    "learning_rate": POSITIVE,
+    "keep": (lambda x: 0 < x <= 1, "a share above 0, at most 1"),
+    "dropout": (lambda x: 0 <= x < 1, "a share of at least 0, below 1"),
 }
-"""The kind of a hyperparameter: whole numbers from a least one on, or numbers above a bound."""
+"""What a hyperparameter may be: a test, and the same in words."""
 
-WORDS = {"cell": ("lstm", "gru", "rnn")}
+WORDS = {"cell": ("lstm", "gru", "rnn"), "target": ("fixed", "random")}
 """Hyperparameters that are words, not numbers."""
 
-SCALING = ("p",)
+SCALING = ("p", "g")
 """Hyperparameters that a population may mix: only initial scale and seeds differ inside a pack."""
 
 
@@ -76,7 +81,7 @@ def check_space(space: Mapping[str, Any]) -> None:
             function, low, high = _parse(name, spec)
             if not low < high or (function == "log_uniform" and low <= 0):
                 raise UserError(f"{name}={spec}: the lower bound must be below the upper, and positive for log_uniform")
-            if NUMERIC.get(name, (float,))[0] is int and function != "integers":
+            if NUMERIC.get(name) is WHOLE and function != "integers":
                 raise UserError(f"{name}={spec}: it is a whole number; give integers(a, b), a list or a value")
             for bound in (low, high):
                 _check_value(name, int(bound) if function == "integers" and bound == int(bound) else bound)
@@ -93,10 +98,10 @@ def _check_value(name: str, value: Any) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{name}={value!r} is not a finite number: give {ALLOWED}")
-    kind, least = NUMERIC.get(name, (float, -math.inf))
-    if (kind is int and value != int(value)) or value < least or (kind is float and value == least):
-        bound = f"a whole number of at least {least}" if kind is int else f"a number above {least}"
-        raise UserError(f"{name}={value}: give {bound}")
+    if name in NUMERIC:
+        allows, allowed = NUMERIC[name]
+        if not allows(value):
+            raise UserError(f"{name}={value}: give {allowed}")
 
 
 def _parse(name: str, spec: str) -> tuple[str, float, float]:

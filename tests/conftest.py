@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,20 @@ def command(script: str, *overrides: str, cwd: Path, **options) -> subprocess.Co
     """Run train.py or analyze.py as a user does, writing below `cwd`."""
     line = [sys.executable, str(ROOT / script), *overrides]
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
+
+
+def trainer(callbacks=(), **options) -> pl.Trainer:
+    """Lightning's without its files and its talk."""
+    return pl.Trainer(
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
 
 
 @pytest.fixture

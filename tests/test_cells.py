@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from aelle.cells import CELLS, RNN
+from aelle.cells import CELLS, RNN, Cell, Weights
+from aelle.cells.lstm_states import LSTMStates
 from aelle.networks import stack_of
 from aelle.stack import DrivenStack
 
@@ -140,3 +141,28 @@ def test_weights_that_are_not_finite_are_named():
         net.weight_hh_l1[4, 1] = torch.nan
     with pytest.raises(ValueError, match=r"LSTM\.weight_hh_l1"):
         stack_of(net)
+
+
+@pytest.mark.parametrize("T", [1, 2, 5])
+def test_the_lstms_backward_pass_is_the_derivative_of_its_forward_pass(T):
+    """By finite differences, with a gradient at every step, and against autograd through the steps."""
+    generator = torch.Generator().manual_seed(T)
+
+    def tensor(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+    arguments = tensor(2, 3, T, 2), tensor(2, 16, 2), tensor(2, 16, 4), tensor(2, 16)
+    assert torch.autograd.gradcheck(lambda *a: LSTMStates.apply(*a, True), arguments)
+    x, w_ih, w_hh, b = arguments
+    weights = Weights(w_ih, w_hh, b, torch.zeros_like(b))
+    ours, by_steps = CELLS["lstm"].states(weights, x), Cell.states(CELLS["lstm"], weights, x)
+    torch.testing.assert_close(ours, by_steps, atol=1e-13, rtol=1e-11)
+    weight = torch.randn(ours.shape, dtype=torch.float64, generator=generator)
+    for one, other in zip(
+        torch.autograd.grad((ours * weight).sum(), arguments),
+        torch.autograd.grad((by_steps * weight).sum(), arguments),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(CELLS["lstm"].states(weights, x), ours, atol=0, rtol=0)

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
 from aelle.sweep import Plan
+from aelle.variants import Variant
 
 CONF = ROOT / "conf"
 
@@ -47,12 +48,40 @@ def test_every_aelle_configuration_makes_a_model(choice):
     AeLLE(0.5, **composed("analyze", f"aelle={choice}", "sweep=s")["aelle"])
 
 
-def test_the_paper_scale_sweep_is_the_papers():
-    config = composed("train", "experiment=smnist")
-    plan = Plan(config, Path("nowhere"))
-    variants = [v for pack in plan.packs() for v in pack]
+def planned(experiment: str) -> tuple[dict, list[Variant]]:
+    config = composed("train", f"experiment={experiment}")
+    return config, [v for pack in Plan(config, Path("nowhere")).packs() for v in pack]
+
+
+def test_smnist_is_the_papers():
+    config, variants = planned("smnist")
     sizes = [v.hyperparameters["hidden_size"] for v in variants]
     assert len(variants) == 1200 and all(sizes.count(h) == 300 for h in (32, 64, 128, 256))
     assert all(2 <= v.hyperparameters["p"] < 3 for v in variants) and config["epochs"] == 20
     shared = {"learning_rate": 0.01, "batch_size": 100}
     assert all(shared.items() <= v.hyperparameters.items() for v in variants)
+
+
+def test_charrnn_is_the_papers():
+    config, variants = planned("charrnn")
+    sizes = [v.hyperparameters["hidden_size"] for v in variants]
+    assert len(variants) == 1200 and all(sizes.count(h) == 300 for h in (64, 128, 256, 512))
+    assert all(0.04 <= v.hyperparameters["p"] < 0.4 for v in variants)
+    assert config["epochs"] == 10 and config["task"]["threshold"] == 1.75
+    shared = {"cell": "lstm", "learning_rate": 0.002, "batch_size": 32, "keep": 0.2, "dropout": 0.1}
+    assert all(shared.items() <= v.hyperparameters.items() for v in variants)
+
+
+def test_target_is_the_papers():
+    config, variants = planned("target")
+    assert len(variants) == 1200 and all(1 <= v.hyperparameters["g"] < 1.8 for v in variants)
+    assert all(v.hyperparameters["hidden_size"] == 512 for v in variants)
+    assert config["epochs"] == 15 and config["task"]["threshold"] == 0.2
+    assert config["lyapunov"]["steps"] == 200 and config["lyapunov"]["every_n_epochs"] == [0, 1, 5, 10, 15]
+
+
+def test_smnist_early_is_the_papers_study():
+    config, variants = planned("smnist_early")
+    assert len(variants) == 200 and all(2 <= v.hyperparameters["p"] < 2.5 for v in variants)
+    assert all(v.hyperparameters["hidden_size"] == 64 for v in variants)
+    assert config["epochs"] == 20 and config["lyapunov"]["every_n_epochs"] == 1

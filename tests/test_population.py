@@ -21,8 +21,7 @@ def population(kind: str, V: int = 3, I: int = 2, H: int = 5, C: int = 4) -> Pop
 
 
 def member(made: Population, kind: str, v: int) -> tuple[nn.RNNBase, nn.Linear]:
-    I = made.weight_ih_l0.shape[-1]
-    C, H = made.readout_weight.shape[1:]
+    I, (C, H) = made.weight_ih_l0.shape[-1], made.readout_weight.shape[1:]
     network, readout = NETWORKS[kind](I, H, batch_first=True).double(), nn.Linear(H, C).double()
     network.load_state_dict({n: p[v] for n, p in made.state_dict().items() if n.endswith("_l0")})
     readout.load_state_dict({"weight": made.readout_weight[v], "bias": made.readout_bias[v]})

@@ -212,7 +212,7 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of digits, smnist"),
+        (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of charrnn"),
         (["experiment=digits", "hidden_size=-4"], "hidden_size=-4: give a whole number of at least 1"),
         (["experiment=digits", "p=[]"], "leaves nothing to deal out"),
         (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),
@@ -224,7 +224,7 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
         (["experiment=digits", "lyapunov.sequences=1000"], "1 to 360"),
         (["experiment=digits", "hiden_size=4"], "hiden_size"),
         (["experiment=smnist", "task.data.root=/nonexistent/data"], "task.data.root"),
-        (["task=nosuch"], "choose one of digits, smnist"),
+        (["task=nosuch"], "choose one of charrnn"),
         (["experiment=digits", "trainer.precision=16-mixed"], "choose 32-true or 64-true or bf16-mixed"),
         (["experiment=digits", "trainer.devices=2"], "trainer.devices=2: choose 1"),
         (["experiment=digits", "trainer.accelerator=abacus"], "trainer: "),

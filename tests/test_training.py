@@ -3,6 +3,7 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+from conftest import trainer
 from torch import nn
 
 from aelle.callback import LyapunovCallback
@@ -29,27 +30,17 @@ def small_data(dtype=torch.float64) -> ImageRows:
 
 def train(variants: list[Variant], callbacks=(), epochs: int = 4, data: ImageRows | None = None, **options):
     module = SequenceClassification(data or small_data(), variants).double()
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
-    trainer.fit(module)
+    trainer(callbacks, max_epochs=epochs, **options).fit(module)
     return module
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"gradient_clip_val": 0.05}, {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}]
 )
-def test_a_population_equals_its_members(options):
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_a_population_equals_its_members(cell, options):
     """Thirty-two steps of Adam in float64."""
-    variants = [variant(n, p) for n, p in enumerate((0.3, 0.8, 2.5))]
+    variants = [variant(n, p, cell=cell) for n, p in enumerate((0.3, 0.8, 2.5))]
     together = train(variants, **options)
     for v, one in enumerate(variants):
         alone = train([one], **options)
@@ -138,6 +129,13 @@ def test_an_untrained_readout_of_zeros_has_the_loss_of_guessing():
     module = SequenceClassification(small_data(), [variant(0), variant(1)]).double()
     module.network.readout_weight.data.zero_()
     module.network.readout_bias.data.zero_()
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer.validate(module, verbose=False)
+    trainer().validate(module, verbose=False)
     torch.testing.assert_close(module.metrics["val_loss"], torch.full((2,), 3.0, dtype=torch.float64).log())
+
+
+def test_the_example_is_what_a_network_thinks_of_an_image():
+    module = train([variant(0), variant(1)])
+    example = module.example_outputs()
+    logits = module(module.val_x[:1].expand(2, 1, -1, -1))[:, 0]
+    torch.testing.assert_close(example["probabilities"], logits.softmax(-1).detach())
+    assert example["label"] == [module.val_y[0].item()] * 2

@@ -106,3 +106,27 @@ def test_anything_else_is_refused(text):
 def test_numbers_outside_the_sweep_are_refused(text):
     with pytest.raises(UserError, match="0 to 19"):
         parse_numbers(text, 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keep", 0),
+        ("keep", 1.5),
+        ("keep", "uniform(0.5, 2)"),
+        ("dropout", 1),
+        ("dropout", -0.1),
+        ("g", 0),
+        ("target", "odd"),
+    ],
+)
+def test_shares_and_words_have_their_bounds(name, value):
+    with pytest.raises(UserError, match=f"{name}="):
+        check_space({name: value})
+    check_space({"keep": 1, "dropout": 0, "g": 1.5, "target": ["fixed", "random"]})
+
+
+def test_a_pack_may_mix_scales_but_not_targets():
+    space = {"g": "uniform(1.0, 1.8)", "target": ["fixed", "random"]}
+    cut = packs([draw(space, 0, n) for n in range(8)], 25)
+    assert [len(pack) for pack in cut] == [4, 4]

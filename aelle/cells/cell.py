@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
 """(h,) or (h, c), [V, B, H] each."""
@@ -41,8 +41,21 @@ class Cell(ABC):
     parts: int
 
     @abstractmethod
+    def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
+        """The next state from W_ih x + b_ih, however that came about; differentiable by autograd."""
+
     def step(self, weights: Weights, x: Float[Tensor, "V B I"], state: State) -> State:
         """The next state, differentiable by autograd."""
+        return self.update(weights, driven(weights, x), state)
+
+    def states(self, weights: Weights, x: Float[Tensor, "V B T I"]) -> Float[Tensor, "T V B H"]:
+        """h after each step, from the zero state; differentiable by autograd."""
+        zeros = x.new_zeros(*x.shape[:2], weights.weight_hh.shape[-1])
+        state, h = (zeros,) * self.parts, []
+        for x_t in x.unbind(2):
+            state = self.step(weights, x_t, state)
+            h.append(state[0])
+        return torch.stack(h)
 
     @abstractmethod
     def linearize(self, weights: Weights, x: Float[Tensor, "V B I"], state: State, full: bool) -> tuple[State, Slopes]:
@@ -52,6 +65,14 @@ class Cell(ABC):
 def driven(weights: Weights, x: Float[Tensor, "V B I"]) -> Float[Tensor, "V B GH"]:
     """W_ih x + b_ih."""
     return torch.baddbmm(weights.bias_ih[:, None], x, weights.weight_ih.mT)
+
+
+def looked_up(weights: Weights, x: Int[Tensor, "V B T"]) -> Float[Tensor, "T V B GH"]:
+    """W_ih x + b_ih for one-hot x given by their indices: columns of W_ih, all steps at once."""
+    V, _, I = weights.weight_ih.shape
+    table = (weights.weight_ih.mT + weights.bias_ih[:, None]).flatten(0, 1)
+    rows = x + I * torch.arange(V, device=x.device)[:, None, None]
+    return nn.functional.embedding(rows.permute(2, 0, 1), table)
 
 
 def recurrent(weights: Weights, h: Float[Tensor, "V B H"]) -> Float[Tensor, "V B GH"]:

@@ -12,9 +12,9 @@ class GRU(Cell):
 
     gates, parts = 3, 1
 
-    def step(self, weights: Weights, x: Float[Tensor, "V B I"], state: State) -> State:
+    def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
         (h,) = state
-        a_r, a_z, a_n = driven(weights, x).chunk(3, -1)
+        a_r, a_z, a_n = driven.chunk(3, -1)
         b_r, b_z, b_n = recurrent(weights, h).chunk(3, -1)
         n = torch.addcmul(a_n, (a_r + b_r).sigmoid(), b_n).tanh()
         return (torch.lerp(n, h, (a_z + b_z).sigmoid()),)

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aelle.cells.cell import Cell, Slopes, State, Weights, preactivation, sigmoids, tanh_and_slope
+from aelle.cells.cell import Cell, Slopes, State, Weights, preactivation, recurrent, sigmoids, tanh_and_slope
+from aelle.cells.lstm_states import LSTMStates
 
 
 class LSTM(Cell):
@@ -12,11 +13,16 @@ class LSTM(Cell):
 
     gates, parts = 4, 2
 
-    def step(self, weights: Weights, x: Float[Tensor, "V B I"], state: State) -> State:
+    def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
         h, c = state
-        z_i, z_f, z_g, z_o = preactivation(weights, x, h).chunk(4, -1)
+        z_i, z_f, z_g, z_o = recurrent(weights, h).add_(driven).chunk(4, -1)
         c = torch.addcmul(z_f.sigmoid() * c, z_i.sigmoid(), z_g.tanh())
         return z_o.sigmoid() * c.tanh(), c
+
+    def states(self, weights: Weights, x: Float[Tensor, "V B T I"]) -> Float[Tensor, "T V B H"]:
+        """h after each step, from the zero state, faster than by steps."""
+        bias = weights.bias_ih + weights.bias_hh
+        return LSTMStates.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
 
     def linearize(self, weights: Weights, x: Float[Tensor, "V B I"], state: State, full: bool) -> tuple[State, Slopes]:
         """With D_i = diag(g σ'(z_i)), D_f = diag(c σ'(z_f)), D_g = diag(i tanh'(z_g)):
@@ -26,20 +32,20 @@ class LSTM(Cell):
         """
         h, c = state
         z = preactivation(weights, x, h).unflatten(-1, (4, -1))
-        z[..., 2, :] *= 2  # tanh z = σ(2z) − σ(−2z): one pass of σ for all gates
+        z[..., 2, :].mul_(2)  # tanh z = σ(2z) − σ(−2z): one pass of σ for all gates.
         up, down = sigmoids(z)
         i, f, g_up, o = up.unbind(-2)
         g = g_up - down[..., 2, :]
         new_c = torch.addcmul(f * c, i, g)
         tanh_c, dtanh_c = tanh_and_slope(new_c)
 
-        to_c = torch.stack([g, c, 4 * i, torch.zeros_like(g)], -2)
-        c_to_h = o * dtanh_c
-        to_h = to_c * c_to_h[..., None, :]
-        to_h[..., 3, :] = tanh_c
-        dsigmoid = (up * down)[:, :, None]
+        gates, c_to_h = up * down, o * dtanh_c
+        gates[..., 2, :].mul_(4)
+        to_c = torch.stack([g, c, i], -2)
+        to_h = torch.cat([to_c * c_to_h[..., None, :], tanh_c[..., None, :]], -2)
         if full:
-            slopes = torch.stack([to_h, to_c], 2) * dsigmoid
+            to_c = torch.nn.functional.pad(to_c, (0, 0, 0, 1))
+            slopes = torch.stack([to_h, to_c], 2) * gates[:, :, None]
             return (o * tanh_c, new_c), Slopes(slopes, slopes, torch.stack([c_to_h * f, f], 2))
-        slopes = to_h[:, :, None] * dsigmoid
+        slopes = (to_h * gates)[:, :, None]
         return (o * tanh_c, new_c), Slopes(slopes, slopes, None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from aelle.cells.cell import Cell, Slopes, State, Weights, preactivation, tanh_and_slope
+from aelle.cells.cell import Cell, Slopes, State, Weights, preactivation, recurrent, tanh_and_slope
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class RNN(Cell):
     relu: bool = False
     gates, parts = 1, 1
 
-    def step(self, weights: Weights, x: Float[Tensor, "V B I"], state: State) -> State:
-        z = preactivation(weights, x, state[0])
+    def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
+        z = recurrent(weights, state[0]).add_(driven)
         return (z.relu() if self.relu else z.tanh(),)
 
     def linearize(self, weights: Weights, x: Float[Tensor, "V B I"], state: State, full: bool) -> tuple[State, Slopes]:

@@ -1,6 +1,7 @@
 """Classification of a sequence from the network's last state: `digits` and `smnist`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from aelle.data import ImageRows, Part
 from aelle.population import Population
 from aelle.tasks.population import PopulationModule, ShuffledBatches
+from aelle.text import Characters
 from aelle.variants import Variant
 
 EVALUATION_CHUNK = 2**20
@@ -24,20 +26,31 @@ class SequenceClassification(PopulationModule):
 
     train_x: Tensor
     train_y: Tensor
+    val_x: Tensor
+    val_y: Tensor
     train_loss_sum: Tensor
+    recurrent_bias = True
 
-    def __init__(self, data: ImageRows, variants: Sequence[Variant]):
+    def __init__(self, data: ImageRows | Characters, variants: Sequence[Variant]):
         super().__init__(variants)
         shared = variants[0].hyperparameters
         self.learning_rate, self.batch_size = shared["learning_rate"], int(shared["batch_size"])
         self.data = data
+        self.batches = ShuffledBatches(
+            len(data.train.x),
+            self.batch_size,
+            [v.seeds["shuffle"] for v in variants],
+            lambda: self.current_epoch,
+            keep=float(shared.get("keep", 1)),
+        )
         self.network = Population(
             str(shared["cell"]),
-            data.train.x.shape[-1],
+            data.inputs,
             int(shared["hidden_size"]),
             data.classes,
             p=[v.hyperparameters["p"] for v in variants],
             seeds=[v.seeds["init"] for v in variants],
+            recurrent_bias=self.recurrent_bias,
         )
         for name in ("train", "val", "test"):
             part = getattr(data, name)
@@ -48,15 +61,19 @@ class SequenceClassification(PopulationModule):
     def part(self, name: str) -> Part:
         return Part(getattr(self, f"{name}_x"), getattr(self, f"{name}_y"))
 
-    def forward(self, x: Float[Tensor, "V B T I"]) -> Float[Tensor, "V B C"]:
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [V, B, C], or [V, B, T, C] where every step is classified."""
         return self.network(x)
+
+    def training_logits(self, x: Tensor, batch: int) -> Tensor:
+        """As the network gives them while it learns the epoch's batch of that number."""
+        return self(x)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
 
     def train_dataloader(self) -> ShuffledBatches:
-        seeds = [v.seeds["shuffle"] for v in self.variants]
-        return ShuffledBatches(len(self.data.train.x), self.batch_size, seeds, lambda: self.current_epoch)
+        return self.batches
 
     def val_dataloader(self) -> list[str]:
         """The parts, by name: they are evaluated on the device where they lie."""
@@ -65,32 +82,44 @@ class SequenceClassification(PopulationModule):
     def on_train_epoch_start(self) -> None:
         self.train_loss_sum.zero_()
 
-    def training_step(self, batch: Int[Tensor, "V B"], _: int) -> Tensor:
-        losses = cross_entropy(self(self.train_x[batch]), self.train_y[batch])
+    def training_step(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
+        losses = cross_entropy(self.training_logits(self.train_x[batch], number), self.train_y[batch])
         self.train_loss_sum += losses.detach() * batch.shape[1]
         return self.summed(losses)
 
     def validation_step(self, part: str, _: int) -> None:
         data = self.part(part)
         V = len(self.variants)
-        loss_sum = data.x.new_zeros(V)
-        correct = data.x.new_zeros(V)
-        rows = max(1, EVALUATION_CHUNK // self.network.bias_hh_l0.numel())
-        for x, y in zip(data.x.split(rows), data.y.split(rows), strict=True):
-            logits = self(x.expand(V, -1, -1, -1))
-            loss_sum += cross_entropy(logits, y.expand(V, -1)) * len(y)
-            correct += (logits.argmax(-1) == y).sum(1)
+        loss_sum = torch.zeros_like(self.train_loss_sum)
+        correct = torch.zeros_like(self.train_loss_sum)
+        for x, y in zip(data.x.split(self.rows), data.y.split(self.rows), strict=True):
+            logits = self(x.expand(V, *x.shape))
+            loss_sum += cross_entropy(logits, y.expand(V, *y.shape)) * len(y)
+            correct += (logits.argmax(-1) == y).flatten(1).sum(1)
         loss = loss_sum / len(data.y)
         self.alive &= loss.isfinite()
         self.metrics[f"{part}_loss"] = loss.masked_fill(~self.alive, torch.nan)
-        self.metrics[f"{part}_accuracy"] = correct / len(data.y)
+        self.metrics[f"{part}_accuracy"] = correct / data.y.numel()
         self.log(f"{part}_loss", self.metrics[f"{part}_loss"].nanmedian(), batch_size=1, add_dataloader_idx=False)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        self.metrics["train_loss"] = self.train_loss_sum / len(self.data.train.x)
+        self.metrics["train_loss"] = self.train_loss_sum / self.batches.kept
+
+    @property
+    def rows(self) -> int:
+        """Sequences that all variants evaluate at once."""
+        return max(1, EVALUATION_CHUNK // self.network.bias_hh_l0.numel())
+
+    @torch.no_grad()
+    def example_outputs(self) -> dict[str, Any]:
+        """Of the first validation sequence: the probability of each class [V, C], and the right one."""
+        x, y = self.val_x[:1], self.val_y[:1]
+        V = len(self.variants)
+        return {"probabilities": self(x.expand(V, *x.shape))[:, 0].softmax(-1), "label": y.tolist() * V}
 
 
-def cross_entropy(logits: Float[Tensor, "V B C"], y: Int[Tensor, "V B"]) -> Float[Tensor, "V"]:
+def cross_entropy(logits: Float[Tensor, "V *B C"], y: Int[Tensor, "V *B"]) -> Float[Tensor, "V"]:
     """Each variant's mean over its batch, nats."""
-    return F.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(1)
+    losses = F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
+    return losses.unflatten(0, (len(y), -1)).mean(1)

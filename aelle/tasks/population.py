@@ -1,5 +1,6 @@
 """What every task's LightningModule has in common: V variants, each with its own loss, shuffling and fate."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
 import pytorch_lightning as pl
@@ -50,26 +51,41 @@ class PopulationModule(pl.LightningModule):
         """Without momentum a zero gradient moves nothing: the diverged stand still from here on."""
         diverged = ~self.alive
         if diverged.any():
-            for state in self.trainer.optimizers[0].state.values():
-                state["exp_avg"][diverged] = 0
+            for optimizer in self.trainer.optimizers:
+                for state in optimizer.state.values():
+                    state["exp_avg"][diverged] = 0
+
+    @abstractmethod
+    def example_outputs(self) -> dict[str, Tensor | list]:
+        """What each variant puts out in the end, for pictures: columns of V rows, tensors [V, …] or lists of V."""
 
     def diverged(self) -> Bool[Tensor, "V"]:
         return ~self.alive
 
 
 class ShuffledBatches:
-    """Index batches [V, B]: in epoch e, variant v visits the n samples in an order that its seed and e determine."""
+    """Index batches [V, B]: in epoch e, variant v visits its samples in an order that its seed and e determine.
 
-    def __init__(self, samples: int, batch_size: int, seeds: Sequence[int], epoch: Callable[[], int]):
-        self.samples, self.batch_size, self.seeds, self.epoch = samples, batch_size, seeds, epoch
+    Its samples are all, or a share `keep` of them that its seed determines.
+    """
+
+    def __init__(
+        self, samples: int, batch_size: int, seeds: Sequence[int], epoch: Callable[[], int], keep: float = 1.0
+    ):
+        self.batch_size, self.seeds, self.epoch = batch_size, seeds, epoch
+        self.kept = max(1, round(keep * samples))
+        self.samples = [_permutation(samples, seed, "keep")[: self.kept] for seed in seeds] if keep < 1 else None
 
     def __len__(self) -> int:
-        return -(-self.samples // self.batch_size)
+        return -(-self.kept // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         epoch = self.epoch()
-        orders = [
-            torch.randperm(self.samples, generator=torch.Generator().manual_seed(seed_for(seed, epoch)))
-            for seed in self.seeds
-        ]
+        orders = [_permutation(self.kept, seed, epoch) for seed in self.seeds]
+        if self.samples is not None:
+            orders = [samples[order] for samples, order in zip(self.samples, orders, strict=True)]
         yield from torch.stack(orders).split(self.batch_size, dim=1)
+
+
+def _permutation(n: int, *key: int | str) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_for(*key)))

@@ -1,0 +1,65 @@
+"""Target learning by FORCE: `target`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from aelle.rank_one import RankOne
+from aelle.targets import PERIOD, FourSines
+from aelle.tasks.population import PopulationModule
+from aelle.variants import Variant
+
+SHOWN = 600
+"""Steps of an example output."""
+
+
+class TargetLearning(PopulationModule):
+    """V networks learn by recursive least squares to put out their targets, and then have to do so by themselves.
+
+    An epoch is one period of the target, which ends where it began. The validation loss is the mean |z − f| over a free
+    run of a period; after the last epoch, of as many periods as there were epochs.
+    """
+
+    target: Tensor
+    output: Tensor
+
+    def __init__(self, data: FourSines, variants: Sequence[Variant]):
+        super().__init__(variants)
+        self.automatic_optimization = False
+        self.network = RankOne(
+            int(variants[0].hyperparameters["hidden_size"]),
+            [v.hyperparameters["g"] for v in variants],
+            [v.seeds["init"] for v in variants],
+        )
+        self.register_buffer("target", data.of(variants), persistent=False)
+        self.register_buffer("output", torch.zeros(len(variants), PERIOD))
+
+    def configure_optimizers(self) -> None:
+        """None: there is no gradient to follow."""
+
+    def train_dataloader(self) -> list[str]:
+        return ["one period of the target"]
+
+    def val_dataloader(self) -> list[str]:
+        return ["val"]
+
+    def training_step(self, batch: str, _: int) -> None:
+        self.network.learn(self.target)
+
+    def validation_step(self, part: str, _: int) -> None:
+        trainer = self.trainer
+        last = trainer.state.fn == TrainerFn.FITTING and self.current_epoch + 1 == trainer.max_epochs
+        periods = int(trainer.max_epochs or 1) if last else 1
+        outputs = self.network.run_free(periods * PERIOD)
+        self.output.copy_(outputs[:, -PERIOD:])
+        loss = (outputs - self.target.repeat(1, periods)).abs().mean(1)
+        self.alive &= loss.isfinite() & self.network.finite()
+        self.metrics["val_loss"] = loss.masked_fill(~self.alive, torch.nan)
+        self.log("val_loss", self.metrics["val_loss"].nanmedian(), batch_size=1)
+
+    def example_outputs(self) -> dict[str, Any]:
+        """The end of the last free run, [V, 600] each."""
+        return {"output": self.output[:, -SHOWN:], "target": self.target[:, -SHOWN:]}

@@ -1,0 +1,148 @@
+"""Texts, cut into disjoint sequences of characters: *War and Peace*, and one that every Python installation carries."""
+
+import urllib.request
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from jaxtyping import Float
+from torch import Tensor
+
+from aelle.data import SPLIT_SEED, Part, first_sequences
+from aelle.errors import UserError
+from aelle.runs import replace_atomically
+from aelle.variants import generator
+
+LENGTH = 101
+"""Characters of a sequence, of which all but the last are input."""
+
+TRAINING = 0.8
+"""Share of the sequences; half of the others is for validation, half for the test."""
+
+UNKNOWN = "\ufffd"
+"""Stands for every character that the training text does not hold."""
+
+BOOK = "https://www.gutenberg.org/cache/epub/2600/pg2600.txt"
+BOOK_LENGTH = 3_000_000
+"""Characters that *War and Peace* has at least."""
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Sequences of a text as indices into `alphabet`, the training text's characters in order and then UNKNOWN.
+
+    The next character is to be predicted after `every` step, or after the last alone.
+    """
+
+    train: Part
+    val: Part
+    test: Part
+    alphabet: str
+    every: bool
+
+    @property
+    def classes(self) -> int:
+        return len(self.alphabet)
+
+    @property
+    def inputs(self) -> int:
+        return len(self.alphabet)
+
+    def probe(self, sequences: int, part: str = "val") -> Float[Tensor, "B T I"]:
+        """The first `sequences` of the validation (or test) part, whose order is random and fixed, one-hot."""
+        indices = first_sequences(getattr(self, part), sequences, part)
+        return torch.nn.functional.one_hot(indices, self.inputs).float()
+
+    def decode(self, indices: Tensor) -> str:
+        return "".join(self.alphabet[i] for i in indices.tolist())
+
+
+@lru_cache
+def book(root: str, path: str | None = None, predict: str = "every") -> Characters:
+    """*War and Peace* from `root`, downloaded from Project Gutenberg if it is not there; or the text at `path`."""
+    return characters(read(Path(path)) if path else _cached(Path(root) / "war_and_peace.txt"), predict)
+
+
+@lru_cache
+def topics(predict: str = "every") -> Characters:
+    """The documentation topics of Python's `help`: half a million characters, a little different in every version."""
+    from pydoc_data.topics import topics as texts
+
+    return characters("\n".join(texts[name] for name in sorted(texts)), predict)
+
+
+def characters(text: str, predict: str) -> Characters:
+    """Cut the text, split the sequences by a fixed seed, and say how many characters training does not show."""
+    if predict not in ("every", "last"):
+        raise UserError(f"task.data.predict={predict}: choose every (the next character after each) or last")
+    n = len(text) // LENGTH
+    train, rest = round(TRAINING * n), n - round(TRAINING * n)
+    if rest < 2:
+        raise UserError(
+            f"a text of {len(text)} characters is too short: its sequences of {LENGTH} are split into training, "
+            f"validation and test, so give at least {10 * LENGTH}"
+        )
+    codes = np.frombuffer(text[: n * LENGTH].encode("utf-32-le"), np.uint32).reshape(n, LENGTH)
+    codes = codes[generator(SPLIT_SEED, "text split").permutation(n)]
+    known = np.unique(codes[:train])
+    known = known[known != ord(UNKNOWN)]
+    places = np.searchsorted(known, codes).clip(max=len(known) - 1)
+    indices = torch.as_tensor(np.where(known[places] == codes, places, len(known)))
+    unknown = int((indices[train:] == len(known)).sum())
+    if unknown:
+        print(f"{unknown} of {rest * LENGTH} characters for validation and test do not occur in training: read as one")
+    every = predict == "every"
+    parts = (_part(sequences, every) for sequences in indices.split([train, rest // 2, rest - rest // 2]))
+    return Characters(*parts, alphabet="".join(map(chr, known)) + UNKNOWN, every=every)
+
+
+def _part(sequences: Tensor, every: bool) -> Part:
+    return Part(sequences[:, :-1], sequences[:, 1:] if every else sequences[:, -1])
+
+
+def read(path: Path) -> str:
+    """A UTF-8 text file, without Project Gutenberg's header and licence where it has them."""
+    try:
+        return stripped(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise UserError(f"the text {path} cannot be read ({why}): name a UTF-8 file with task.data.path=…") from error
+
+
+def stripped(text: str) -> str:
+    """The text between the lines `*** START OF …` and `*** END OF …`, all of it where there are none."""
+    lines = text.split("\n")
+    marks = {
+        mark: [i for i, line in enumerate(lines) if line.startswith(f"*** {mark} OF ")] for mark in ("START", "END")
+    }
+    first = marks["START"][0] + 1 if marks["START"] else 0
+    last = marks["END"][0] if marks["END"] else len(lines)
+    return "\n".join(lines[first:last]).strip("\n")
+
+
+def _cached(path: Path) -> str:
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(".download.lock")):
+                if not path.exists():
+                    with urllib.request.urlopen(BOOK, timeout=60) as response:
+                        text = response.read().decode("utf-8-sig").replace("\r\n", "\n")
+                    if "\n*** END OF " not in text:
+                        raise ValueError("what came is not whole")
+                    replace_atomically(path, lambda file: file.write_text(stripped(text), encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"War and Peace is not at {path} and cannot be downloaded from {BOOK} ({error}): put the text there, "
+                "name another one with task.data.path=…, or try experiment=charrnn_small, which needs no network"
+            ) from error
+    text = read(path)
+    if len(text) < BOOK_LENGTH:
+        raise UserError(
+            f"{path} holds {len(text)} characters and War and Peace has over {BOOK_LENGTH}: delete the file, and it is "
+            "downloaded anew; or try experiment=charrnn_small, which needs no network"
+        )
+    return text

@@ -1,0 +1,175 @@
+"""How fast the Lyapunov engine is, as ratios from one run, side by side: `python bench/lyapunov.py`.
+
+Every row measures its competitors in turn, again and again, and takes the least time of each: CPU time of one thread,
+so that what else the machine does counts as little as it can.
+
+straightforward: the batched loop that one would write first: analytic Jacobian, float64, QR at every step.
+automatic:       the same loop with the Jacobian by `torch.func`.
+floor:           the matrix products alone, of the shape that the straightforward loop has, on whatever cut of the batch
+                 is fastest.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import jacrev, vmap
+
+from aelle import lyapunov_spectrum
+from aelle.cells import CELLS, Weights
+from aelle.lyapunov import population_spectrum
+from aelle.networks import stack_of
+from aelle.stack import DrivenStack, Stack
+
+
+def least_times(competitors: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of CPU time, of `rounds` rounds in which each has its turn."""
+    least = dict.fromkeys(competitors, float("inf"))
+    for _ in range(rounds):
+        for name, run in competitors.items():
+            since = time.thread_time()
+            run()
+            least[name] = min(least[name], time.thread_time() - since)
+    return least
+
+
+def straightforward(weights: Weights, x: Tensor) -> Tensor:
+    """[V, B, H] of V LSTMs over h: the definition, batched."""
+    V, H = weights.weight_hh.shape[0], weights.weight_hh.shape[-1]
+    B = len(x)
+    W_i, W_f, W_g, W_o = weights.weight_hh[:, None].chunk(4, -2)
+    h = c = x.new_zeros(V, B, H)
+    Q = torch.eye(H, dtype=x.dtype).expand(V, B, H, H)
+    total = 0
+    for t in range(x.shape[1]):
+        z = x[:, t] @ weights.weight_ih.mT + h @ weights.weight_hh.mT + (weights.bias_ih + weights.bias_hh)[:, None]
+        i, f, g, o = z.chunk(4, -1)
+        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+        new_c = f * c + i * g
+        tanh_c = new_c.tanh()
+        by_i, by_f, by_g = g * i * (1 - i), c * f * (1 - f), i * (1 - g**2)
+        dc = by_i[..., None] * W_i + by_f[..., None] * W_f + by_g[..., None] * W_g
+        J = (o * (1 - tanh_c**2))[..., None] * dc + (tanh_c * o * (1 - o))[..., None] * W_o
+        h, c = o * tanh_c, new_c
+        Q, R = torch.linalg.qr(J @ Q)
+        total = total + R.diagonal(0, -2, -1).abs().log()
+    return total / x.shape[1]
+
+
+def automatic(weights: Weights, x: Tensor) -> Tensor:
+    """The same with the Jacobian of every sequence by reverse-mode differentiation, vectorised."""
+    V, H = weights.weight_hh.shape[0], weights.weight_hh.shape[-1]
+    B = len(x)
+
+    def step(W_ih, W_hh, b, x, h, c):
+        i, f, g, o = (W_ih @ x + W_hh @ h + b).chunk(4)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+    def step_and_jacobian(W_ih, W_hh, b, x, h, c):
+        return step(W_ih, W_hh, b, x, h, c), jacrev(lambda h: step(W_ih, W_hh, b, x, h, c)[0])(h)
+
+    over_all = vmap(vmap(step_and_jacobian, (None, None, None, 0, 0, 0)), (0, 0, 0, None, 0, 0))
+    h = c = x.new_zeros(V, B, H)
+    Q = torch.eye(H, dtype=x.dtype).expand(V, B, H, H)
+    total = 0
+    for t in range(x.shape[1]):
+        bias = weights.bias_ih + weights.bias_hh
+        (h, c), J = over_all(weights.weight_ih, weights.weight_hh, bias, x[:, t], h, c)
+        Q, R = torch.linalg.qr(J @ Q)
+        total = total + R.diagonal(0, -2, -1).abs().log()
+    return total / x.shape[1]
+
+
+def dense(stack: Stack, x: Tensor, full: bool) -> Tensor:
+    """[V, B, N] of any stack: our Jacobians, assembled as one matrix, with a QR at every step."""
+    system = DrivenStack(stack, x, full)
+    identity = torch.eye(system.N, dtype=x.dtype).repeat(len(stack), len(x), 1, 1)
+    J, Q, total, state = torch.empty_like(identity), identity, 0, system.start(None)
+    for t in range(x.shape[1]):
+        state = system.advance(t, state, identity, J)
+        Q, R = torch.linalg.qr(J.mT @ Q)
+        total = total + R.diagonal(0, -2, -1).abs().log()
+    return total / x.shape[1]
+
+
+def products(matrices: int, N: int, steps: int) -> dict[str, Callable[[], object]]:
+    """`steps` products of so many N × N matrices, all at once and in pieces that the cache holds."""
+    A, Q = torch.randn(2, matrices, N, N, dtype=torch.float64)
+    pieces = list(zip(A.split(max(1, 2**17 // N**2)), Q.split(max(1, 2**17 // N**2)), strict=True))
+    return {
+        "products": lambda: [torch.bmm(A, Q) for _ in range(steps)],
+        "products in pieces": lambda: [[torch.bmm(a, q) for a, q in pieces] for _ in range(steps)],
+    }
+
+
+def report(name: str, matrices: int, N: int, steps: int, ours: Callable, others: dict[str, Callable], rounds: int):
+    """One row: our speed as a multiple of each other's, our time as a multiple of the floor's, the difference."""
+    times = least_times({"ours": ours, **others, **products(matrices, N, steps)}, rounds)
+    floor = min(times["products"], times["products in pieces"])
+    difference = (ours() - others["straightforward"]()).abs().max()
+    speeds = ", ".join(f"{times[other] / times['ours']:.2f}× the {other}" for other in others)
+    print(f"{name:34} {speeds}; {times['ours'] / floor:.2f} floors; {difference:.0e} nats apart", flush=True)
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    print("LSTM over h, default weights, 15 sequences, 50 steps")
+    for H in (64, 128, 256):
+        net, x = nn.LSTM(16, H, batch_first=True).double(), torch.randn(15, 50, 16, dtype=torch.float64)
+        (weights,) = stack_of(net).layers
+        others = {"straightforward": lambda w=weights, x=x: straightforward(w, x)}
+        if H == 64:
+            others["automatic"] = lambda w=weights, x=x: automatic(w, x)
+        report(
+            f"  N = {H}",
+            15,
+            H,
+            50,
+            partial(of_network, net, x),
+            others,
+            max(2, rounds // (H // 64)),
+        )
+
+    print("64 LSTMs of 64 units over h, 32 sequences, 8 steps")
+    for label, bound in (("  default weights, ±1/8", (0.125, 0.125)), ("  p from 2.0 to 2.5", (2.0, 2.5))):
+        p = torch.linspace(*bound, 64, dtype=torch.float64)[:, None, None]
+        w_ih, w_hh = (p * (2 * torch.rand(64, 256, n, dtype=torch.float64) - 1) for n in (8, 64))
+        zeros = torch.zeros(64, 256, dtype=torch.float64)
+        weights, x = Weights(w_ih, w_hh, zeros, zeros), torch.rand(32, 8, 8, dtype=torch.float64)
+        stack = Stack(CELLS["lstm"], (weights,))
+        others = {
+            "straightforward": lambda w=weights, x=x: straightforward(w, x),
+            "automatic": lambda w=weights, x=x: automatic(w, x),
+        }
+        report(label, 64 * 32, 64, 8, lambda s=stack, x=x: population_spectrum(s, x).per_sequence, others, 2)
+
+    print("Other networks, 15 sequences, 50 steps, against their own Jacobians with a QR at every step")
+    for label, net, over in (
+        ("  RNN, 128 units", nn.RNN(16, 128, batch_first=True), "hidden"),
+        ("  GRU, 128 units", nn.GRU(16, 128, batch_first=True), "hidden"),
+        ("  LSTM over (h, c), 64 units", nn.LSTM(16, 64, batch_first=True), "full"),
+        ("  LSTM over h, two layers of 64", nn.LSTM(16, 64, 2, batch_first=True), "hidden"),
+    ):
+        net, x = net.double(), torch.randn(15, 50, 16, dtype=torch.float64)
+        stack = stack_of(net)
+        others = {"straightforward": lambda s=stack, x=x, o=over: dense(s, x, o == "full")}
+        ours = partial(of_network, net, x, over=over)
+        report(label, 15, stack.dimension(over == "full"), 50, ours, others, max(2, rounds // 2))
+
+
+def of_network(net: nn.Module, x: Tensor, **options) -> Tensor:
+    return lyapunov_spectrum(net, x, **options).per_sequence
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Every task's sweep, killed and resumed, ends in the same numbers bit for bit."""
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from aelle import runs
+from aelle.runs import RunFolder, read_run, read_status
+
+SWEEPS = {
+    "charrnn_small": ["size=2", "hidden_size=4", "keep=0.05", "epochs=3", "lyapunov.sequences=2"],
+    "target": ["size=2", "hidden_size=24", "epochs=3", "lyapunov.every_n_epochs=[0,1]", "lyapunov.k=4"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks of four units only lose by a second one."""
+    torch.set_num_threads(1)
+
+
+class KilledError(BaseException):
+    """Not an Exception: nothing of ours may catch it, as nothing could catch a kill."""
+
+
+def results(folder):
+    rows = [{**row, "seconds": None} for row in read_run(folder).epochs.to_pylist()]
+    state = torch.load(folder / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    return repr(rows), state, pq.ParquetFile(folder / "examples.parquet").read().to_pylist()
+
+
+def assert_equal(a, b):
+    assert a[0] == b[0] and a[2] == b[2] and list(a[1]) == list(b[1])
+    for name, tensor in a[1].items():
+        assert torch.equal(tensor, b[1][name]), name
+
+
+@pytest.mark.parametrize("experiment", SWEEPS)
+def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, experiment):
+    line = ["variants=0-1", f"experiment={experiment}", *SWEEPS[experiment]]
+    assert main("train.py", *line, "outputs=whole")[0] == 0
+    (whole,) = tmp_path.glob("whole/*/*/")
+
+    replace, written = runs.replace_atomically, []
+
+    def killed_after_the_second_checkpoint(path, write):
+        replace(path, write)
+        written.append(path.name)
+        if written.count("checkpoint.ckpt") == 2:
+            raise KilledError
+
+    monkeypatch.setattr("aelle.recorder.replace_atomically", killed_after_the_second_checkpoint)
+    with pytest.raises(KilledError):
+        main("train.py", *line, "outputs=resumed")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (resumed,) = tmp_path.glob("resumed/*/*/")
+    assert read_status(resumed)["state"] == "running" and not (resumed / "examples.parquet").exists()
+    assert main("train.py", *line, "outputs=resumed")[0] == 0
+    assert_equal(results(resumed), results(whole))
+
+    # Killed between the last checkpoint and the end.
+    expected = results(whole)
+    (whole / "examples.parquet").unlink()
+    RunFolder(whole, read_run(whole).config).write_status("running", epoch=3)
+    assert main("train.py", *line, "outputs=whole")[0] == 0
+    assert read_status(whole)["state"] == "complete"
+    assert_equal(results(whole), expected)
+
+
+def test_without_file_and_network_a_sweep_ends_in_one_line(main, tmp_path, monkeypatch):
+    monkeypatch.setattr("aelle.text.BOOK", "http://127.0.0.1:9/")
+    for line in (["-m"], []):
+        code, _, err = main("train.py", *line, "experiment=charrnn", f"task.data.root={tmp_path / 'none'}")
+        assert code == 2 and err.count("\n") == 1 and "experiment=charrnn_small" in err
+    assert not list(tmp_path.glob("**/*.parquet"))
