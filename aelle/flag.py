@@ -3,7 +3,7 @@
 Only the diagonal of R in J_T ··· J_1 Q_0 = Q R is wanted, so what is carried from step to step need not be
 orthogonal: any M with A = M U, U upper triangular, spans the same flag (the nested spaces of the leading columns) as Q
 and gives the same R in the end, as long as M is well conditioned. LU with row pivoting gives such an M, a row-permuted
-unit lower triangle, at a quarter of the price of QR; and where the rows of A differ in size by many orders of
+unit lower triangle, at a fraction of the price of QR; and where the rows of A differ in size by many orders of
 magnitude, as behind saturated gates, it keeps the digits that Householder's QR loses.
 
 Tangent vectors are rows here, as PyTorch's layers have it: an array [..., K, N] holds A transposed, which is what
@@ -16,9 +16,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-SAMPLE = 32
-"""Tangent vectors, at least, from which the sizes of rows are told."""
 
 
 class Split(NamedTuple):
@@ -58,9 +55,8 @@ class Splitter:
         A = trail[-1]
         (K, N), tiny, eps = A.shape[-2:], torch.finfo(A.dtype).tiny, torch.finfo(A.dtype).eps
         column = torch.linalg.vector_norm(A, dim=-1)
-        few = slice(None, None, max(1, K // SAMPLE))
-        scaled = A[..., few, :] / column[..., few, None].clamp(min=tiny)
-        row = torch.linalg.vector_norm(scaled, dim=-2).clamp(min=tiny) * (K / scaled.shape[-2]) ** 0.5
+        weight = column.clamp(min=tiny**0.5).square().reciprocal()
+        row = (weight[..., None, :] @ torch.mul(A, A, out=out))[..., 0, :].clamp(min=tiny).sqrt()
         cancelled = 1.0
         if len(trail) > 2:
             most, least = _stretches(trail[0], trail[1]).amax(-1), _stretches(trail[-2], A).amin(-1)

@@ -107,7 +107,7 @@ def products(matrices: int, N: int, steps: int) -> dict[str, Callable[[], object
 
 
 def report(name: str, matrices: int, N: int, steps: int, ours: Callable, others: dict[str, Callable], rounds: int):
-    """One row: our speed as a multiple of each other's, our time as a multiple of the floor's, the difference."""
+    """One row: our speed over each other's, our time over the floor's, and the largest difference."""
     times = least_times({"ours": ours, **others, **products(matrices, N, steps)}, rounds)
     floor = min(times["products"], times["products in pieces"])
     difference = (ours() - others["straightforward"]()).abs().max()
