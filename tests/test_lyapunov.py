@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_cells import NETWORKS, network
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -13,7 +14,6 @@ from aelle.lyapunov import resample
 from aelle.networks import stack_of
 from aelle.spectrum import Spectrum, floor
 from aelle.stack import DrivenStack
-from tests.test_cells import NETWORKS, network
 
 
 @pytest.fixture(autouse=True)
