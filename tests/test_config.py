@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
@@ -35,6 +36,20 @@ def test_every_experiment_composes_and_plans(experiment, monkeypatch, tmp_path):
     assert sum(map(len, plan.packs())) == config["size"]
     for name in ("module", "data"):
         assert callable(get_object(config["task"][name]["_target_"]))
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_sweeps_over_its_packs(experiment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
+    params = config.hydra.sweeper.params
+    (override,) = OverridesParser.create().parse_overrides([f"{name}={value}" for name, value in params.items()])
+    packs = Plan.of(composed("train", f"experiment={experiment}")).packs()
+    assert override.key_or_group == "pack" and list(override.sweep_string_iterator()) == [
+        str(i) for i in range(len(packs))
+    ]
 
 
 @pytest.mark.parametrize("task", choices("task"))
