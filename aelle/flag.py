@@ -13,9 +13,12 @@ LAPACK wants to be handed.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from aelle import flag_kernel
 
 
 class Split(NamedTuple):
@@ -53,30 +56,70 @@ class Splitter:
         stretched a tangent vector at most and the last one at least.
         """
         A = trail[-1]
-        (K, N), tiny, eps = A.shape[-2:], torch.finfo(A.dtype).tiny, torch.finfo(A.dtype).eps
-        column = torch.linalg.vector_norm(A, dim=-1)
-        weight = column.clamp(min=tiny**0.5).square().reciprocal()
-        row = (weight[..., None, :] @ torch.mul(A, A, out=out))[..., 0, :].clamp(min=tiny).sqrt()
+        N, tiny, eps = A.shape[-1], torch.finfo(A.dtype).tiny, torch.finfo(A.dtype).eps
+        column, row = self.sizes(A, out)
         cancelled = 1.0
         if len(trail) > 2:
             most, least = _stretches(trail[0], trail[1]).amax(-1), _stretches(trail[-2], A).amin(-1)
             cancelled = (most / least).clamp(min=1)[..., None]
+        torch.linalg.lu_factor_ex(A.mT, out=(A.mT, self.pivots, self.info))
+        diagonal, row, condition = self.unpack(A, row, out)
+        error = column * row / diagonal * (eps * max(N, 32) / 32 * condition[..., None] * cancelled)
+        error = torch.where(diagonal > tiny / eps, error, torch.inf).nan_to_num(torch.inf, torch.inf)
+        return Split(out, diagonal.double().log(), error, condition)
 
-        LU = A.mT
-        torch.linalg.lu_factor_ex(LU, out=(LU, self.pivots, self.info))
+    def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
+        """The length of each tangent vector [V, B, K], and the size of each dimension over all of them once they have
+        one length [V, B, N]."""
+        tiny = torch.finfo(A.dtype).tiny
+        column = torch.linalg.vector_norm(A, dim=-1)
+        weight = column.clamp(min=tiny**0.5).square().reciprocal()
+        row = (weight[..., None, :] @ torch.mul(A, A, out=spare))[..., 0, :].clamp(min=tiny).sqrt()
+        return column, row
+
+    def unpack(
+        self, LU: Float[Tensor, "V B K N"], row: Float[Tensor, "V B N"], out: Float[Tensor, "V B K N"]
+    ) -> tuple[Float[Tensor, "V B K"], Float[Tensor, "V B K"], Float[Tensor, "V B"]]:
+        """|diag U|, the sizes of the rows of its pivots, and the condition of L with rows of one size; M to `out`."""
+        K = LU.shape[-2]
         torch.lu_unpack(self.shape, self.pivots, unpack_data=False, out=(self.P, *self.unused))
         row_of_L = (self.P @ self.numbers).long()
         diagonal = LU.diagonal(0, -2, -1).abs()
         row = torch.empty_like(row).scatter_(-1, row_of_L, row)[..., :K, None]
-        solved = torch.linalg.solve_triangular(LU[..., :K, :], row, upper=False, unitriangular=True)
-        condition = (solved / row).abs().amax((-2, -1))[..., None]
-        error = column * row[..., 0] / diagonal * (eps * max(N, 32) / 32 * condition * cancelled)
-        error = torch.where(diagonal > tiny / eps, error, torch.inf).nan_to_num(torch.inf, torch.inf)
-
-        L = A.triu_(1)
+        solved = torch.linalg.solve_triangular(LU.mT[..., :K, :], row, upper=False, unitriangular=True)
+        condition = (solved / row).abs().amax((-2, -1))
+        L = LU.triu_(1)
         L.diagonal(0, -2, -1).fill_(1)
         torch.gather(L, -1, row_of_L[..., None, :].expand_as(L), out=out)
-        return Split(out, diagonal.double().log(), error, condition[..., 0])
+        return diagonal, row[..., 0], condition
+
+
+class CompiledSplitter(Splitter):
+    """The same on a CPU, where passes over matrices cost more than what is computed in them."""
+
+    def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
+        column, row = A.new_empty(A.shape[:-1]), A.new_empty(*A.shape[:2], A.shape[-1])
+        flag_kernel.sizes(*_batches(A, column, row))
+        return column, row
+
+    def unpack(
+        self, LU: Float[Tensor, "V B K N"], row: Float[Tensor, "V B N"], out: Float[Tensor, "V B K N"]
+    ) -> tuple[Float[Tensor, "V B K"], Float[Tensor, "V B K"], Float[Tensor, "V B"]]:
+        diagonal, sizes, condition = (
+            torch.empty_like(LU[..., 0]),
+            torch.empty_like(LU[..., 0]),
+            LU.new_empty(LU.shape[:2]),
+        )
+        flag_kernel.unpack(*_batches(LU, self.pivots, row, out, diagonal, sizes, condition))
+        return diagonal, sizes, condition
+
+
+def splitter(like: Float[Tensor, "V B K N"]) -> Splitter:
+    return (CompiledSplitter if like.device.type == "cpu" else Splitter)(like)
+
+
+def _batches(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.flatten(0, 1).numpy() for tensor in tensors]
 
 
 def _stretches(before: Float[Tensor, "V B K N"], after: Float[Tensor, "V B K N"]) -> Float[Tensor, "V B some"]:

@@ -3,13 +3,12 @@
 Axes: N unit, T step. Numbers in float32 or float64, as the arrays are.
 """
 
-import inspect
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt
-from numba import njit
+
+from aelle.compiled import compiled
 
 LANES = 4
 """Rows of M are padded with zeros to a multiple of this: as many sums go on side by side, none waiting for another."""
@@ -34,14 +33,6 @@ def network(M: Float[np.ndarray, "N N"], w_f: Float[np.ndarray, "N"], dt: float)
     columns, values = np.zeros(starts[-1], np.uint16), np.zeros(starts[-1], M.dtype)
     columns[at], values[at] = column, M[row, column]
     return Network(starts.astype(np.uint64), columns, values, w_f, M.dtype.type(dt))
-
-
-def compiled(function: Callable) -> Callable:
-    """Sums may be reordered; NaN and infinity keep their meaning, since a diverged network is a result.
-
-    Unwrapped, because numba compiles none but plain functions and the tests check shapes by wrapping every one.
-    """
-    return njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})(inspect.unwrap(function))
 
 
 @compiled

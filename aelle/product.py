@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aelle import flag
-from aelle.flag import Splitter
+from aelle.flag import splitter
 from aelle.interval import Interval
 
 
@@ -90,7 +90,7 @@ def stretch(
     Returns the state, M (well conditioned), and log |diag U|. `record[i]` becomes log |diag R| of the product of the
     first i + 1 steps.
     """
-    interval, split = Interval(every, basis), Splitter(basis)
+    interval, split = Interval(every, basis), splitter(basis)
     total = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
     spare: list[Tensor] = []
     t = span.start

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aelle import lyapunov_spectrum
-from aelle.flag import Split, Splitter, log_diagonal
+from aelle.flag import CompiledSplitter, Split, Splitter, log_diagonal
 from aelle.interval import LONGEST, TOLERANCE, Interval
 
 
@@ -115,17 +115,34 @@ def test_it_keeps_its_promise_on_random_products(kind, seed):
     torch.testing.assert_close(auto.per_sequence, each.per_sequence, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("splitter", [Splitter, CompiledSplitter])
 @pytest.mark.parametrize("N, K", [(1, 1), (5, 5), (12, 4), (70, 70)])
-def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K):
+def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K, splitter):
     A = torch.randn(2, 3, K, N, dtype=torch.float64, generator=torch.Generator().manual_seed(N))
     given, out = A.clone(), torch.empty_like(A)
-    factors = Splitter(A)([torch.ones_like(A), given], out)
+    factors = splitter(A)([torch.ones_like(A), given], out)
     U = torch.linalg.lstsq(factors.basis.mT, A.mT).solution
     torch.testing.assert_close(factors.basis.mT @ U, A.mT, atol=1e-11, rtol=0)
     assert U.tril(-1).abs().max() < 1e-11
     torch.testing.assert_close(U.diagonal(0, -2, -1).abs().log(), factors.log_diagonal, atol=1e-9, rtol=0)
     assert factors.basis.abs().max() == 1
     torch.testing.assert_close(factors.log_diagonal + log_diagonal(factors.basis), log_diagonal(A), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spoilt", [None, 0.0, float("nan"), float("inf"), 1e30])
+def test_the_compiled_splitter_finds_what_the_other_does(dtype, spoilt):
+    A = torch.randn(2, 3, 9, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    A[1, 2] *= torch.logspace(0, -12, 12, dtype=dtype)
+    if spoilt is not None:
+        A[0, 1, 4] = spoilt
+    one, other = (kind(A)([A, A * 2, A.clone()], torch.empty_like(A)) for kind in (Splitter, CompiledSplitter))
+    for name in ("log_diagonal", "error", "condition"):
+        a, b = getattr(one, name), getattr(other, name)
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=0, equal_nan=True, msg=name)
+    sound = torch.ones(2, 3, dtype=torch.bool)
+    sound[0, 1] = spoilt is None
+    assert torch.equal(one.basis[sound], other.basis[sound])
 
 
 @pytest.mark.parametrize("grading", [0, 6, 12])

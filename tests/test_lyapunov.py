@@ -1,8 +1,12 @@
 """The estimate: against QR at every step, in its options, and at the edges of what numbers can hold."""
 
+import subprocess
+import sys
+
 import mpmath
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cells import NETWORKS, network
@@ -282,12 +286,32 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     net, x = network("lstm", 3, 16), sequences(7, 12, 3)
     whole = lyapunov_spectrum(net, x, orthonormalize_every=2)
     monkeypatch.setattr(chunks, "CPU_CHUNK", 2 * 16**2)
+    monkeypatch.setattr(chunks, "SHARING", 1)
     torch.set_num_threads(2)
     pieces = lyapunov_spectrum(net, x, orthonormalize_every=2)
     torch.testing.assert_close(pieces.per_sequence, whole.per_sequence, atol=1e-9, rtol=0)
     auto = lyapunov_spectrum(net, x)
     torch.testing.assert_close(auto.per_sequence, whole.per_sequence, atol=1e-6, rtol=0)
     assert torch.equal(lyapunov_spectrum(net, x).per_sequence, auto.per_sequence)
+
+
+MEMORY = """
+import resource, torch
+from torch import nn
+from aelle import lyapunov_spectrum
+net, x = nn.GRU(1, 64, batch_first=True), torch.rand(16, 2000, 1)
+peaks = []
+for T in (20, 2000):
+    lyapunov_spectrum(net, x[:, :T])
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peaks[1] - peaks[0])
+"""
+
+
+def test_memory_does_not_grow_with_the_steps():
+    """A matrix per step and sequence would be 1,000 MiB."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 50
 
 
 def test_it_reads_and_changes_nothing_else():
