@@ -130,15 +130,8 @@ def main() -> None:
         others = {"straightforward": lambda w=weights, x=x: straightforward(w, x)}
         if H == 64:
             others["automatic"] = lambda w=weights, x=x: automatic(w, x)
-        report(
-            f"  N = {H}",
-            15,
-            H,
-            50,
-            partial(of_network, net, x),
-            others,
-            max(2, rounds // (H // 64)),
-        )
+        turns = max(3, rounds * 128**2 // H**2)
+        report(f"  N = {H}", 15, H, 50, partial(of_network, net, x), others, turns)
 
     print("64 LSTMs of 64 units over h, 32 sequences, 8 steps")
     for label, bound in (("  default weights, ±1/8", (0.125, 0.125)), ("  p from 2.0 to 2.5", (2.0, 2.5))):
