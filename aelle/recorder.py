@@ -73,8 +73,8 @@ def _floats(values: Tensor) -> Sequence[float]:
 
 
 def _column(values: Tensor | list) -> pa.Array:
-    """A list of floats per variant, or what the task has given for each."""
-    return _lists(values) if isinstance(values, Tensor) else pa.array(values)
+    """Lists of floats for each variant, nested as the tensor's axes are, or what the task has given for each."""
+    return pa.array(values.double().tolist() if isinstance(values, Tensor) else values)
 
 
 def _lists(values: Tensor) -> pa.Array:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytorch_lightning
 import torch
@@ -166,6 +167,15 @@ def read_run(path: Path) -> Run:
     if status["state"] == "complete" and len(pairs) != len(run.numbers) * (config["epochs"] + 1):
         raise DamagedRunError("epochs.parquet: rows are missing, although the run is complete")
     return run
+
+
+def read_example(folder: Path, number: int) -> dict[str, Any]:
+    """What a variant put out in the end, by name, as its task has it. Raises DamagedRunError."""
+    table = _read_table(folder / "examples.parquet", read_status(folder), ("variant",))
+    rows = table.filter(pc.field("variant") == number).drop_columns("variant").to_pylist()
+    if len(rows) != 1:
+        raise DamagedRunError(f"examples.parquet: it has {len(rows)} rows of variant {number}")
+    return rows[0]
 
 
 def read_status(folder: Path) -> dict[str, Any]:

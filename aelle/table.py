@@ -21,8 +21,8 @@ from aelle.runs import DamagedRunError, Run, fingerprint, read_run, run_folders,
 
 @dataclass(frozen=True)
 class SweepTable:
-    """All of a sweep. `variants` has a row per variant: variant, run, state, error, whether its training has ended, and
-    the hyperparameters.
+    """All of a sweep. `variants` has a row per variant: variant, run, its number there, state, error, whether its
+    training has ended, and the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured. `problems`: what could not be read, a line each. `size`: how many variants the sweep is to have.
@@ -126,7 +126,9 @@ def _assemble(name: str, runs: list[Run], problems: list[str]) -> SweepTable:
         rows = sorted(row for _, chosen_run, row in chosen.values() if chosen_run == r)
         if rows:
             frame = run.variants.to_pandas().iloc[rows]
-            frames.append(frame.assign(run=run.path.name, ended=run.status["state"] == "complete"))
+            frames.append(
+                frame.assign(number=frame["variant"], run=run.path.name, ended=run.status["state"] == "complete")
+            )
             loss, spectrum = _grids(run.epochs, frame["variant"].to_numpy(), E, M)
             losses.append(loss)
             spectra.append(spectrum)

@@ -133,9 +133,12 @@ def test_an_untrained_readout_of_zeros_has_the_loss_of_guessing():
     torch.testing.assert_close(module.metrics["val_loss"], torch.full((2,), 3.0, dtype=torch.float64).log())
 
 
-def test_the_example_is_what_a_network_thinks_of_an_image():
+def test_the_example_is_what_a_network_thinks_of_one_image_of_each_class():
     module = train([variant(0), variant(1)])
     example = module.example_outputs()
-    logits = module(module.val_x[:1].expand(2, 1, -1, -1))[:, 0]
-    torch.testing.assert_close(example["probabilities"], logits.softmax(-1).detach())
-    assert example["label"] == [module.val_y[0].item()] * 2
+    labels = module.val_y.tolist()
+    assert example["label"] == [[0, 1, 2]] * 2
+    for i in range(3):
+        x = module.val_x[labels.index(i)]
+        logits = module(x.expand(2, 1, *x.shape))[:, 0]
+        torch.testing.assert_close(example["probabilities"][:, i], logits.softmax(-1).detach())

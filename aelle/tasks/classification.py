@@ -113,10 +113,11 @@ class SequenceClassification(PopulationModule):
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:
-        """Of the first validation sequence: the probability of each class [V, C], and the right one."""
-        x, y = self.val_x[:1], self.val_y[:1]
-        V = len(self.variants)
-        return {"probabilities": self(x.expand(V, *x.shape))[:, 0].softmax(-1), "label": y.tolist() * V}
+        """Of the first validation sequence of each class: the probabilities of all classes [V, n, C], and its own."""
+        y, first = self.val_y.unique(return_inverse=True)
+        at = [int((first == i).nonzero()[0, 0]) for i in range(len(y))]
+        x, V = self.val_x[at], len(self.variants)
+        return {"probabilities": self(x.expand(V, *x.shape)).softmax(-1), "label": [y.tolist()] * V}
 
 
 def cross_entropy(logits: Float[Tensor, "V *B C"], y: Int[Tensor, "V *B"]) -> Float[Tensor, "V"]:

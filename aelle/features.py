@@ -1,0 +1,58 @@
+"""Scalar features of a spectrum, and how they go together with the final loss (Vogt et al. 2022, Fig. 2).
+
+Axes: n variant, M point of the common-length spectrum, over index fractions from 0 to 1.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from aelle.table import SweepTable
+
+END = 0.1
+"""Of the index fraction: where a spectrum begins and ends, as far as slopes go."""
+
+
+def _slope(spectra: Float[np.ndarray, "n M"], last: bool) -> Float[np.ndarray, "n"]:
+    """Nats per step over a whole index fraction, between the ends of the first or last tenth."""
+    M = spectra.shape[1]
+    if M == 1:
+        return np.zeros(len(spectra))
+    points = max(1, round(END * (M - 1)))
+    part = spectra[:, -1 - points :] if last else spectra[:, : points + 1]
+    return (part[:, -1] - part[:, 0]) / (points / (M - 1))
+
+
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "largest exponent": lambda spectra: spectra[:, 0],
+    "share above zero": lambda spectra: (spectra > 0).mean(1),
+    "initial slope": lambda spectra: _slope(spectra, last=False),
+    "final slope": lambda spectra: _slope(spectra, last=True),
+    "mean": lambda spectra: spectra.mean(1),
+    "variance": lambda spectra: spectra.var(1),
+}
+
+
+def features(sweep: SweepTable) -> pd.DataFrame:
+    """A row per variant with a final spectrum, a column per feature of it, then the numeric hyperparameters that vary."""
+    spectra = sweep.spectra[:, -1]
+    columns = {name: feature(spectra) for name, feature in FEATURES.items()}
+    numbers = [name for name in sweep.varied if pd.api.types.is_numeric_dtype(sweep.variants[name])]
+    return pd.DataFrame(columns | {name: sweep.variants[name].to_numpy(float) for name in numbers})
+
+
+def correlations(sweep: SweepTable) -> pd.DataFrame:
+    """Per feature: Spearman's rank correlation with the final loss (a diverged variant's is the largest), and the area
+    under the ROC curve of telling low error by it, in whichever direction; NaN where either is undefined."""
+    loss, rows = np.nan_to_num(sweep.final_loss, nan=np.inf), []
+    both = 0 < sweep.low_error.sum() < len(loss)
+    for name, values in features(sweep).items():
+        varies = len(loss) > 1 and np.ptp(values) > 0 and (loss != loss[0]).any()
+        rho = spearmanr(values, loss).statistic if varies else np.nan
+        area = roc_auc_score(sweep.low_error, values) if both else np.nan
+        rows.append({"feature": name, "correlation": rho, "area": max(area, 1 - area)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,80 @@
+"""How many variants end low-error, per value of each hyperparameter, beside what the paper found."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from aelle.table import SweepTable
+
+BINS = 4
+"""Of a hyperparameter that was drawn from a distribution."""
+
+MANY = 8
+"""More values than this are binned."""
+
+
+class Paper(NamedTuple):
+    """What Vogt et al. (2022) report of a task's 1200 variants: the low-error ones of all, and per hyperparameter."""
+
+    of_all: str
+    of_hyperparameter: dict[str, str]
+
+
+PAPER = {
+    "target": Paper(
+        "22 %", {"g": "most values below 1.6 have low-error variants, and every value has high-error ones"}
+    ),
+    "charrnn": Paper("28 %", {"hidden_size": "64 and 128 have no low-error variants, and 512 not more than 256"}),
+    "smnist": Paper(
+        "28 % (56 % of its 200 of 64 units with p below 2.5)",
+        {"hidden_size": "128 and 256 have no low-error variants, and 32 has the fewest high-error ones"},
+    ),
+}
+"""By task."""
+
+PAPER_ON_FEATURES = "uncorrelated with accuracy: largest exponent, zero crossing, initial and final slope"
+
+
+class Group(NamedTuple):
+    """Variants with one value of a hyperparameter, or in one interval of it."""
+
+    label: str
+    variants: int
+    low: int
+    median_loss: float
+
+
+def shares(sweep: SweepTable) -> dict[str, list[Group]]:
+    """Per hyperparameter that varies, its groups in order."""
+    loss = np.nan_to_num(sweep.final_loss, nan=np.inf)
+    result = {}
+    for name in sweep.varied:
+        labels, group = _grouped(sweep.variants[name])
+        members = [np.flatnonzero(group == i) for i in range(len(labels))]
+        result[name] = [
+            Group(label, len(rows), int(sweep.low_error[rows].sum()), float(np.median(loss[rows])))
+            for label, rows in zip(labels, members, strict=True)
+            if len(rows)
+        ]
+    return result
+
+
+def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
+    unique = sorted(values.unique())
+    if len(unique) <= MANY or not pd.api.types.is_numeric_dtype(values):
+        return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in unique], np.searchsorted(
+            unique, values.to_numpy()
+        )
+    edges = _edges(float(unique[0]), float(unique[-1]))
+    labels = [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return labels, np.clip(np.searchsorted(edges, values.to_numpy(float), side="right") - 1, 0, BINS - 1)
+
+
+def _edges(low: float, high: float) -> np.ndarray:
+    """Of equal intervals between round numbers; of equal ratios where values spread over orders of magnitude."""
+    if low > 0 and high / low > 20:
+        return np.geomspace(low, high, BINS + 1)
+    unit = 10.0 ** np.floor(np.log10(high - low))
+    return np.linspace(np.floor(low / unit) * unit, np.ceil(high / unit) * unit, BINS + 1)
