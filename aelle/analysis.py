@@ -10,9 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from aelle.command_line import count, duration
 from aelle.early import Study, study
 from aelle.errors import TooFewError, UserError
+from aelle.examples import load_examples
+from aelle.features import correlations
 from aelle.model import AeLLE
 from aelle.plane import TrainedPlane, trained_plane
-from aelle.report import write_report
+from aelle.report import Findings, write_report
+from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
 from aelle.table import SweepTable, load_sweep
 
 
@@ -31,20 +34,25 @@ def analyze(config: DictConfig) -> None:
     sweep = load_sweep(Path(config.sweep))
     if config.threshold is not None:
         sweep = replace(sweep, threshold=float(config.threshold))
-    for problem in sweep.problems:
-        print(f"warning: {problem}")
     ended = sweep.ended()
     print(
         f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
     model = AeLLE(sweep.threshold, **parameters)  # pyright: ignore[reportCallIssue]
+    examples, problems = load_examples(Path(config.sweep), sweep)
+    sweep = replace(sweep, problems=[*sweep.problems, *problems])
+    for problem in sweep.problems:
+        print(f"warning: {problem}")
     plane, early, reason = _learn(ended, model, config.splits)
+    of_features = correlations(ended.measured_at_the_end())
+    found = Findings(sweep, ended, shares(ended), of_features, examples, plane, early, reason)
     if early is None:
         print(f"no classification: {reason}")
     else:
         _print_table(early, ended.epochs)
-    report = write_report(Path(config.sweep), sweep, ended, plane, early, reason)
+    _print_shares(found)
+    report = write_report(Path(config.sweep), found)
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
 
 
@@ -70,6 +78,22 @@ def _print_table(early: Study, epochs: int) -> None:
         cells = ["/".join(_percent(rows[part][k]) for part in ("recall", "precision", "auc")) for k in stages]
         print(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
     print()
+
+
+def _print_shares(found: Findings) -> None:
+    """The share of low-error variants per hyperparameter, and the features' correlations, with the paper's words."""
+    paper = PAPER.get(found.sweep.task)
+    if len(found.ended.losses) == 0:
+        return
+    print(f"low-error: {_percent(found.ended.low_error.mean())} %" + (f"; the paper: {paper.of_all}" if paper else ""))
+    for name, groups in found.shares.items():
+        print(f"  {name} " + ", ".join(f"{g.label}: {100 * g.low / g.variants:.0f} % of {g.variants}" for g in groups))
+        if paper and name in paper.of_hyperparameter:
+            print(f"    the paper: {paper.of_hyperparameter[name]}")
+    if found.correlations:
+        cells = [f"{one.feature} {one.rho:+.2f}" for one in found.correlations]
+        print(f"rank correlation of the final loss with {', '.join(cells)}")
+        print(f"    the paper: {PAPER_ON_FEATURES}\n")
 
 
 def _percent(share: float) -> str:

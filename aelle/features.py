@@ -4,11 +4,11 @@ Axes: n variant, M point of the common-length spectrum, over index fractions fro
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from aelle.table import SweepTable
@@ -38,21 +38,30 @@ FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def features(sweep: SweepTable) -> pd.DataFrame:
-    """A row per variant with a final spectrum, a column per feature of it, then the numeric hyperparameters that vary."""
+    """A row per variant, a column per feature of its final spectrum, then the numeric hyperparameters that vary."""
     spectra = sweep.spectra[:, -1]
     columns = {name: feature(spectra) for name, feature in FEATURES.items()}
     numbers = [name for name in sweep.varied if pd.api.types.is_numeric_dtype(sweep.variants[name])]
     return pd.DataFrame(columns | {name: sweep.variants[name].to_numpy(float) for name in numbers})
 
 
-def correlations(sweep: SweepTable) -> pd.DataFrame:
-    """Per feature: Spearman's rank correlation with the final loss (a diverged variant's is the largest), and the area
-    under the ROC curve of telling low error by it, in whichever direction; NaN where either is undefined."""
-    loss, rows = np.nan_to_num(sweep.final_loss, nan=np.inf), []
+class Correlation(NamedTuple):
+    """Of a feature with the final loss: Spearman's rank correlation, and the area under the ROC curve of telling low
+    error by it, in whichever direction; NaN where undefined."""
+
+    feature: str
+    rho: float
+    area: float
+
+
+def correlations(sweep: SweepTable) -> list[Correlation]:
+    """Of every feature. A diverged variant's loss is the largest."""
+    loss, found = np.nan_to_num(sweep.final_loss, nan=np.inf), []
     both = 0 < sweep.low_error.sum() < len(loss)
-    for name, values in features(sweep).items():
+    for name, column in features(sweep).items():
+        values = column.to_numpy()
         varies = len(loss) > 1 and np.ptp(values) > 0 and (loss != loss[0]).any()
-        rho = spearmanr(values, loss).statistic if varies else np.nan
-        area = roc_auc_score(sweep.low_error, values) if both else np.nan
-        rows.append({"feature": name, "correlation": rho, "area": max(area, 1 - area)})
-    return pd.DataFrame(rows)
+        rho = column.rank().corr(pd.Series(loss).rank()) if varies else np.nan
+        area = float(roc_auc_score(sweep.low_error, values)) if both else np.nan
+        found.append(Correlation(str(name), rho, max(area, 1 - area)))
+    return found

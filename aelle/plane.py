@@ -28,7 +28,7 @@ class TrainedPlane:
 
 def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
     """Fit a copy of `model` to the spectra after the last epoch. Raises TooFewError where a part would lack a class."""
-    sweep = sweep.take(np.flatnonzero(np.isfinite(sweep.spectra[:, -1]).all(axis=1)))
+    sweep = sweep.measured_at_the_end()
     train, validation, test = stratified_parts(sweep.low_error, SHARES, model.seed)
     spectra, losses = sweep.spectra[:, -1], np.nan_to_num(sweep.final_loss, nan=np.inf)
     fitted = AeLLE(**model.get_params())

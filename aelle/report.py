@@ -1,5 +1,6 @@
 """Writes the report: one HTML file that opens offline, and its tables as CSV."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +9,37 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
-from aelle import figures
+from aelle import early_figures, trained_figures
 from aelle.early import SHARES, Study
+from aelle.example_figures import example_figure
+from aelle.examples import Example
+from aelle.features import Correlation
 from aelle.plane import SHARES as PLANE_SHARES
 from aelle.plane import TrainedPlane
 from aelle.runs import replace_atomically
+from aelle.shares import PAPER, PAPER_ON_FEATURES, Group
 from aelle.table import SweepTable
 
 
-def write_report(
-    folder: Path, sweep: SweepTable, ended: SweepTable, plane: TrainedPlane | None, early: Study | None, reason: str
-) -> Path:
+@dataclass(frozen=True)
+class Findings:
+    """All that a report tells. `ended`: the variants of `sweep` whose training is over; `correlations` and `shares` of
+    those; `plane` and `early` are None where there is no classification, for the `reason` given."""
+
+    sweep: SweepTable
+    ended: SweepTable
+    shares: dict[str, list[Group]]
+    correlations: list[Correlation]
+    examples: list[Example]
+    plane: TrainedPlane | None
+    early: Study | None
+    reason: str
+
+
+def write_report(folder: Path, found: Findings) -> Path:
     """Write `report.html`, `variants.csv` and `early_prediction.csv` into the sweep's folder."""
-    shown = {}
-    if len(ended.losses):
-        shown["losses"] = figures.losses_over_hyperparameters(ended)
-        shown["spectra"] = figures.spectra_by_loss(ended)
-    if plane is not None and early is not None:
-        shown["plane"] = figures.trained_plane_figure(plane)
-        shown["planes"] = figures.planes_over_training(ended, early)
-        shown["curves"] = figures.scores_over_epochs(early)
+    sweep, ended, plane, early = found.sweep, found.ended, found.plane, found.early
+    if early is not None:
         _write_csv(folder / "early_prediction.csv", early.summary())
     else:
         (folder / "early_prediction.csv").unlink(missing_ok=True)
@@ -36,11 +48,15 @@ def write_report(
         loader=PackageLoader("aelle", "."), autoescape=select_autoescape(default=True, default_for_string=True)
     ).get_template("report.html.j2")
     html = template.render(
+        found=found,
         sweep=sweep,
         ended=ended,
         low=int(ended.low_error.sum()),
         plane=plane,
-        reason=reason,
+        reason=found.reason,
+        paper=PAPER.get(sweep.task),
+        paper_on_features=PAPER_ON_FEATURES,
+        by_chance=1.96 / max(len(ended.losses) - 1, 1) ** 0.5,
         table=early_table(early, ended.epochs) if early else None,
         answer=answer(early, ended) if early else None,
         splits=early.scores["split"].nunique() if early else 0,
@@ -48,11 +64,28 @@ def write_report(
         shares=SHARES,
         plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
-        figures={name: _fragment(figure) for name, figure in shown.items()},
+        figures={name: _fragment(figure) for name, figure in _figures(found).items()},
     )
     path = folder / "report.html"
     replace_atomically(path, lambda file: file.write_text(html, encoding="utf-8"))
     return path
+
+
+def _figures(found: Findings) -> dict[str, go.Figure]:
+    shown, ended = {}, found.ended
+    measured = ended.measured_at_the_end()
+    if np.isfinite(ended.final_loss).any():
+        shown["distribution"] = trained_figures.loss_distribution(ended)
+        shown["losses"] = trained_figures.losses_over_hyperparameters(ended)
+    if len(measured.losses):
+        shown["spectra"] = trained_figures.spectra_by_loss(measured)
+        shown["features"] = trained_figures.features_against_loss(measured, found.correlations)
+    if found.plane is not None and found.early is not None:
+        shown["plane"] = trained_figures.trained_plane_figure(found.plane)
+        shown["planes"] = early_figures.planes_over_training(ended, found.early)
+        shown["curves"] = early_figures.scores_over_epochs(found.early)
+    examples = example_figure(found.examples)
+    return shown if examples is None else {**shown, "examples": examples}
 
 
 def variants_table(sweep: SweepTable, ended: SweepTable, early: Study | None) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """How many variants end low-error, per value of each hyperparameter, beside what the paper found."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -64,11 +65,10 @@ def shares(sweep: SweepTable) -> dict[str, list[Group]]:
 def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
     unique = sorted(values.unique())
     if len(unique) <= MANY or not pd.api.types.is_numeric_dtype(values):
-        return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in unique], np.searchsorted(
-            unique, values.to_numpy()
-        )
+        labels = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in unique]
+        return labels, np.searchsorted(unique, values.to_numpy())
     edges = _edges(float(unique[0]), float(unique[-1]))
-    labels = [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    labels = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
     return labels, np.clip(np.searchsorted(edges, values.to_numpy(float), side="right") - 1, 0, BINS - 1)
 
 

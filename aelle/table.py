@@ -64,6 +64,10 @@ class SweepTable:
         """The variants whose training is over: trained to the end, or diverged in a run that has come to its end."""
         return self.take(np.flatnonzero(self.variants["ended"].to_numpy()))
 
+    def measured_at_the_end(self) -> "SweepTable":
+        """The variants with a finite spectrum after the last epoch."""
+        return self.take(np.flatnonzero(np.isfinite(self.spectra[:, -1]).all(axis=1)))
+
     @property
     def measured_epochs(self) -> list[int]:
         """The epochs at which spectra were measured."""

@@ -1,0 +1,83 @@
+"""Figures of what three trained networks put out: signals, the probabilities of characters, those of classes."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from aelle.examples import Example
+from aelle.figures import COLOURS, GREY, styled
+
+CHARACTERS_IN_A_ROW = 50
+
+
+def example_figure(examples: Sequence[Example]) -> go.Figure | None:
+    """By the names of what the task has written; None for a task whose outputs this project does not know."""
+    names = set(examples[0].output) if examples else set()
+    for needed, draw in DRAWN.items():
+        if set(needed) <= names:
+            return draw(examples)
+    return None
+
+
+def _titles(examples: Sequence[Example]) -> list[str]:
+    return [f"variant {example.number}, final loss {example.loss:.3g}" for example in examples]
+
+
+def _signals(examples: Sequence[Example]) -> go.Figure:
+    """The target and what the network put out, over the last steps."""
+    figure = make_subplots(1, len(examples), shared_yaxes=True, subplot_titles=_titles(examples))
+    for column, example in enumerate(examples, 1):
+        for name, colour in (("target", GREY), ("output", COLOURS[0])):
+            line = {"color": colour, "width": 1.5 if name == "output" else 4}
+            figure.add_scatter(y=example.output[name], name=name, line=line, showlegend=column == 1, row=1, col=column)
+    # An output that has run away must not flatten the targets.
+    span = max(max(np.abs(example.output["target"])) for example in examples)
+    figure.update_yaxes(range=[-2 * span, 2 * span])
+    figure.update_xaxes(title="step")
+    return _finished(figure)
+
+
+def _characters(examples: Sequence[Example]) -> go.Figure:
+    """A text, each character as dark as the network found it likely."""
+    figure = make_subplots(len(examples), 1, subplot_titles=_titles(examples), vertical_spacing=0.12)
+    for row, example in enumerate(examples, 1):
+        text = example.output["right"].replace("\n", "⏎").replace(" ", "␣")
+        cells = range(0, len(text), CHARACTERS_IN_A_ROW)
+        letters = [list(text[i : i + CHARACTERS_IN_A_ROW].ljust(CHARACTERS_IN_A_ROW)) for i in cells]
+        chance = np.full((len(letters), CHARACTERS_IN_A_ROW), np.nan)
+        chance.flat[: len(text)] = example.output["probability"]
+        figure.add_heatmap(z=chance, text=letters, texttemplate="%{text}", coloraxis="coloraxis", row=row, col=1)
+    figure.update_traces(hovertemplate="%{text}: %{z:.2f}<extra></extra>")
+    figure.update_yaxes(autorange="reversed", visible=False)
+    figure.update_xaxes(visible=False)
+    bar = {"title": "probability of the<br>right character"}
+    figure.update_layout(coloraxis={"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": bar})
+    return _finished(figure)
+
+
+def _classes(examples: Sequence[Example]) -> go.Figure:
+    """One sequence of each class: how likely the network found every class."""
+    figure = make_subplots(1, len(examples), shared_yaxes=True, subplot_titles=_titles(examples))
+    for column, example in enumerate(examples, 1):
+        names = [str(label) for label in example.output["label"]]
+        figure.add_heatmap(
+            z=example.output["probabilities"], x=names, y=names, coloraxis="coloraxis", row=1, col=column
+        )
+    figure.update_traces(hovertemplate="a %{y} taken for a %{x}: %{z:.2f}<extra></extra>")
+    figure.update_yaxes(autorange="reversed", type="category", title="class", row=1, col=1)
+    figure.update_xaxes(type="category", title="taken for")
+    bar = {"title": "probability"}
+    return _finished(figure.update_layout(coloraxis={"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": bar}))
+
+
+def _finished(figure: go.Figure) -> go.Figure:
+    return styled(figure.update_annotations(font_size=13)).update_layout(margin_t=80, legend_y=1.12)
+
+
+DRAWN: dict[tuple[str, ...], Callable[[Sequence[Example]], go.Figure]] = {
+    ("output", "target"): _signals,
+    ("right", "probability"): _characters,
+    ("probabilities", "label"): _classes,
+}

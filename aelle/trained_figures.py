@@ -1,0 +1,121 @@
+"""Figures of trained networks, after Figs. 1, 2 and 4 of Vogt et al. (2022): losses, spectra, features, the plane.
+
+Axes: V variant, M point of the common-length spectrum.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from aelle.features import FEATURES, Correlation, features
+from aelle.figures import CLASSES, GREY, LOW, SCALE, by_class, by_value, first_two, styled
+from aelle.plane import TrainedPlane
+from aelle.table import SweepTable
+
+MOST_PANELS = 3
+"""Of hyperparameters beside the plane."""
+
+
+def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
+    """Final validation loss against each hyperparameter that varies."""
+    names = sweep.varied or sweep.hyperparameters[:1]
+    figure = make_subplots(1, len(names), shared_yaxes=True, x_title=None, y_title="final validation loss")
+    for column, name in enumerate(names, 1):
+        for trace in by_class(sweep, sweep.variants[name].to_numpy(), sweep.final_loss, show=column == 1):
+            figure.add_trace(trace, row=1, col=column)
+        figure.update_xaxes(title=name, row=1, col=column)
+    figure.add_hline(sweep.threshold, line={"dash": "dash", "color": GREY})
+    figure.update_yaxes(type="log", row=1, col=1)
+    return styled(figure)
+
+
+def spectra_by_loss(sweep: SweepTable) -> go.Figure:
+    """The spectra after the last epoch, a line per variant, coloured by final loss."""
+    order = np.argsort(-np.nan_to_num(sweep.final_loss, nan=np.inf))
+    log_loss = np.log10(np.nan_to_num(sweep.final_loss, nan=np.nanmax(sweep.final_loss, initial=1.0)))
+    low, high = log_loss.min(), log_loss.max()
+    share = (log_loss - low) / ((high - low) or 1.0)
+    fraction = np.linspace(0, 1, sweep.spectra.shape[2])
+    figure = go.Figure()
+    bins = np.array_split(order, min(len(order), 24))
+    for variants in bins:
+        lines = np.concatenate([np.append(sweep.spectra[v, -1], np.nan) for v in variants])
+        colour = sample_colorscale("Viridis_r", [float(share[variants].mean())])[0]
+        figure.add_scattergl(
+            x=np.tile(np.append(fraction, np.nan), len(variants)),
+            y=lines,
+            mode="lines",
+            line={"color": colour, "width": 1},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    ticks = np.linspace(low, high, 5)
+    bar = {"title": "final loss", "tickvals": ticks, "ticktext": [f"{10**t:.2g}" for t in ticks]}
+    marker = {"color": [low, high], "colorscale": "Viridis_r", "showscale": True, "colorbar": bar, "opacity": 0}
+    figure.add_scatter(x=[0, 0], y=[0, 0], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+    figure.update_xaxes(title="index fraction")
+    figure.update_yaxes(title="Lyapunov exponent, nats per step")
+    return styled(figure)
+
+
+def loss_distribution(sweep: SweepTable) -> go.Figure:
+    """How many variants ended at which final loss, in bins of its logarithm."""
+    finite = np.isfinite(sweep.final_loss)
+    loss, cut = np.log10(sweep.final_loss[finite]), np.log10(sweep.threshold)
+    # The threshold is an edge, so that no bar holds both classes.
+    edges = np.unique(np.append(np.linspace(loss.min() - 1e-9, loss.max() + 1e-9, 31), cut))
+    figure = go.Figure(layout={"barmode": "stack"})
+    for low, name, colour in CLASSES:
+        counts, _ = np.histogram(loss[sweep.low_error[finite] == low], edges)
+        bounds = [f"{10**left:.3g} to {10**right:.3g}" for left, right in pairwise(edges)]
+        text = [f"{count} {name}<br>loss {bound}" for count, bound in zip(counts, bounds, strict=True)]
+        middles, widths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
+        figure.add_bar(x=middles, y=counts, width=widths, name=name, marker_color=colour, hovertext=text)
+    figure.update_traces(hovertemplate="%{hovertext}<extra></extra>")
+    figure.add_vline(cut, line={"dash": "dash", "color": GREY})
+    ticks = np.array([step * 10.0**power for power in range(-8, 9) for step in (1, 2, 5)])
+    shown = ticks[(ticks >= 10 ** edges[0]) & (ticks <= 10 ** edges[-1])]
+    figure.update_xaxes(title="final validation loss", tickvals=np.log10(shown), ticktext=[f"{t:g}" for t in shown])
+    figure.update_yaxes(title="variants")
+    return styled(figure)
+
+
+def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) -> go.Figure:
+    """The final loss against every scalar feature of the final spectrum, with the rank correlation."""
+    rho = {found.feature: "" if np.isnan(found.rho) else f", ρ = {found.rho:.2f}" for found in correlations}
+    titles = [name + rho[name] for name in FEATURES]
+    figure = make_subplots(2, 3, shared_yaxes=True, subplot_titles=titles, y_title="final validation loss")
+    table = features(sweep)
+    for i, name in enumerate(FEATURES):
+        traces = by_class(sweep, table[name].to_numpy(), sweep.final_loss, 0.6, show=i == 0)
+        figure.add_traces(traces, rows=1 + i // 3, cols=1 + i % 3)
+    figure.update_yaxes(type="log")
+    figure.update_annotations(font_size=13)
+    return styled(figure).update_layout(height=560, margin_t=90, legend_y=1.08)
+
+
+def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
+    """The plane with the region of low error: by class and, beside it, by each hyperparameter that varies."""
+    names = plane.sweep.varied[:MOST_PANELS]
+    titles = ["low and high error", *names]
+    figure = make_subplots(1, len(titles), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.08)
+    x, y = first_two(plane.points)
+    for among, opacity, show in ((~plane.test, 0.18, False), (plane.test, 1.0, True)):
+        figure.add_traces(by_class(plane.sweep, x, y, opacity, show, among), rows=1, cols=1)
+        for column, name in enumerate(names, 2):
+            traces = by_value(plane.sweep, name, x, y, opacity, show, among, axis=f"coloraxis{column}")
+            figure.add_traces(traces, rows=1, cols=column)
+    for column in range(2, 2 + len(names)):
+        bar = {"x": figure.layout[f"xaxis{column}"].domain[1], "thickness": 10, "outlinewidth": 0}
+        figure.update_layout({f"coloraxis{column}": {"colorscale": SCALE, "colorbar": bar}})
+    figure.update_xaxes(title="PC1 (rises towards low error)")
+    figure.update_yaxes(title="PC2", row=1, col=1)
+    figure.add_vrect(
+        plane.threshold, max(x.max(), plane.threshold), fillcolor=LOW, opacity=0.09, line_width=0, layer="below"
+    )
+    figure.add_vline(plane.threshold, line={"dash": "dash", "color": GREY})
+    figure.update_annotations(font_size=13)
+    return styled(figure).update_layout(margin_t=100, legend_y=1.12)
