@@ -8,9 +8,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from aelle.checks import check_whole
 from aelle.errors import UserError
-from aelle.lyapunov import Spectrum, lyapunov_spectrum
-from aelle.networks import is_recurrent
+from aelle.lyapunov import Spectrum, population_spectrum
+from aelle.networks import is_recurrent, stack_of
 
 
 @runtime_checkable
@@ -30,7 +31,8 @@ class LyapunovCallback(pl.Callback):
     None for a population that drives itself, whose spectrum is averaged over `steps`. `every_n_epochs` may also list
     the epochs. `over`, `k` and `dtype` as in `lyapunov_spectrum`.
 
-    `.spectra` maps the epoch (0 = before training) to its `Spectrum`, `.test_spectra` likewise; the largest and the
+    `.spectra` maps the epoch (0 = before training) to its `Spectrum`, NaN where the network has diverged;
+    `.test_spectra` likewise. The largest and the
     mean exponent (a population's medians) go to the trainer's logger as `lyapunov/maximum` and `lyapunov/mean`. Nothing
     that it watches is changed: weights, modes and random states stay as they are, so training gives the same weights
     with and without it.
@@ -48,16 +50,22 @@ class LyapunovCallback(pl.Callback):
         over: str = "hidden",
         dtype: torch.dtype = torch.float64,
     ):
-        if isinstance(every_n_epochs, int) and every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs={every_n_epochs}: give a whole number of at least 1")
+        if isinstance(every_n_epochs, (list, tuple, set, frozenset)):
+            every_n_epochs = frozenset(every_n_epochs)
+            for epoch in every_n_epochs:
+                check_whole("every_n_epochs", epoch, 0)
+        else:
+            check_whole("every_n_epochs", every_n_epochs, 1)
         if (probe is None) == (steps is None):
             remedy = "give steps to a network without a probe" if probe is None else "the probe's length decides"
             raise UserError(f"steps={steps}: {remedy}")
-        self.network, self.every_n_epochs = network, every_n_epochs
+        self.network = network
+        self.every_n_epochs: int | frozenset[int] = every_n_epochs  # pyright: ignore[reportAttributeAccessIssue]
         self.probe, self.test_probe = probe, test_probe
         self.steps, self.k, self.over, self.dtype = steps, k, over, dtype
         self.spectra: dict[int, Spectrum] = {}
         self.test_spectra: dict[int, Spectrum] = {}
+        self.last_epoch: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 0 and self._is_due(0):
@@ -67,9 +75,24 @@ class LyapunovCallback(pl.Callback):
         epoch = trainer.current_epoch + 1
         if self._is_due(epoch) or epoch == trainer.max_epochs:
             self._measure(pl_module, epoch)
-            spectrum = self.spectra[epoch]
-            pl_module.log("lyapunov/maximum", spectrum.maximum.nanmedian())
-            pl_module.log("lyapunov/mean", spectrum.exponents.mean(-1).nanmedian())
+            for name, value in self._logged(epoch).items():
+                pl_module.log(name, value)
+        self.last_epoch = epoch
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A training that was stopped early, or by its number of steps."""
+        if self.last_epoch is not None and self.last_epoch not in self.spectra:
+            self._measure(pl_module, self.last_epoch)
+            for logger in trainer.loggers:
+                logged = {name: float(value) for name, value in self._logged(self.last_epoch).items()}
+                logger.log_metrics(logged, step=trainer.global_step)
+
+    def _logged(self, epoch: int) -> dict[str, Tensor]:
+        spectrum = self.spectra[epoch]
+        return {
+            "lyapunov/maximum": spectrum.maximum.nanmedian(),
+            "lyapunov/mean": spectrum.exponents.mean(-1).nanmedian(),
+        }
 
     def _is_due(self, epoch: int) -> bool:
         every = self.every_n_epochs
@@ -84,7 +107,9 @@ class LyapunovCallback(pl.Callback):
     def _spectrum(self, network: Any, probe: Tensor | None) -> Spectrum:
         if isinstance(network, Measurable):
             return network.spectrum(probe, over=self.over, dtype=self.dtype, steps=self.steps, k=self.k)
-        return lyapunov_spectrum(network, probe, over=self.over, dtype=self.dtype, steps=self.steps, k=self.k)
+        assert probe is not None
+        measured = population_spectrum(stack_of(network), probe, over=self.over, dtype=self.dtype, k=self.k)
+        return measured.of_variant(0)
 
 
 def find_network(pl_module: nn.Module, path: str) -> Any:

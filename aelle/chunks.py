@@ -1,8 +1,9 @@
 """Cut a batch of matrices into pieces that fit the cache or the memory, and work them off."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
+from threading import Lock, RLock
 from typing import TypeVar
 
 import torch
@@ -44,21 +45,41 @@ def work_off(
 ) -> list[Result]:
     """In order; on a CPU and `threaded` by torch's number of threads, each alone on matrices that its cache holds."""
     threads = min(torch.get_num_threads() if threaded and device.type == "cpu" else 1, len(pieces))
-    with _single_threaded_kernels(device):
+    kernels = _single_threaded_kernels if device.type == "cpu" else nullcontext()
+    with kernels, torch.autocast(device.type, enabled=False):
         if threads == 1:
             return [function(piece) for piece in pieces]
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(function, pieces))
 
 
-@contextmanager
-def _single_threaded_kernels(device: torch.device) -> Iterator[None]:
-    """Small factorisations lose by threads inside them, and MKL's threaded batch LU gives wrong pivots at N = 256."""
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
+class _SingleThreadedKernels:
+    """Small factorisations lose by threads inside them, and MKL's threaded batch LU gives wrong pivots at N = 256.
+
+    The number of threads belongs to the whole process: calls from several threads take turns, and each leaves the
+    number that the first of those under way has found.
+    """
+
+    def __init__(self):
+        self.count, self.turn = Lock(), RLock()
+        self.under_way = self.depth = 0
+        self.threads = 1
+
+    def __enter__(self) -> None:
+        with self.count:
+            if self.under_way == 0:
+                self.threads = torch.get_num_threads()
+            self.under_way += 1
+        self.turn.acquire()
+        self.depth += 1
         torch.set_num_threads(1)
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+        torch.set_num_threads(1 if self.depth else self.threads)
+        self.turn.release()
+        with self.count:
+            self.under_way -= 1
+
+
+_single_threaded_kernels = _SingleThreadedKernels()

@@ -65,7 +65,9 @@ class Splitter:
         torch.linalg.lu_factor_ex(A.mT, out=(A.mT, self.pivots, self.info))
         diagonal, row, condition = self.unpack(A, row, out)
         error = column * row / diagonal * (eps * max(N, 32) / 32 * condition[..., None] * cancelled)
-        error = torch.where(diagonal > tiny / eps, error, torch.inf).nan_to_num(torch.inf, torch.inf)
+        # Squares of shorter columns have lost digits, and with them the estimate.
+        known = (diagonal > tiny / eps) & (column > (tiny / eps) ** 0.5)
+        error = torch.where(known, error, torch.inf).nan_to_num(torch.inf, torch.inf)
         return Split(out, diagonal.double().log(), error, condition)
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,8 @@ def unpack(LU, pivots, row, basis, diagonal, sizes, condition):
             order[i] = i
         for i in range(K):
             j = pivots[b, i] - 1
+            if not i <= j < N:
+                raise ValueError("LU gave a pivot outside of its matrix")
             order[i], order[j] = order[j], order[i]
         for k in range(K):
             solved[k] = sizes[b, k] = row[b, order[k]]

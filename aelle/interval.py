@@ -45,11 +45,12 @@ class Books(NamedTuple):
 
 
 class Interval:
-    """`length` steps until the next orthonormalisation: `every`, or as many as the budget bears."""
+    """`length` steps until the next orthonormalisation: as many as the budget bears, or `every`, but fewer where the
+    product would leave what the precision can hold."""
 
     def __init__(self, every: int | str, basis: Float[Tensor, "V B K N"]):
-        self.chosen = every == "auto"
-        self.length = 2 if every == "auto" else int(every)
+        self.fixed = None if every == "auto" else int(every)
+        self.length = self.fixed or 2
         self.tolerance, self.eps = TOLERANCE[basis.dtype], torch.finfo(basis.dtype).eps
         zeros = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
         self.books, self.books_before, self.length_before = Books(zeros, zeros, 0), None, 1
@@ -74,7 +75,11 @@ class Interval:
         worst = torch.stack([error, total, total + carried, resolved, condition]).flatten(1).amax(1)
         worst, most_spent, most_carried, noise, condition = worst.tolist()
         self.settled, self.grown = noise <= self.tolerance, condition > GROWN
-        if not self.chosen:
+        if self.fixed is not None:
+            if steps > 1 and worst == torch.inf:
+                self.length = steps // 2
+                return self.length
+            self.length = min(2 * steps, self.fixed)
             return steps
         loss = math.log(min(max(worst, self.eps), 1) / self.eps) - self.start
         self.rate = max(loss / steps, self.memory * self.rate + (1 - self.memory) * loss / steps, 1e-9)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from aelle.checks import averaged_steps, check_options, checked_inputs, checked_k
+from aelle.checks import averaged_steps, check_options, check_whole, checked_inputs, checked_k, finite
 from aelle.chunks import Chunk
 from aelle.ensemble import Ensemble, measure
 from aelle.maps import DrivenMap, Step, flat_state
@@ -53,7 +53,8 @@ def lyapunov_spectrum(
 
     `over`: "hidden", ∂h/∂h with the cell state held, or "full", everything that the network carries; of a tuple state
     "hidden" is its first tensor. `k`: the leading k of QR's order. `orthonormalize_every`: "auto" stays within 1e-6
-    nats (1e-3 in float32) of a QR at every step. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ, as
+    nats (1e-3 in float32) of a QR at every step; a number of steps is cut only where the product would leave what
+    `dtype` can hold. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ, as
     the paper's code has it. `history`: keep the running exponents, for a convergence plot.
 
     Raises ValueError, naming the cause, for bidirectional, projected and packed input, wrong shapes, values or options,
@@ -63,6 +64,8 @@ def lyapunov_spectrum(
     if isinstance(inputs, PackedSequence):
         raise ValueError("inputs are a PackedSequence: give [B, T, I] sequences of one length (group them by length)")
     if is_recurrent(network):
+        for name, parameter in network.named_parameters():
+            finite(f"{type(network).__name__}.{name}", parameter.detach(), None, dtype)
         ensemble = _of_stack(stack_of(network), inputs, state, over == "full", dtype)
     else:
         ensemble = _of_map(network, inputs, state, over == "full", dtype)
@@ -75,11 +78,12 @@ def lyapunov_spectrum(
         transposed=product == "transposed",
         history=history,
     )
-    lost = spectrum.per_sequence[0].isnan().any(-1)
+    lost = ~spectrum.per_sequence[0].isfinite().all(-1)
     if lost.any():
         raise ValueError(
-            f"the state of sequences {lost.nonzero()[:, 0].tolist()} left the finite numbers on the way: the network "
-            "diverges from this start under these inputs; give fewer steps or another state"
+            f"the state of sequences {lost.nonzero()[:, 0].tolist()}, or its derivative, left the finite numbers of "
+            f"{dtype} on the way: the network diverges from this start under these inputs; give fewer steps or another "
+            "state"
         )
     return spectrum.of_variant(0)
 
@@ -100,18 +104,21 @@ def population_spectrum(
     weights, or one that diverges under the inputs, gets NaN and leaves the others alone.
     """
     check_options(over, "tangent", "auto", dtype)
-    inputs, finite = checked_inputs(inputs, weights.input_size), weights.finite()
+    if k is not None:
+        check_whole("k", k, 1)
+    inputs = checked_inputs(inputs, weights.input_size, weights.device, dtype)
+    sound = weights.map(lambda w: w.to(dtype)).finite()
     N, steps = weights.dimension(over == "full"), averaged_steps(inputs, None, 0)
     K = min(k or N, N)
     rates = torch.full((len(weights), len(inputs), K), torch.nan, dtype=dtype, device=weights.device)
-    if finite.any():
-        ensemble = _of_stack(weights.map(lambda w: w[finite]), inputs, None, over == "full", dtype)
-        rates[finite] = measure(ensemble, K=K, warmup=0, steps=steps).per_sequence
+    if sound.any():
+        ensemble = _of_stack(weights.map(lambda w: w[sound]), inputs, None, over == "full", dtype)
+        rates[sound] = measure(ensemble, K=K, warmup=0, steps=steps).per_sequence
     return Spectrum.from_rates(rates, steps, N)
 
 
 def _of_stack(stack: Stack, inputs: Tensor | None, state: StartingState, full: bool, dtype: torch.dtype) -> Ensemble:
-    inputs = checked_inputs(inputs, stack.input_size).to(stack.device, dtype)
+    inputs = checked_inputs(inputs, stack.input_size, stack.device, dtype)
     stack = stack.map(lambda w: w.detach().to(dtype))
     start = None if state is None else flat_state(state, len(inputs), stack.device, dtype)[0]
     carried = stack.dimension(full=True)
@@ -135,12 +142,13 @@ def _of_map(step: Step, inputs: Tensor | None, state: StartingState, full: bool,
             f"state=None: {type(step).__name__} is taken as a step(x, state) -> state and needs a state to start from, "
             "[N] or [B, N]; of a module that holds an nn.RNN, nn.GRU or nn.LSTM, give that one"
         )
-    if inputs is not None:
-        inputs = checked_inputs(inputs, None)
+    if not callable(step):
+        raise ValueError(f"network={step!r}: give nn.RNN, nn.GRU, nn.LSTM, one of their Cells, or a step(x, state)")
     parameters = step.parameters() if isinstance(step, nn.Module) else ()
-    device = next((t.device for t in (*parameters, inputs) if t is not None), None)
+    device = next((t.device for t in parameters), None)
+    driven_by = None if inputs is None else checked_inputs(inputs, None, device, dtype)
+    device = device if driven_by is None else driven_by.device
     start, sizes = flat_state(state, None if inputs is None else len(inputs), device, dtype)
-    driven_by = None if inputs is None else inputs.to(start.device, dtype)
     N = start.shape[-1] if full or sizes is None else sizes[0]
 
     def part(chunk: Chunk) -> tuple[DrivenMap, Tensor]:

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vmap
 
+from aelle.checks import check_real, finite
+
 Step = Callable[..., Tensor | tuple[Tensor, ...]]
 """step(x, state) -> state for one sequence: x [I], or None for an autonomous map; state a tensor or a tuple of them."""
 
@@ -20,8 +22,8 @@ class DrivenMap:
     """B copies of a callable, each with its own input; a tangent system for `aelle.product`.
 
     The state is flat, [B, S]; `sizes` are its parts (None: it is one tensor). The spectrum is that of the first N
-    numbers, with the others held. A step that cannot be vectorised, because it branches on values, is differentiated
-    for each sequence by itself.
+    numbers, with the others held. A step that cannot be vectorised, because it branches on values or knows its
+    backward pass only, is differentiated for each sequence by itself.
     """
 
     def __init__(
@@ -49,10 +51,16 @@ class DrivenMap:
             )
         try:
             vmap(self._flat_step, self.in_dims)(self._input(0), state)
+            self._pushed(self._input(0), state, state.new_zeros(len(state), 1, N))
         except RuntimeError:
             self.vectorised = False
         else:
             self.vectorised = True
+            return
+        try:
+            self._jacobian(None if inputs is None else inputs[0, 0], state[0])
+        except RuntimeError as error:
+            raise ValueError(f"step cannot be differentiated by PyTorch: {str(error).splitlines()[0]}") from error
 
     def advance(
         self, t: int, state: Float[Tensor, "B S"], D: Float[Tensor, "1 B K N"], out: Float[Tensor, "1 B K N"]
@@ -63,7 +71,7 @@ class DrivenMap:
             out[0] = self._pushed(x, state, D[0])
             return vmap(self._flat_step, self.in_dims)(x, state)
         pairs = [(x if x is None else x[b], s) for b, s in enumerate(state)]
-        J = torch.stack([torch.func.jacrev(partial(self._flat_step, x_b))(s) for x_b, s in pairs])
+        J = torch.stack([self._jacobian(x_b, s) for x_b, s in pairs])
         torch.matmul(D[0], J[:, :N, :N].mT, out=out[0])
         return torch.stack([self._flat_step(x_b, s) for x_b, s in pairs])
 
@@ -78,10 +86,15 @@ class DrivenMap:
 
         return vmap(of_one, (*self.in_dims, 0))(x, state, tangents)[..., : self.N]
 
+    def _jacobian(self, x: Float[Tensor, "I"] | None, state: Float[Tensor, "S"]) -> Float[Tensor, "S S"]:
+        with torch.enable_grad():
+            return torch.autograd.functional.jacobian(partial(self._flat_step, x), state)  # pyright: ignore[reportReturnType]
+
     def _input(self, t: int) -> Float[Tensor, "B I"] | None:
         return None if self.inputs is None else self.inputs[:, t]
 
     def _flat_step(self, x: Tensor | None, flat: Tensor) -> Tensor:
+        flat = flat.clone()  # A step may work in place.
         if self.sizes is None:
             new = self.step(x, flat)
             return new if isinstance(new, Tensor) else torch.cat(new)
@@ -108,14 +121,14 @@ def flat_state(
     Raises ValueError for other shapes, another number of sequences than `sequences`, and non-finite numbers.
     """
     parts = (state,) if isinstance(state, Tensor) else tuple(state)
+    for part in parts:
+        check_real("state", part)
     shapes = [list(part.shape) for part in parts]
     counts = {len(part) for part in parts if part.ndim == 2} | (set() if sequences is None else {sequences})
     if not parts or any(part.ndim not in (1, 2) or 0 in part.shape for part in parts) or len(counts) > 1:
         driven = "" if sequences is None else f"; the inputs hold {sequences} sequences"
         raise ValueError(f"state of shape {shapes}: give [N] for every sequence or [B, N], one each{driven}")
-    if not all(part.isfinite().all() for part in parts):
-        raise ValueError("state holds NaN or infinite values: the network cannot start from them")
     B = max(counts, default=1)
-    parts = [part.detach().to(device=device, dtype=dtype).expand(B, -1) for part in parts]
+    parts = [finite("state", part.detach(), device, dtype).expand(B, -1) for part in parts]
     sizes = None if isinstance(state, Tensor) else tuple(part.shape[-1] for part in parts)
     return torch.cat(parts, -1), sizes

@@ -8,30 +8,26 @@ from torch import Tensor, nn
 from aelle.cells import CELLS, RNN, Cell, Weights
 from aelle.stack import Stack
 
+KNOWN = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 Module = nn.RNNBase | nn.RNNCellBase
 
 
 def is_recurrent(network: object) -> TypeGuard[Module]:
-    """Whether `stack_of` knows it; a subclass of a Cell may compute something else and counts as a callable."""
-    return isinstance(network, nn.RNNBase) or type(network) in (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
+    """Whether `stack_of` knows it; a subclass with a `forward` of its own computes something else."""
+    return any(isinstance(network, known) and type(network).forward is known.forward for known in KNOWN)
 
 
 def stack_of(network: Module) -> Stack:
     """The cell and the weights (V = 1) of `nn.RNN`, `nn.GRU`, `nn.LSTM` or their one-step `*Cell` forms.
 
     Dropout between layers is left out, as in evaluation. Raises ValueError, by name, for bidirectional and projected
-    networks, for any other module, and for weights that hold NaN or infinity.
+    networks.
     """
     kind = type(network).__name__
     if isinstance(network, nn.RNNBase) and network.bidirectional:
         raise ValueError(f"bidirectional {kind}: it reads the future and has no one-step map; give a one-way network")
     if isinstance(network, nn.RNNBase) and network.proj_size:
         raise ValueError(f"{kind} with proj_size={network.proj_size}: projections are not covered; use proj_size=0")
-    for name, parameter in network.named_parameters():
-        if not parameter.isfinite().all():
-            raise ValueError(
-                f"{kind}.{name} holds NaN or infinite values: the network has diverged or was not initialised"
-            )
     if isinstance(network, nn.RNNCellBase):
         return Stack(_cell(network), (_weights(network, ""),))
     return Stack(_cell(network), tuple(_weights(network, f"_l{l}") for l in range(network.num_layers)))
@@ -42,11 +38,7 @@ def _cell(network: Module) -> Cell:
         return CELLS["lstm"]
     if isinstance(network, (nn.GRU, nn.GRUCell)):
         return CELLS["gru"]
-    if isinstance(network, (nn.RNN, nn.RNNCell)):
-        return RNN(relu=network.nonlinearity == "relu")
-    raise ValueError(
-        f"{type(network).__name__}: known are nn.RNN, nn.GRU, nn.LSTM, their Cells, and any one-step callable"
-    )
+    return RNN(relu=network.nonlinearity == "relu")
 
 
 def _weights(network: Module, suffix: str) -> Weights:

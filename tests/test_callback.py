@@ -110,3 +110,32 @@ def test_a_wrong_path_is_told_the_right_ones(tmp_path, path, message):
 def test_a_wrong_rhythm_is_named():
     with pytest.raises(ValueError, match="every_n_epochs=0"):
         LyapunovCallback("rnn", probe(), every_n_epochs=0)
+
+
+@pytest.mark.parametrize(
+    "every, options, measured",
+    [(4, dict(max_steps=5), [0, 2]), (5, dict(max_steps=6, epochs=-1), [0, 2]), (1, dict(max_steps=5), [0, 1, 2])],
+)
+def test_the_last_epoch_is_measured_however_training_ends(every, options, measured, tmp_path):
+    callback = LyapunovCallback("encoder.rnn", probe(), every_n_epochs=every)
+    train([callback], tmp_path, **options)
+    assert sorted(callback.spectra) == measured
+    (log,) = tmp_path.rglob("metrics.csv")
+    logged = [row for row in csv.DictReader(log.open()) if row.get("lyapunov/maximum")]
+    assert float(logged[-1]["lyapunov/maximum"]) == pytest.approx(float(callback.spectra[2].maximum))
+
+
+def test_a_network_that_diverges_has_a_spectrum_of_nan_and_goes_on(tmp_path):
+    class Exploding(Ordinary):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1e30)
+
+    callback = LyapunovCallback("encoder.rnn", probe())
+    train([callback], tmp_path, epochs=2, model=Exploding())
+    assert callback.spectra[0].exponents.isfinite().all() and callback.spectra[2].exponents.isnan().all()
+
+
+@pytest.mark.parametrize("every", [0, True, [1, -1]])
+def test_epochs_that_are_no_whole_numbers_are_refused(every):
+    with pytest.raises(ValueError, match=r"every_n_epochs=.*whole number"):
+        LyapunovCallback("rnn", probe(), every_n_epochs=every)

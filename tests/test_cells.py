@@ -135,14 +135,6 @@ def test_what_is_not_covered_is_refused_by_name(net, named):
         stack_of(net)
 
 
-def test_weights_that_are_not_finite_are_named():
-    net = nn.LSTM(2, 3, num_layers=2)
-    with torch.no_grad():
-        net.weight_hh_l1[4, 1] = torch.nan
-    with pytest.raises(ValueError, match=r"LSTM\.weight_hh_l1"):
-        stack_of(net)
-
-
 @pytest.mark.parametrize("T", [1, 2, 5])
 def test_the_lstms_backward_pass_is_the_derivative_of_its_forward_pass(T):
     """By finite differences, with a gradient at every step, and against autograd through the steps."""
