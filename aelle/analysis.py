@@ -91,7 +91,7 @@ def _print_shares(found: Findings) -> None:
         if paper and name in paper.of_hyperparameter:
             print(f"    the paper: {paper.of_hyperparameter[name]}")
     if found.correlations:
-        cells = [f"{one.feature} {one.rho:+.2f}" for one in found.correlations]
+        cells = [f"{one.feature} {one.rho:+.2f}" for one in found.correlations if np.isfinite(one.rho)]
         print(f"rank correlation of the final loss with {', '.join(cells)}")
         print(f"    the paper: {PAPER_ON_FEATURES}\n")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Shaped
 from plotly.colors import sample_colorscale
 
 from aelle.shares import MANY
@@ -13,7 +13,7 @@ CLASSES = ((True, "low-error", LOW), (False, "high-error", HIGH))
 SCALE = "Viridis"
 COLOURS = ["#1f5fbf", "#8a8f98", "#e08e0b", "#7b4fa3", "#b9bec6"]
 
-Array = Float[np.ndarray, "V"]
+Array = Shaped[np.ndarray, "V"]
 Rows = Bool[np.ndarray, "V"]
 
 

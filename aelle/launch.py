@@ -103,7 +103,7 @@ def _announce(plan: Plan) -> None:
     done = len(wanted & plan.complete())
     print(
         f"{config['sweep']}: {count(len(wanted), 'variant')} in {count(len(plan.packs()), 'pack')}, "
-        f"{count(config['epochs'], 'epoch')} each, {_measurement(config['lyapunov'])}"
+        f"{count(config['epochs'], 'epoch')} each, {_measurement(config)}"
     )
     if done:
         print(f"{plan.folder}: {done} of {len(wanted)} variants are complete already")
@@ -123,11 +123,12 @@ def _failed(plan: Plan) -> list[str]:
     return failed
 
 
-def _measurement(lyapunov: dict[str, Any]) -> str:
+def _measurement(config: dict[str, Any]) -> str:
+    lyapunov, epochs = config["lyapunov"], config["epochs"]
     steps, every = lyapunov["steps"], lyapunov["every_n_epochs"]
     source = f"{count(steps, 'step')} of free running" if steps else count(lyapunov["sequences"], "sequence")
     if isinstance(every, list):
-        return f"spectra from {source} after epochs {', '.join(map(str, every))} and the last"
+        return f"spectra from {source} at epochs {', '.join(map(str, sorted({*every, epochs})))}"
     return f"spectra from {source} after every {'epoch' if every == 1 else f'{every} epochs'}"
 
 

@@ -8,8 +8,14 @@ import pytorch_lightning as pl
 from aelle.command_line import count, duration
 from aelle.sweep import Plan
 from aelle.tasks.population import PopulationModule
+from aelle.variants import Variant
 
 HALF_A_MINUTE = 30.0
+
+
+def _cost(variant: Variant) -> float:
+    """Of training, relative: small networks take time in proportion to their units, large ones to their square."""
+    return float(variant.hyperparameters.get("hidden_size", 1)) ** 1.5
 
 
 class Progress(pl.Callback):
@@ -47,10 +53,11 @@ class Progress(pl.Callback):
         line += f", {diverged} diverged" if diverged else ""
         if self.plan.config["pack"] is not None:
             wanted = self.plan.wanted()
-            left = len(wanted - self.plan.complete())
-            line += f"; {len(wanted) - left} of {len(wanted)} variants done"
-            each = seconds / V * epochs / max(self.last_epoch - self.first_epoch, 1)
-            line += f", about {duration(each * left / self.workers)} left" if left else ""
+            left = wanted - self.plan.complete()
+            line += f"; {len(wanted) - len(left)} of {len(wanted)} variants done"
+            whole = seconds * epochs / max(self.last_epoch - self.first_epoch, 1)
+            rest = whole * sum(_cost(self.plan.variant(n)) for n in left) / sum(map(_cost, pl_module.variants))
+            line += f", about {duration(rest / self.workers)} left" if left else ""
         self.say(line)
 
     def say(self, what: str, end: str = "\n") -> None:

@@ -77,8 +77,10 @@ def loss_distribution(sweep: SweepTable) -> go.Figure:
     figure.update_traces(hovertemplate="%{hovertext}<extra></extra>")
     figure.add_vline(cut, line={"dash": "dash", "color": GREY})
     ticks = np.array([step * 10.0**power for power in range(-8, 9) for step in (1, 2, 5)])
-    shown = ticks[(ticks >= 10 ** edges[0]) & (ticks <= 10 ** edges[-1])]
-    figure.update_xaxes(title="final validation loss", tickvals=np.log10(shown), ticktext=[f"{t:g}" for t in shown])
+    shown = np.log10(ticks)[(ticks >= 10 ** edges[0]) & (ticks <= 10 ** edges[-1])]
+    if len(shown) < 3:
+        shown = np.linspace(edges[0], edges[-1], 6)
+    figure.update_xaxes(title="final validation loss", tickvals=shown, ticktext=[f"{10**t:.3g}" for t in shown])
     figure.update_yaxes(title="variants")
     return styled(figure)
 

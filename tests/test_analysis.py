@@ -50,7 +50,7 @@ def test_the_report_of_a_sweep_of_one_class_says_why_there_is_no_classification(
     assert code == 0, err
     assert "no classification: 0 of 12 variants are low-error" in out
     html = (small_sweep / "report.html").read_text()
-    assert "No classification" in html and "Losses over the hyperparameters" in html
+    assert "No classification" in html and "What three of them put out" in html
     variants = pd.read_csv(small_sweep / "variants.csv")
     assert len(variants) == 12 and {"variant", "p", "final_loss", "low_error"} <= set(variants)
     assert not (small_sweep / "early_prediction.csv").exists()
