@@ -71,7 +71,7 @@ def _print_table(early: Study, epochs: int) -> None:
     width = max(map(len, names))
     stages = early.stages(epochs)
     print("\nrecall % / precision % / area under the ROC curve × 100")
-    print(f"(test variants of {count(early.scores['split'].nunique(), 'split')}, which no predictor has seen)\n")
+    print(f"(test variants of {count(early.splits, 'split')}, which no predictor has seen)\n")
     print(f"{'of training':{width}}" + "".join(f"{100 * k / epochs:>14.0f} %" for k in stages))
     for name in names:
         rows = summary[summary["predictor"] == name].set_index("epoch")

@@ -1,12 +1,19 @@
 """Figures of early prediction: the AeLLE plane while networks train, and scores over the epochs."""
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from aelle.early import Study
+from aelle.evaluation import chance
 from aelle.figures import COLOURS, GREY, by_class, first_two, styled
+from aelle.predictors import COMBINED
 from aelle.table import SweepTable
+
+BINS = 8
+"""Of the predicted chance."""
 
 
 def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
@@ -17,8 +24,8 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
     figure = make_subplots(1, len(stages), shared_yaxes=True, subplot_titles=titles)
     cut, shown = study.models[0].cut_, []
     for column, k in enumerate(stages, 1):
-        known = test.take(np.flatnonzero(np.isfinite(test.spectra[:, k]).all(axis=1)))
-        points = study.models[0].transform(known.spectra[:, k])
+        known = test.take(np.flatnonzero(np.isfinite(test.histories[:, k]).all(axis=1)))
+        points = study.models[0].transform(known.histories[:, k])
         shown.append(points[:, 0])
         figure.add_traces(by_class(known, *first_two(points), show=column == 1), rows=1, cols=column)
     figure.update_yaxes(title="PC2", row=1, col=1)
@@ -31,24 +38,43 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
 
 
 def scores_over_epochs(study: Study) -> go.Figure:
-    """Area under the ROC curve of every predictor, with the 2.5 to 97.5 % range over the splits as a band."""
-    figure = go.Figure()
-    for colour, (name, rows) in zip(COLOURS, study.scores.groupby("predictor", sort=False), strict=False):
-        auc = rows.groupby("epoch")["auc"]
-        mean = auc.mean()
-        low, high = auc.quantile(0.025), auc.quantile(0.975)
-        if name == "AeLLE":
-            figure.add_scatter(
-                x=[*low.index, *low.index[::-1]],
-                y=[*high, *low[::-1]],
-                fill="toself",
-                fillcolor=colour,
-                opacity=0.15,
-                line={"width": 0},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-        figure.add_scatter(x=mean.index, y=mean, name=name, mode="lines+markers", line={"color": colour})
+    """Area under the ROC curve of every predictor; of the shown ones, a band holds 95 % of the splits."""
+    summary, figure = study.summary(), go.Figure()
+    shown = {COMBINED: COLOURS[0], "AeLLE": COLOURS[2], **dict.fromkeys(study.without_spectra[:1], COLOURS[3])}
+    others = iter(qualitative.Dark24)
+    for name, rows in summary.groupby("predictor", sort=False):
+        at, colour = rows["epoch"], shown.get(str(name)) or next(others)
+        visible = True if name in shown else "legendonly"
+        group = {"legendgroup": name, "visible": visible}
+        if name in shown:
+            band = [*rows["auc_to"], *rows["auc_from"][::-1]]
+            style = {"fill": "toself", "fillcolor": colour, "opacity": 0.12, "line": {"width": 0}, "hoverinfo": "skip"}
+            figure.add_scatter(x=[*at, *at[::-1]], y=band, showlegend=False, **style, **group)
+        figure.add_scatter(x=at, y=rows["auc"], name=name, mode="lines+markers", line={"color": colour}, **group)
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="area under the ROC curve")
+    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
+    return styled(figure).update_layout(legend=legend, height=460, margin_t=20)
+
+
+def calibration(study: Study, epoch: int) -> go.Figure:
+    """Of variants with about so high a chance, how many have ended low-error, over all splits."""
+    figure = go.Figure()
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": GREY}, showlegend=False)
+    at = study.predictions[study.predictions["epoch"] == epoch]
+    for name, colour in (
+        (COMBINED, COLOURS[0]),
+        ("AeLLE", COLOURS[2]),
+        *((n, COLOURS[3]) for n in study.without_spectra[:1]),
+    ):
+        rows = at[at["predictor"] == name]
+        found = pd.DataFrame({"chance": chance(rows["log_odds"].to_numpy()), "low": rows["low_error"].to_numpy(float)})
+        bins = found.groupby(np.minimum((found["chance"] * BINS).astype(int), BINS - 1))
+        means, counts = bins.mean(), bins.size()
+        text = [f"{count} predictions" for count in counts]
+        figure.add_scatter(
+            x=means["chance"], y=means["low"], name=name, mode="lines+markers", line={"color": colour}, text=text
+        )
+    figure.update_xaxes(title="predicted chance of low error", range=[-0.02, 1.02])
+    figure.update_yaxes(title="share that ended low-error", range=[-0.02, 1.02])
     return styled(figure)

@@ -8,31 +8,29 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from aelle.errors import TooFewError
 from aelle.variants import generator
 
 
 class Scores(NamedTuple):
-    """Counts of low-error variants, of kept ones and of those that are both, and the area under the ROC curve."""
+    """How well scores rank low-error variants (`auc`, `average_precision`, `recall_at_precision`: the largest recall at
+    which `PRECISION` of what is kept ends low-error), how well a choice finds them (`recall`, `precision`, `f1`), and
+    the mean squared error of chances (`brier`). NaN where undefined."""
 
-    low: int
-    kept: int
-    hits: int
     auc: float
+    average_precision: float
+    recall_at_precision: float
+    recall: float
+    precision: float
+    f1: float
+    brier: float
 
-    @property
-    def recall(self) -> float:
-        return self.hits / self.low if self.low else np.nan
 
-    @property
-    def precision(self) -> float:
-        return self.hits / self.kept if self.kept else np.nan
+METRICS = Scores._fields
 
-    @property
-    def f1(self) -> float:
-        return 2 * self.hits / (self.low + self.kept) if self.low + self.kept else np.nan
+PRECISION = 0.9
 
 
 def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: int) -> list[Int[np.ndarray, "_"]]:
@@ -60,7 +58,29 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
     return [np.sort(part) for part in parts]
 
 
-def score(low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"], kept: Bool[np.ndarray, "n"]) -> Scores:
-    """How well `scores` rank the low-error variants, and how well the decision `kept` finds them."""
-    auc = roc_auc_score(low, np.nan_to_num(scores)) if 0 < low.sum() < len(low) else np.nan
-    return Scores(int(low.sum()), int(kept.sum()), int((low & kept).sum()), float(auc))
+def score(
+    low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"], kept: Bool[np.ndarray, "n"], chances: bool = False
+) -> Scores:
+    """`scores` rank; `kept` is the choice; `chances`: whether the scores are log odds."""
+    scores = np.nan_to_num(scores)
+    ranked = 0 < low.sum() < len(low)
+    hits = (low & kept).sum()
+    return Scores(
+        auc=float(roc_auc_score(low, scores)) if ranked else np.nan,
+        average_precision=float(average_precision_score(low, scores)) if ranked else np.nan,
+        recall_at_precision=recall_at(PRECISION, low, scores) if ranked else np.nan,
+        recall=float(hits / low.sum()) if low.any() else np.nan,
+        precision=float(hits / kept.sum()) if kept.any() else np.nan,
+        f1=float(2 * hits / (low.sum() + kept.sum())) if low.any() or kept.any() else np.nan,
+        brier=float(((chance(scores) - low) ** 2).mean()) if chances else np.nan,
+    )
+
+
+def recall_at(precision: float, low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
+    """The largest share of the low-error ones that a cut of the scores can keep at that precision at least."""
+    precisions, recalls, _ = precision_recall_curve(low, scores)
+    return float(recalls[precisions >= precision].max(initial=0))
+
+
+def chance(log_odds: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    return np.exp(-np.logaddexp(0, -log_odds))

@@ -61,9 +61,9 @@ def _classes(examples: Sequence[Example]) -> go.Figure:
     """One sequence of each class: how likely the network found every class."""
     figure = make_subplots(1, len(examples), shared_yaxes=True, subplot_titles=_titles(examples))
     for column, example in enumerate(examples, 1):
-        names = [str(label) for label in example.output["label"]]
+        names = [str(label) for label in example.output["classes"]]
         figure.add_heatmap(
-            z=example.output["probabilities"], x=names, y=names, coloraxis="coloraxis", row=1, col=column
+            z=example.output["class_probabilities"], x=names, y=names, coloraxis="coloraxis", row=1, col=column
         )
     figure.update_traces(hovertemplate="a %{y} taken for a %{x}: %{z:.2f}<extra></extra>")
     figure.update_yaxes(autorange="reversed", type="category", title="class", row=1, col=1)
@@ -79,5 +79,5 @@ def _finished(figure: go.Figure) -> go.Figure:
 DRAWN: dict[tuple[str, ...], Callable[[Sequence[Example]], go.Figure]] = {
     ("output", "target"): _signals,
     ("right", "probability"): _characters,
-    ("probabilities", "label"): _classes,
+    ("class_probabilities", "classes"): _classes,
 }

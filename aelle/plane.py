@@ -36,5 +36,5 @@ def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
     is_test = np.zeros(len(losses), dtype=bool)
     is_test[test] = True
     log_odds = fitted.decision_function(spectra[test])
-    scores = score(sweep.low_error[test], log_odds, log_odds > 0)
+    scores = score(sweep.low_error[test], log_odds, log_odds > 0, chances=True)
     return TrainedPlane(sweep, fitted.transform(spectra), fitted.cut_, is_test, scores)

@@ -11,11 +11,13 @@ from plotly.offline import get_plotlyjs
 
 from aelle import early_figures, trained_figures
 from aelle.early import SHARES, Study
+from aelle.evaluation import PRECISION
 from aelle.example_figures import example_figure
 from aelle.examples import Example
 from aelle.features import Correlation
 from aelle.plane import SHARES as PLANE_SHARES
 from aelle.plane import TrainedPlane
+from aelle.predictors import COMBINED
 from aelle.runs import replace_atomically
 from aelle.shares import PAPER, PAPER_ON_FEATURES, Group
 from aelle.table import SweepTable
@@ -59,7 +61,9 @@ def write_report(folder: Path, found: Findings) -> Path:
         by_chance=1.96 / max(len(ended.losses) - 1, 1) ** 0.5,
         table=early_table(early, ended.epochs) if early else None,
         answer=answer(early, ended) if early else None,
-        splits=early.scores["split"].nunique() if early else 0,
+        splits=early.splits if early else 0,
+        stages=early.stages(ended.epochs) if early else [],
+        precision=PRECISION,
         unfinished=unfinished(sweep),
         shares=SHARES,
         plane_shares=PLANE_SHARES,
@@ -84,6 +88,7 @@ def _figures(found: Findings) -> dict[str, go.Figure]:
         shown["plane"] = trained_figures.trained_plane_figure(found.plane)
         shown["planes"] = early_figures.planes_over_training(ended, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)
+        shown["calibration"] = early_figures.calibration(found.early, answer(found.early, ended)["epoch"])
     examples = example_figure(found.examples)
     return shown if examples is None else {**shown, "examples": examples}
 
@@ -101,26 +106,29 @@ def variants_table(sweep: SweepTable, ended: SweepTable, early: Study | None) ->
 
 
 def early_table(early: Study, epochs: int) -> list[dict]:
-    """A row per measured epoch, a cell of recall, precision, F1 and area per predictor."""
-    summary = early.summary()
+    """A row per predictor, a cell of metrics with their intervals per stage of training."""
+    summary = early.summary().set_index(["predictor", "epoch"])
     rows = []
-    for k in early.epochs:
-        at = summary[summary["epoch"] == k].set_index("predictor")
-        cells = {str(name): dict(at.loc[name]) for name in at.index}
-        rows.append({"epoch": k, "share": 100 * k / epochs, "cells": cells})
+    for name in summary.index.unique("predictor"):
+        cells = [dict(summary.loc[(name, k)]) for k in early.stages(epochs)]
+        rows.append({"name": name, "spectra": name not in early.without_spectra, "cells": cells})
     return rows
 
 
 def answer(early: Study, ended: SweepTable) -> dict:
-    """The report's first sentences: AeLLE's choice after the first epoch, and the best of what one has anyway."""
+    """The report's first sentences: the combination's choice after the first epoch, and what it gains on what one has
+    without spectra."""
     k = next((e for e in early.epochs if e > 0), early.epochs[0])
-    summary = early.summary()
-    at = summary[summary["epoch"] == k].set_index("predictor")
-    best = at.drop(index="AeLLE").sort_values("auc", ascending=False).iloc[0]
+    at = early.summary().set_index(["epoch", "predictor"]).loc[k]
+    best = early.best_without_spectra(k)
+    gain, low, high = early.gain(k, COMBINED, best)
     return {
         "epoch": k,
-        "ours": dict(at.loc["AeLLE"]),
-        "best": {"name": best.name, **best},
+        "ours": dict(at.loc[COMBINED]),
+        "best": {"name": best, **at.loc[best]},
+        "gain": gain,
+        "from": low,
+        "to": high,
         "base": ended.low_error.mean(),
     }
 

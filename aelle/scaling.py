@@ -44,8 +44,7 @@ class Scaling(NamedTuple):
         return torch.as_tensor((logs - self.loss_mean) / self.loss_scale, dtype=torch.float32)
 
     def spectra(self, curves: Float[Tensor, "n M"]) -> Float[np.ndarray, "n M"]:
-        compressed = curves.double().numpy() * self.scale + self.mean
-        return np.sign(compressed) * np.expm1(np.abs(compressed))
+        return signed_exp(curves.double().numpy() * self.scale + self.mean)
 
     def losses(self, targets: Float[Tensor, "n"]) -> Float[np.ndarray, "n"]:
         return np.exp(targets.double().numpy() * self.loss_scale + self.loss_mean)
@@ -54,3 +53,8 @@ class Scaling(NamedTuple):
 def signed_log(spectra: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
     """sign(λ) log(1 + |λ|): strong contraction, where spectra differ by tens of nats, is brought near the rest."""
     return np.sign(spectra) * np.log1p(np.abs(spectra))
+
+
+def signed_exp(curves: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
+    """The inverse of `signed_log`."""
+    return np.sign(curves) * np.expm1(np.abs(curves))

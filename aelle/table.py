@@ -6,6 +6,7 @@ Axes: V variant, E epoch (0 = before training), K exponent, M point of the commo
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from aelle.errors import UserError
 from aelle.lyapunov import curve
 from aelle.runs import DamagedRunError, Run, fingerprint, read_run, run_folders, settings
+from aelle.scaling import signed_exp, signed_log
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,18 @@ class SweepTable:
     def ended(self) -> "SweepTable":
         """The variants whose training is over: trained to the end, or diverged in a run that has come to its end."""
         return self.take(np.flatnonzero(self.variants["ended"].to_numpy()))
+
+    @cached_property
+    def histories(self) -> Float[np.ndarray, "V E M"]:
+        """The mean of the spectra up to each epoch, taken of sign(λ) log(1 + |λ|); NaN where there is none at it.
+
+        One epoch's spectrum is noisy; its history tells more until late in the training.
+        """
+        curves, known = signed_log(self.spectra), np.isfinite(self.spectra).all(2, keepdims=True)
+        total = np.cumsum(np.where(known, curves, 0), axis=1)
+        with np.errstate(invalid="ignore"):
+            means = np.where(known, total / np.cumsum(known, axis=1), np.nan)
+        return signed_exp(means)
 
     def measured_at_the_end(self) -> "SweepTable":
         """The variants with a finite spectrum after the last epoch."""

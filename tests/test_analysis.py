@@ -2,17 +2,29 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import norm
 
-from aelle.early import SHARES, Hyperparameters, Study, predictors, study
-from aelle.evaluation import stratified_parts
+from aelle.early import SHARES, Study, study
+from aelle.evaluation import METRICS, chance, stratified_parts
 from aelle.model import AeLLE
+from aelle.predictors import (
+    COMBINED,
+    Extrapolation,
+    Hyperparameters,
+    LossAndHyperparameters,
+    Plane,
+    Predictor,
+    predictors,
+)
 from aelle.runs import RunFolder, read_run
+from aelle.scaling import signed_log
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep
 
@@ -63,7 +75,21 @@ def test_the_report_of_a_sweep_of_both_classes(small_sweep, tmp_path, main):
     code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0, err
     table = pd.read_csv(sweep / "early_prediction.csv")
-    names = ["AeLLE", "loss below the final threshold", "loss, threshold tuned per epoch", "p alone", "every variant"]
+    names = [
+        "AeLLE with loss and hyperparameters",
+        "AeLLE",
+        "AeLLE's loss head",
+        "spectra so far, linear",
+        "spectrum, linear",
+        "features of the spectrum",
+        "loss and p",
+        "p alone",
+        "loss below the final threshold",
+        "loss, threshold tuned per epoch",
+        "losses so far",
+        "learning curve, extrapolated",
+        "every variant",
+    ]
     assert list(dict.fromkeys(table["predictor"])) == names and sorted(set(table["epoch"])) == [0, 1, 2, 3]
     every = table[table["predictor"] == "every variant"]
     assert (every["recall"] == 1).all() and (every["auc"] == 0.5).all()
@@ -71,7 +97,7 @@ def test_the_report_of_a_sweep_of_both_classes(small_sweep, tmp_path, main):
     html = (sweep / "report.html").read_text().split("</script>", 1)[1]
     for heading in ("Early prediction", "Ranking over the epochs", "while networks train", "of the trained networks"):
         assert heading in html
-    assert "After 1 of 3 epochs, AeLLE" in html and "best other predictor" in html
+    assert "After 1 of 3 epochs, the choice by AeLLE" in html and "the best without spectra" in html
     assert "http" not in html and "src=" not in html
     chances = pd.read_csv(sweep / "variants.csv").filter(like="chance_epoch")
     assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
@@ -163,25 +189,72 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(small_sweep, tmp_path, ma
     assert code == 2 and err.count("\n") == 1 and says in err and not (sweep / "report.html").exists()
 
 
+def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], SweepTable]:
+    """The predictors of the first split, and its test variants."""
+    train, validation, test = stratified_parts(sweep.low_error, SHARES, 0)
+    known = sweep.take(np.union1d(train, validation))
+    spectra, losses = known.histories.reshape(-1, known.spectra.shape[2]), np.nan_to_num(known.final_loss, nan=np.inf)
+    model = AeLLE(0.5, epochs=epochs).fit(spectra, np.repeat(losses, known.spectra.shape[1]))
+    return predictors(known, sweep.take(validation), model), sweep.take(test)
+
+
 def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():
     """Scores up to epoch k stay the same when all that comes later is overwritten."""
     sweep = synthetic()
-    train, validation, test = stratified_parts(sweep.low_error, SHARES, 0)
-    known, scored = sweep.take(np.union1d(train, validation)), sweep.take(test)
-    model = AeLLE(0.5, epochs=4).fit(known.spectra[:, -1], np.nan_to_num(known.final_loss, nan=np.inf))
-    for predictor in predictors(known, model):
+    found, scored = candidates(sweep)
+    for predictor in found:
         for k in range(3):
-            hidden = sweep.take(test)
+            hidden = replace(scored, losses=scored.losses.copy(), spectra=scored.spectra.copy())
             hidden.losses[:, k + 1 :] = np.nan
             hidden.spectra[:, k + 1 :] = np.nan
             np.testing.assert_array_equal(predictor.score(hidden, k), predictor.score(scored, k))
             np.testing.assert_array_equal(predictor.keep(hidden, k), predictor.keep(scored, k))
 
 
+def test_a_predictor_says_nothing_of_a_variant_by_others_that_are_scored_with_it():
+    found, scored = candidates(synthetic())
+    for predictor in found:
+        alone = np.concatenate([predictor.score(scored.take(np.array([v])), 1) for v in range(5)])
+        np.testing.assert_allclose(alone, predictor.score(scored, 1)[:5], rtol=1e-4)
+
+
+def test_histories_are_running_means_and_stop_where_spectra_do():
+    sweep = synthetic()
+    sweep.spectra[3, 2:] = np.nan
+    sweep.spectra[4, 1] = np.nan
+    logs = signed_log(sweep.spectra)
+    np.testing.assert_allclose(signed_log(sweep.histories[0, 2]), logs[0, :3].mean(0))
+    np.testing.assert_allclose(sweep.histories[:, 0], sweep.spectra[:, 0])
+    assert np.isnan(sweep.histories[3, 2:]).all() and np.isnan(sweep.histories[4, 1]).all()
+    np.testing.assert_allclose(signed_log(sweep.histories[4, 2]), (logs[4, 0] + logs[4, 2]) / 2)
+
+
+def test_an_extrapolated_power_law_is_its_end():
+    sweep = synthetic(E=8)
+    epochs = np.arange(1, 9)
+    sweep.losses[:, 1:] = (np.arange(60)[:, None] + 1) * epochs ** -np.linspace(0.1, 0.5, 60)[:, None]
+    end = Extrapolation(sweep).inputs(sweep, 4)[:, 0]
+    np.testing.assert_allclose(end, np.log(sweep.final_loss))
+
+
+def test_the_chances_of_a_ridge_regression_are_calibrated():
+    """Where the final log loss is a line in the input plus Gaussian noise, its chance is Φ of the distance."""
+    rng = np.random.default_rng(0)
+    p = rng.uniform(-1, 1, 4000)
+    columns = {"variant": np.arange(4000), "run": "r", "state": "complete", "error": None, "ended": True, "p": p}
+    losses = np.full((4000, 2), 1.0)
+    losses[:, 1] = 0.5 * np.exp(p + 0.5 * rng.standard_normal(4000))
+    sweep = SweepTable("s", "t", 0.5, 4000, ["p"], pd.DataFrame(columns), losses, np.zeros((4000, 2, 3)), [])
+    log_odds = LossAndHyperparameters(sweep).score(sweep, 0)
+    expected = norm.logcdf(-p / 0.5) - norm.logsf(-p / 0.5)
+    np.testing.assert_allclose(chance(log_odds), chance(expected), atol=0.03)
+
+
 def test_the_study_finds_what_each_predictor_can_know():
     found = study(synthetic(), AeLLE(0.5, epochs=40), splits=3)
     at = found.summary().set_index(["predictor", "epoch"])
-    assert at.loc[("AeLLE", 0), "auc"] > 0.9
+    assert at.loc[("AeLLE", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
+    assert at.loc[(COMBINED, 0), "auc"] > 0.9
     assert at.loc[("loss below the final threshold", 0), "auc"] < 0.75
     assert at.loc[("loss below the final threshold", 3), "f1"] == 1
     assert at.loc[("p alone", 0), "auc"] > 0.9
@@ -189,15 +262,15 @@ def test_the_study_finds_what_each_predictor_can_know():
     assert every["recall"] == 1 and every["auc"] == 0.5
 
 
-def test_a_chance_comes_from_models_that_have_not_learned_from_the_variant():
+def test_a_chance_comes_from_splits_that_have_not_learned_from_the_variant():
     sweep = synthetic()
     found = study(sweep, AeLLE(0.5, epochs=4), splits=2)
     chances = found.chances(sweep, sweep)
     held_out = sum(np.isin(np.arange(60), test).astype(int) for test in found.tests)
     assert (np.isnan(chances[:, 0]) == (held_out == 0)).all()
     once = np.flatnonzero((held_out == 1) & np.isin(np.arange(60), found.tests[1]))[0]
-    alone = found.models[1].predict_proba(sweep.spectra[[once], 2])[0, 1]
-    assert chances[once, 2] == pytest.approx(alone)
+    alone = chance(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
+    assert found.recommended[1].name == COMBINED and chances[once, 2] == pytest.approx(alone)
 
 
 def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_last():
@@ -208,16 +281,30 @@ def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_
     found = study(sweep, AeLLE(0.5, epochs=4), splits=3)
     tested = sum(len(test) for test in found.tests)
     assert tested == 3 * 36 and found.scores["auc"].notna().all()
-    model = found.models[0]
-    scores = predictors(sweep, model)[0].score(sweep, 2)
+    scores = Plane(found.models[0]).score(sweep, 2)
     assert (scores[diverged] == -np.inf).all() and np.isfinite(np.delete(scores, diverged)).all()
 
 
-def test_recall_and_precision_are_of_all_splits_together():
-    rows = [("x", 0, 0, 10, 4, 4, 0.9), ("x", 0, 1, 10, 0, 0, 0.7)]
-    columns = ["predictor", "epoch", "split", "low", "kept", "hits", "auc"]
-    pooled = Study(pd.DataFrame(rows, columns=columns), [0], [], []).summary().iloc[0]
-    assert pooled["recall"] == 0.2 and pooled["precision"] == 1.0 and pooled["auc"] == pytest.approx(0.8)
+def scores_of(rows: list[tuple[str, int, int, float]]) -> Study:
+    frame = pd.DataFrame(rows, columns=["predictor", "epoch", "split", "auc"])
+    for metric in METRICS:
+        frame[metric] = frame["auc"]
+    return Study(frame, pd.DataFrame(), [0], [], [], [], ["b", "c"])
+
+
+def test_means_intervals_and_paired_gains_over_the_splits():
+    a, b = np.linspace(0.8, 0.9, 41), np.linspace(0.6, 0.9, 41)
+    rows = [(name, 0, s, v) for name, values in (("a", a), ("b", b)) for s, v in enumerate(values)]
+    found = scores_of([*rows, *[("c", 0, s, 0.5) for s in range(41)]])
+    at = found.summary().set_index("predictor").loc["a"]
+    assert (
+        at["auc"] == pytest.approx(0.85)
+        and at["auc_from"] == pytest.approx(0.8025)
+        and at["auc_to"] == pytest.approx(0.8975)
+    )
+    assert found.best_without_spectra(0) == "b" and found.splits == 41
+    mean, low, high = found.gain(0, "a", "b")
+    assert mean == pytest.approx(0.1) and low == pytest.approx(0.005) and high == pytest.approx(0.195)
 
 
 def test_the_study_is_reproducible():

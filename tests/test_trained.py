@@ -96,8 +96,8 @@ def test_three_examples_at_low_middle_and_high_loss(small_sweep):
     assert problems == [] and [e.number for e in examples] == [order[1], order[6], order[10]]
     for example in examples:
         assert example.loss == sweep.final_loss[example.number]
-        np.testing.assert_allclose(np.sum(example.output["probabilities"], 1), 1, rtol=1e-5)
-        assert example.output["label"] == list(range(10))
+        np.testing.assert_allclose(np.sum(example.output["class_probabilities"], 1), 1, rtol=1e-5)
+        assert example.output["classes"] == list(range(10))
 
 
 def test_examples_that_cannot_be_read_are_named_and_the_report_goes_on(small_sweep, tmp_path, main):
@@ -122,7 +122,7 @@ def test_what_is_printed_beside_the_papers_words(small_sweep, tmp_path, main):
 
 SIGNAL = {"target": [0.0, 1.0, 0.0], "output": [0.1, 1e6, 0.0]}
 TEXT = {"input": "a b", "right": " b\n", "probability": [0.5, 0.25, 1.0]}
-CLASSES = {"label": [0, 1], "probabilities": [[0.9, 0.1], [0.4, 0.6]]}
+CLASSES = {"classes": [0, 1], "class_probabilities": [[0.9, 0.1], [0.4, 0.6]]}
 
 
 @pytest.mark.parametrize("output", [SIGNAL, TEXT, CLASSES])

@@ -137,8 +137,8 @@ def test_the_example_is_what_a_network_thinks_of_one_image_of_each_class():
     module = train([variant(0), variant(1)])
     example = module.example_outputs()
     labels = module.val_y.tolist()
-    assert example["label"] == [[0, 1, 2]] * 2
+    assert example["classes"] == [[0, 1, 2]] * 2
     for i in range(3):
         x = module.val_x[labels.index(i)]
         logits = module(x.expand(2, 1, *x.shape))[:, 0]
-        torch.testing.assert_close(example["probabilities"][:, i], logits.softmax(-1).detach())
+        torch.testing.assert_close(example["class_probabilities"][:, i], logits.softmax(-1).detach())

@@ -117,7 +117,7 @@ class SequenceClassification(PopulationModule):
         y, first = self.val_y.unique(return_inverse=True)
         at = [int((first == i).nonzero()[0, 0]) for i in range(len(y))]
         x, V = self.val_x[at], len(self.variants)
-        return {"probabilities": self(x.expand(V, *x.shape)).softmax(-1), "label": [y.tolist()] * V}
+        return {"class_probabilities": self(x.expand(V, *x.shape)).softmax(-1), "classes": [y.tolist()] * V}
 
 
 def cross_entropy(logits: Float[Tensor, "V *B C"], y: Int[Tensor, "V *B"]) -> Float[Tensor, "V"]:

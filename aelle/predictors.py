@@ -1,0 +1,299 @@
+"""Who predicts which variants will end low-error: AeLLE, the baselines a reader asks for, and both together.
+
+A predictor is made from the known variants of a split, of which it may see everything, and is asked for scored ones
+after epoch k, of which it sees epochs 0 to k only. It gives log odds of low error; what is above 0 is kept.
+
+Axes: V variant, E epoch, M point of the common-length spectrum, F input of a regression.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from scipy.stats import norm
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from aelle.features import FEATURES
+from aelle.model import AeLLE
+from aelle.scaling import signed_log
+from aelle.table import SweepTable
+
+Scores = Float[np.ndarray, "V"]
+Inputs = Float[np.ndarray, "V F"]
+
+PENALTIES = np.logspace(-2, 5, 22)
+"""Of ridge regressions on standardised inputs, of which leave-one-out errors choose."""
+
+CERTAIN = 30.0
+"""Log odds beyond which nothing is told apart."""
+
+
+class Predictor(ABC):
+    """`gives_chances`: whether its scores are log odds, or only rank."""
+
+    name: str
+    gives_chances: ClassVar[bool] = True
+    sees_spectra: ClassVar[bool] = False
+
+    @abstractmethod
+    def score(self, sweep: SweepTable, k: int) -> Scores: ...
+
+    def keep(self, sweep: SweepTable, k: int) -> Bool[np.ndarray, "V"]:
+        return self.score(sweep, k) > 0
+
+
+class Plane(Predictor):
+    """AeLLE's classifier, on the mean of the spectra so far; a variant whose spectrum is not finite has diverged."""
+
+    name = "AeLLE"
+    sees_spectra = True
+
+    def __init__(self, model: AeLLE):
+        self.model = model
+
+    def score(self, sweep: SweepTable, k: int) -> Scores:
+        return _where_known(sweep.histories[:, k], self.model.decision_function)
+
+
+class LossHead(Predictor):
+    """The loss that AeLLE's autoencoder predicts; how far to trust it is learned on the validation variants."""
+
+    name = "AeLLE's loss head"
+    sees_spectra = True
+
+    def __init__(self, model: AeLLE, validation: SweepTable):
+        self.model = model
+        rows = validation.histories[:, validation.measured_epochs]
+        low = np.repeat(validation.low_error, rows.shape[1])
+        rows = rows.reshape(-1, rows.shape[-1])
+        known = np.isfinite(rows).all(1)
+        self.regression = LogisticRegression().fit(self._margins(rows[known]), low[known])
+
+    def score(self, sweep: SweepTable, k: int) -> Scores:
+        return _where_known(sweep.histories[:, k], lambda rows: self.regression.decision_function(self._margins(rows)))
+
+    def _margins(self, rows: Inputs) -> Float[np.ndarray, "V 1"]:
+        return np.log(self.model.threshold) - np.log(self.model.predict_loss(rows))[:, None]
+
+
+class LossAgainstFinalThreshold(Predictor):
+    """The paper's baseline: the loss at epoch k held against the threshold of the final loss."""
+
+    name = "loss below the final threshold"
+    gives_chances = False
+
+    def score(self, sweep: SweepTable, k: int) -> Scores:
+        return sweep.threshold - np.nan_to_num(sweep.losses[:, k], nan=np.inf)
+
+
+class EveryVariant(Predictor):
+    """Keeps all: what any predictor must beat."""
+
+    name = "every variant"
+    gives_chances = False
+
+    def score(self, sweep: SweepTable, k: int) -> Scores:
+        return np.ones(len(sweep.losses))
+
+
+class Regression(Predictor):
+    """Learns from inputs of the known variants; one with inputs that are not finite has diverged."""
+
+    def __init__(self, known: SweepTable):
+        self.known = known
+
+    @abstractmethod
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs: ...
+
+    @abstractmethod
+    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], Scores]:
+        """From inputs to log odds."""
+
+    def score(self, sweep: SweepTable, k: int) -> Scores:
+        inputs = self.inputs(self.known, k)
+        rows = np.flatnonzero(np.isfinite(inputs).all(1))
+        return _where_known(self.inputs(sweep, k), self.learn(inputs[rows], self.known.take(rows)))
+
+
+class Logistic(Regression):
+    """Logistic regression of the class."""
+
+    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], Scores]:
+        low = known.low_error
+        if low.all() or not low.any():
+            return lambda rows: np.full(len(rows), CERTAIN if low.all() else -CERTAIN)
+        return make_pipeline(StandardScaler(), LogisticRegression()).fit(inputs, low).decision_function
+
+
+class Ridge(Regression):
+    """Ridge regression of the final loss's logarithm; leave-one-out errors say how far its chance is from certainty."""
+
+    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], Scores]:
+        finite = known.final_loss[np.isfinite(known.final_loss)]
+        target = np.log(np.nan_to_num(known.final_loss, nan=finite.max()))
+        scaler, ridge = StandardScaler().fit(inputs), RidgeCV(PENALTIES, store_cv_results=True)
+        ridge.fit(scaler.transform(inputs), target)
+        error = max(ridge.cv_results_.mean(0).min() ** 0.5, 1e-6)
+
+        def log_odds(rows: Inputs) -> Scores:
+            z = (np.log(known.threshold) - ridge.predict(scaler.transform(rows))) / error
+            return norm.logcdf(z) - norm.logsf(z)
+
+        return log_odds
+
+
+class TunedLoss(Logistic):
+    """The loss at epoch k: a threshold of its own for every epoch."""
+
+    name = "loss, threshold tuned per epoch"
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        return _log_losses(self.known, sweep, k)[:, k:]
+
+
+class LossesSoFar(Logistic):
+    """All losses up to epoch k."""
+
+    name = "losses so far"
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        return _log_losses(self.known, sweep, k)
+
+
+class Extrapolation(Logistic):
+    """The loss at the end as a power law has it that is fitted to the second half of the learning curve so far."""
+
+    name = "learning curve, extrapolated"
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        logs, first = _log_losses(self.known, sweep, k), max(1, k // 2)
+        if k - first < 1:
+            return logs[:, k:]
+        at = np.log(np.arange(first, k + 1))
+        slope = ((at - at.mean()) * logs[:, first:]).sum(1) / ((at - at.mean()) ** 2).sum()
+        return (logs[:, first:].mean(1) + slope * (np.log(sweep.epochs) - at.mean()))[:, None]
+
+
+class Hyperparameters(Logistic):
+    """The hyperparameters that vary."""
+
+    def __init__(self, known: SweepTable):
+        super().__init__(known)
+        self.encode = _encoder(known)
+        self.name = f"{', '.join(known.varied)} alone"
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        return self.encode(sweep)
+
+
+class LossAndHyperparameters(Ridge):
+    """What one has without spectra."""
+
+    def __init__(self, known: SweepTable):
+        super().__init__(known)
+        self.encode = _encoder(known)
+        self.name = " and ".join(["loss", *([", ".join(known.varied)] if known.varied else [])])
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        return np.concatenate([_log_losses(self.known, sweep, k)[:, k:], self.encode(sweep)], 1)
+
+
+class Spectrum(Ridge):
+    """The spectrum at epoch k."""
+
+    name = "spectrum, linear"
+    sees_spectra = True
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        return signed_log(sweep.spectra[:, k])
+
+
+class SpectraSoFar(Ridge):
+    """What AeLLE sees, in a linear model."""
+
+    name = "spectra so far, linear"
+    sees_spectra = True
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        return signed_log(sweep.histories[:, k])
+
+
+class SpectrumFeatures(Ridge):
+    """The scalar features of the spectrum at epoch k."""
+
+    name = "features of the spectrum"
+    sees_spectra = True
+
+    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
+        return np.stack([feature(sweep.spectra[:, k]) for feature in FEATURES.values()], 1)
+
+
+class Combination(Predictor):
+    """The mean of the log odds of several: none of them needs to be weighed on few variants."""
+
+    sees_spectra = True
+
+    def __init__(self, *members: Predictor):
+        self.members, self.name = members, COMBINED
+
+    def score(self, sweep: SweepTable, k: int) -> Scores:
+        return np.mean([np.clip(member.score(sweep, k), -CERTAIN, CERTAIN) for member in self.members], 0)
+
+
+COMBINED = "AeLLE with loss and hyperparameters"
+
+
+def predictors(known: SweepTable, validation: SweepTable, model: AeLLE) -> list[Predictor]:
+    """All of them, the recommended one first, made from the variants that are not scored; `model` was fitted to some
+    of those."""
+    head, without = LossHead(model, validation), LossAndHyperparameters(known)
+    alone = [Hyperparameters(known)] if known.varied else []
+    return [
+        Combination(head, without),
+        Plane(model),
+        head,
+        SpectraSoFar(known),
+        Spectrum(known),
+        SpectrumFeatures(known),
+        without,
+        *alone,
+        LossAgainstFinalThreshold(),
+        TunedLoss(known),
+        LossesSoFar(known),
+        Extrapolation(known),
+        EveryVariant(),
+    ]
+
+
+def _where_known(inputs: Inputs, log_odds: Callable[[Inputs], Scores]) -> Scores:
+    """Of rows that are finite; the others have diverged and will not end low-error."""
+    known = np.isfinite(inputs).all(1)
+    scores = np.full(len(inputs), -np.inf)
+    if known.any():
+        scores[known] = log_odds(inputs[known])
+    return scores
+
+
+def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarray, "V epochs"]:
+    """Of epochs 0 to k; one that is not finite, or worse than any known one, is as bad as the worst of those."""
+    worst = np.nanmax(known.losses[:, : k + 1], axis=0, initial=known.threshold)
+    return np.log(np.fmin(np.nan_to_num(sweep.losses[:, : k + 1], nan=np.inf), worst))
+
+
+def _encoder(known: SweepTable) -> Callable[[SweepTable], Inputs]:
+    """Numbers as they are, words as indicators, of the hyperparameters that vary among the known variants."""
+    names = known.varied
+    if not names:
+        return lambda sweep: np.zeros((len(sweep.losses), 0))
+    numbers = make_column_selector(dtype_include="number")
+    words = make_column_selector(dtype_exclude="number")
+    indicators = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    columns = make_column_transformer((StandardScaler(), numbers), (indicators, words))
+    columns.fit(known.variants[names])
+    return lambda sweep: np.asarray(columns.transform(pd.DataFrame(sweep.variants[names])), dtype=np.float64)
