@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from aelle.arrays import load_arrays
 from aelle.command_line import count, duration
 from aelle.early import Study, study
 from aelle.errors import TooFewError, UserError
@@ -31,7 +32,13 @@ def analyze(config: DictConfig) -> None:
     parameters = OmegaConf.to_container(config.aelle, resolve=True)
     AeLLE(1.0, **parameters).check_parameters()  # pyright: ignore[reportCallIssue]
 
-    sweep = load_sweep(Path(config.sweep))
+    source = Path(config.sweep)
+    arrays = source.suffix == ".npz" and source.is_file()
+    if arrays and config.threshold is None:
+        raise UserError(f"threshold=null: {source} names no task with one; give the final validation loss of low error")
+    sweep = load_arrays(source) if arrays else load_sweep(source)
+    folder = Path("outputs") / source.stem if arrays else source
+    folder.mkdir(parents=True, exist_ok=True)
     if config.threshold is not None:
         sweep = replace(sweep, threshold=float(config.threshold))
     ended = sweep.ended()
@@ -40,7 +47,7 @@ def analyze(config: DictConfig) -> None:
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
     model = AeLLE(sweep.threshold, **parameters)  # pyright: ignore[reportCallIssue]
-    examples, problems = load_examples(Path(config.sweep), sweep)
+    examples, problems = ([], []) if arrays else load_examples(folder, sweep)
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
     for problem in sweep.problems:
         print(f"warning: {problem}")
@@ -52,7 +59,7 @@ def analyze(config: DictConfig) -> None:
     else:
         _print_table(early, ended.epochs)
     _print_shares(found)
-    report = write_report(Path(config.sweep), found)
+    report = write_report(folder, found)
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
 
 

@@ -82,10 +82,10 @@ class Study:
             unseen = np.ones(V, dtype=bool)
             unseen[learned] = False
             unseen[learned[test]] = True
-            rows = np.flatnonzero(unseen)
+            part = sweep.take(np.flatnonzero(unseen))
             for k in self.epochs:
-                total[rows, k] += chance(predictor.score(sweep.take(rows), k))
-            counted[rows] += 1
+                total[unseen, k] += chance(predictor.score(part, k))
+            counted[unseen] += 1
         total[~np.isfinite(sweep.spectra).all(2)] = np.nan
         with np.errstate(invalid="ignore"):
             return total / counted

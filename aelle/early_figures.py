@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from aelle.early import Study
 from aelle.evaluation import chance
-from aelle.figures import COLOURS, GREY, by_class, first_two, styled
+from aelle.figures import COLOURS, GREY, by_class, first_two, low_error_region, styled
 from aelle.predictors import COMBINED
 from aelle.table import SweepTable
 
@@ -17,23 +17,19 @@ BINS = 8
 
 
 def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
-    """The test variants in the plane at several stages of training, with the threshold."""
-    stages = study.stages(sweep.epochs)
-    test = sweep.take(study.tests[0])
+    """The first split's test variants in its plane at several stages of training, with the region of low error."""
+    stages, model, test = study.stages(sweep.epochs), study.models[0], sweep.take(study.tests[0])
     titles = [f"{100 * k / sweep.epochs:.0f} % (epoch {k})" for k in stages]
     figure = make_subplots(1, len(stages), shared_yaxes=True, subplot_titles=titles)
-    cut, shown = study.models[0].cut_, []
-    for column, k in enumerate(stages, 1):
-        known = test.take(np.flatnonzero(np.isfinite(test.histories[:, k]).all(axis=1)))
-        points = study.models[0].transform(known.histories[:, k])
-        shown.append(points[:, 0])
-        figure.add_traces(by_class(known, *first_two(points), show=column == 1), rows=1, cols=column)
+    known = [test.take(np.flatnonzero(np.isfinite(test.histories[:, k]).all(axis=1))) for k in stages]
+    points = [model.transform(part.histories[:, k]) for part, k in zip(known, stages, strict=True)]
+    everywhere = np.concatenate(points)
+    for column, (part, places) in enumerate(zip(known, points, strict=True), 1):
+        figure.add_trace(low_error_region(model.region_, everywhere), row=1, col=column)
+        figure.add_traces(by_class(part, *first_two(places), show=column == 1), rows=1, cols=column)
+    figure.update_xaxes(title="PC1", matches="x")
     figure.update_yaxes(title="PC2", row=1, col=1)
     figure.update_annotations(font_size=13, yshift=-2)
-    pc1 = np.concatenate(shown)
-    margin = 0.05 * np.ptp(pc1)
-    figure.update_xaxes(title="PC1", matches="x", range=[pc1.min() - margin, pc1.max() + margin])
-    figure.add_vline(cut, line={"dash": "dash", "color": GREY})
     return styled(figure).update_layout(margin_t=90, legend_y=1.12)
 
 

@@ -5,12 +5,15 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Shaped
 from plotly.colors import sample_colorscale
 
+from aelle.regions import Points, Region
 from aelle.shares import MANY
 from aelle.table import SweepTable
 
 LOW, HIGH, GREY = "#2a9d5c", "#d1495b", "#8a8f98"
 CLASSES = ((True, "low-error", LOW), (False, "high-error", HIGH))
 SCALE = "Viridis"
+SHADE = "rgba(42, 157, 92, 0.09)"
+GRID = 81
 COLOURS = ["#1f5fbf", "#8a8f98", "#e08e0b", "#7b4fa3", "#b9bec6"]
 
 Array = Shaped[np.ndarray, "V"]
@@ -20,6 +23,29 @@ Rows = Bool[np.ndarray, "V"]
 def first_two(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A single component is drawn on a line."""
     return points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
+
+
+def low_error_region(region: Region, points: Points) -> go.Contour:
+    """Where a point is likelier low-error than not, over the extent of `points`, third components at their mean."""
+    axes = []
+    for values in first_two(points):
+        margin = 0.05 * np.ptp(values) or 1.0
+        axes.append(np.linspace(values.min() - margin, values.max() + margin, GRID))
+    plane = np.broadcast_to(points.mean(0), (GRID, GRID, points.shape[1])).copy()
+    for component, values in enumerate(np.meshgrid(*axes)[: points.shape[1]]):
+        plane[..., component] = values
+    inside = region.log_odds(plane.reshape(GRID**2, -1)).reshape(GRID, GRID)
+    return go.Contour(
+        x=axes[0],
+        y=axes[1],
+        z=inside,
+        contours={"type": "constraint", "operation": ">", "value": 0},
+        fillcolor=SHADE,
+        line={"dash": "dash", "color": GREY, "width": 1.5},
+        hoverinfo="skip",
+        showscale=False,
+        showlegend=False,
+    )
 
 
 def by_class(

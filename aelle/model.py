@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, check_X_y, validate_data
 from torch import Tensor
 
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
 from aelle.errors import TooFewError, UserError
 from aelle.evaluation import stratified_parts
+from aelle.regions import CLASSIFIERS, Region
 from aelle.scaling import Scaling
 from aelle.trainer import lean_trainer
 
 Array = np.ndarray
 
-FITTED = ("center_", "components_", "slope_", "cut_")
+FITTED = ("center_", "components_")
 
 
 class Sample(NamedTuple):
@@ -35,17 +35,18 @@ class Sample(NamedTuple):
 
 
 class AeLLE(ClassifierMixin, BaseEstimator):
-    """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a threshold on PC1.
+    """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a classifier on that plane.
 
-    How spectra and losses enter: `aelle.scaling.Scaling`. PC1 rises towards low error. The classifier is a logistic
-    regression on PC1: its threshold is where the chance of low error is one half. Classes: 1 = low-error (loss <
-    `threshold`), 0 = high-error; a non-finite loss is high-error.
+    How spectra and losses enter: `aelle.scaling.Scaling`. PC1 rises towards low error. `classifier`: a "threshold" on
+    PC1, a "hyperplane", or an "ellipse" (`aelle.regions`); on its border the chance of low error is one half. Classes:
+    1 = low-error (loss < `threshold`), 0 = high-error; a non-finite loss is high-error.
 
     `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
     for the absolute, 2 for the squared error of the prediction. Source: Vogt, Zheng, Shlizerman 2022.
     """
 
     scaling_: Scaling
+    region_: Region
 
     def __init__(
         self,
@@ -85,7 +86,8 @@ class AeLLE(ClassifierMixin, BaseEstimator):
 
     def check_parameters(self) -> None:
         """Raises ValueError for a parameter that no fit could use."""
-        for name, allowed in (("embedding", ("pca",)), ("classifier", ("threshold",)), ("prediction_norm", (1, 2))):
+        choices = {"embedding": ("pca",), "classifier": tuple(CLASSIFIERS), "prediction_norm": (1, 2)}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name}={getattr(self, name)!r}: choose {' or '.join(map(repr, allowed))}")
         for name, least in (("latent_size", 1), ("epochs", 1), ("n_components", 1), ("seed", 0)):
@@ -118,8 +120,8 @@ class AeLLE(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, spectra: Any) -> Float[Array, "n"]:
         """Log odds of low error."""
-        pc1 = self.transform(spectra)[:, 0]
-        return self.slope_ * (pc1 - self.cut_)
+        points = self.transform(spectra)
+        return self.region_.log_odds(points)
 
     def predict(self, spectra: Any) -> Int[Array, "n"]:
         return (self.decision_function(spectra) > 0).astype(int)
@@ -136,8 +138,9 @@ class AeLLE(ClassifierMixin, BaseEstimator):
         folder.mkdir(parents=True, exist_ok=True)
         network = {f"network.{name}": tensor.numpy() for name, tensor in self.networks_.state_dict().items()}
         scaling = {f"scaling.{name}": np.asarray(value) for name, value in self.scaling_._asdict().items()}
+        region = {f"region.{name}": value for name, value in self.region_._asdict().items()}
         fitted = {name: np.asarray(getattr(self, name)) for name in FITTED}
-        np.savez(folder / "arrays.npz", **fitted, **scaling, **network)
+        np.savez(folder / "arrays.npz", **fitted, **scaling, **region, **network)
         parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
         (folder / "aelle.json").write_text(json.dumps({"format": 1, "parameters": parameters}, indent=2))
 
@@ -154,6 +157,7 @@ class AeLLE(ClassifierMixin, BaseEstimator):
             for name in FITTED:
                 setattr(model, name, found[name])
             model.scaling_ = Scaling(**_part(found, "scaling."))
+            model.region_ = Region(**{name: np.asarray(value) for name, value in _part(found, "region.").items()})
             model._set_networks({name: torch.as_tensor(array) for name, array in _part(found, "network.").items()})
         except Exception as error:
             raise UserError(f"{folder} holds no whole AeLLE model: {str(error).splitlines()[0]}") from error
@@ -184,9 +188,7 @@ class AeLLE(ClassifierMixin, BaseEstimator):
                 f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
                 f"{self.threshold}: it needs both kinds; choose another threshold, or more variants"
             )
-        logistic = LogisticRegression().fit(self.transform(spectra)[:, :1], low)
-        self.slope_ = float(logistic.coef_[0, 0])
-        self.cut_ = float(-logistic.intercept_[0] / self.slope_)
+        self.region_ = CLASSIFIERS[self.classifier](self.transform(spectra), low)
 
 
 def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None:

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 
 from aelle.evaluation import Scores, score, stratified_parts
 from aelle.model import AeLLE
+from aelle.regions import Region
 from aelle.table import SweepTable
 
 SHARES = (0.64, 0.16, 0.20)
@@ -15,13 +16,13 @@ SHARES = (0.64, 0.16, 0.20)
 
 @dataclass(frozen=True)
 class TrainedPlane:
-    """`sweep`: the variants with a final spectrum, and `points` [V, n_components], where they lie; `test` marks those
-    that took no part in anything and gave the `scores`.
+    """`sweep`: the variants with a final spectrum, and `points` [V, n_components], where they lie; `region`: where low
+    error is likelier; `test` marks those that took no part in anything and gave the `scores`.
     """
 
     sweep: SweepTable
     points: Float[np.ndarray, "V components"]
-    threshold: float
+    region: Region
     test: Bool[np.ndarray, "V"]
     scores: Scores
 
@@ -37,4 +38,4 @@ def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
     is_test[test] = True
     log_odds = fitted.decision_function(spectra[test])
     scores = score(sweep.low_error[test], log_odds, log_odds > 0, chances=True)
-    return TrainedPlane(sweep, fitted.transform(spectra), fitted.cut_, is_test, scores)
+    return TrainedPlane(sweep, fitted.transform(spectra), fitted.region_, is_test, scores)

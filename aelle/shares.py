@@ -68,7 +68,7 @@ def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
         labels = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in unique]
         return labels, np.searchsorted(unique, values.to_numpy())
     edges = _edges(float(unique[0]), float(unique[-1]))
-    labels = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+    labels = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
     return labels, np.clip(np.searchsorted(edges, values.to_numpy(float), side="right") - 1, 0, BINS - 1)
 
 

@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from aelle.features import FEATURES, Correlation, features
-from aelle.figures import CLASSES, GREY, LOW, SCALE, by_class, by_value, first_two, styled
+from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, low_error_region, styled
 from aelle.plane import TrainedPlane
 from aelle.table import SweepTable
 
@@ -105,6 +105,8 @@ def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
     titles = ["low and high error", *names]
     figure = make_subplots(1, len(titles), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.08)
     x, y = first_two(plane.points)
+    for column in range(1, 1 + len(titles)):
+        figure.add_trace(low_error_region(plane.region, plane.points), row=1, col=column)
     for among, opacity, show in ((~plane.test, 0.18, False), (plane.test, 1.0, True)):
         figure.add_traces(by_class(plane.sweep, x, y, opacity, show, among), rows=1, cols=1)
         for column, name in enumerate(names, 2):
@@ -115,9 +117,5 @@ def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
         figure.update_layout({f"coloraxis{column}": {"colorscale": SCALE, "colorbar": bar}})
     figure.update_xaxes(title="PC1 (rises towards low error)")
     figure.update_yaxes(title="PC2", row=1, col=1)
-    figure.add_vrect(
-        plane.threshold, max(x.max(), plane.threshold), fillcolor=LOW, opacity=0.09, line_width=0, layer="below"
-    )
-    figure.add_vline(plane.threshold, line={"dash": "dash", "color": GREY})
     figure.update_annotations(font_size=13)
     return styled(figure).update_layout(margin_t=100, legend_y=1.12)

@@ -321,3 +321,54 @@ def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
     assert predictor.name == "p, cell alone" and predictor.score(known, 0).shape == (40,)
     scored.variants["cell"] = "rnn"
     assert np.isfinite(predictor.score(scored, 0)).all()
+
+
+def write_arrays(path, **changes) -> None:
+    sweep = synthetic()
+    arrays = {
+        "val_loss": sweep.losses,
+        "spectrum": sweep.spectra,
+        "p": sweep.variants["p"].to_numpy(),
+        "note": np.zeros(3),
+    }
+    np.savez(path, **{name: array for name, array in (arrays | changes).items() if array is not None})
+
+
+def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
+    code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
+    assert code == 0, err
+    assert "mine: 60 variants, 60 of them ended" in out and "p, cell alone" in out
+    variants = pd.read_csv(tmp_path / "outputs" / "mine" / "variants.csv")
+    assert (
+        list(variants["variant"]) == list(range(100, 160)) and (tmp_path / "outputs" / "mine" / "report.html").exists()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"val_loss": None}, "val_loss is missing: give numbers [V, E]"),
+        ({"spectrum": np.zeros((60, 4))}, "spectrum is [60, 4], float64: give numbers [V, E, K]"),
+        ({"spectrum": np.zeros((60, 3, 8))}, "same variants and epochs"),
+        ({"val_loss": np.full((60, 4), "low")}, "val_loss is [60, 4]"),
+        ({"val_loss": np.full((60, 4), None, dtype=object)}, "is not an array file"),
+        ({"variant": np.zeros(60)}, "60 different numbers"),
+    ],
+)
+def test_a_wrong_array_file_is_one_line(tmp_path, main, changes, says):
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "mine.npz", **changes)
+    code, _, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5")
+    assert code == 2 and err.count("\n") == 1 and says in err and not (tmp_path / "outputs").exists()
+
+
+def test_an_array_file_needs_a_threshold_and_to_be_one(tmp_path, main):
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "mine.npz")
+    code, _, err = main("analyze.py", "sweep=mine.npz")
+    assert code == 2 and "threshold=null" in err and err.count("\n") == 1
+    (tmp_path / "mine.npz").write_bytes(b"PK")
+    code, _, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5")
+    assert code == 2 and "is not an array file" in err and err.count("\n") == 1

@@ -124,7 +124,8 @@ def test_the_validation_part_alone_sets_the_threshold():
     one = AeLLE(0.5, epochs=10).fit(spectra, losses, validation=v)
     other = AeLLE(0.5, epochs=10).fit(spectra, losses, validation=(v[0], v[1] * 1.8))
     np.testing.assert_array_equal(one.latent(spectra), other.latent(spectra))
-    assert one.cut_ < other.cut_
+    cuts = [-model.region_.intercept / model.region_.linear[0] for model in (one, other)]
+    assert cuts[0] < cuts[1] and one.region_.linear[1] == 0 and (one.region_.quadratic == 0).all()
 
 
 def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):

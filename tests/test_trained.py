@@ -158,10 +158,17 @@ def test_the_plane_shows_each_variant_once_per_panel_and_the_region_of_low_error
     plane = trained_plane(sweep, AeLLE(0.5, epochs=20))
     figure = trained_plane_figure(plane)
     for axis in ("x", "x2", "x3"):
-        traces = [trace for trace in figure.data if trace.xaxis == axis]
+        traces = [trace for trace in figure.data if trace.xaxis == axis and trace.type == "scatter"]
         assert sum(len(trace.x) for trace in traces) == len(plane.points)
-    assert {trace.name for trace in figure.data if trace.xaxis == "x3"} == {"hidden_size 32", "hidden_size 64"}
-    assert figure.layout.shapes[0].x0 == plane.threshold and figure.layout.shapes[0].fillcolor
+    assert {trace.name for trace in figure.data if trace.xaxis == "x3" and trace.type == "scatter"} == {
+        "hidden_size 32",
+        "hidden_size 64",
+    }
+    regions = [trace for trace in figure.data if trace.type == "contour"]
+    assert len(regions) == 3
+    x, y = np.meshgrid(regions[0].x, regions[0].y)
+    log_odds = plane.region.log_odds(np.stack([x.ravel(), y.ravel()], 1)).reshape(x.shape)
+    np.testing.assert_allclose(np.array(regions[0].z), log_odds)
 
 
 @pytest.mark.parametrize("V", [1, 2])
