@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from sklearn import config_context
 
 from aelle.evaluation import METRICS, chance, score, stratified_parts
 from aelle.model import AeLLE, Sample, fit_side_by_side
@@ -101,6 +102,11 @@ def study(sweep: SweepTable, model: AeLLE, splits: int) -> Study:
     parts = [stratified_parts(sweep.low_error, SHARES, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [_sample(sweep, train, validation) for train, validation, _ in parts])
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        return _scored(sweep, models, parts)
+
+
+def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]]) -> Study:
     rows, predictions, recommended, without_spectra = [], [], [], {}
     for split, (fitted, (train, validation, test)) in enumerate(zip(models, parts, strict=True)):
         known, scored = sweep.take(np.union1d(train, validation)), sweep.take(test)
@@ -112,7 +118,7 @@ def study(sweep: SweepTable, model: AeLLE, splits: int) -> Study:
             for k in sweep.measured_epochs:
                 found = predictor.score(scored, k)
                 at = {"predictor": predictor.name, "epoch": k, "split": split}
-                metrics = score(scored.low_error, found, predictor.keep(scored, k), predictor.gives_chances)
+                metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)
                 rows.append(at | metrics._asdict())
                 if predictor.gives_chances:
                     log_odds = pd.DataFrame({**at, "variant": test, "log_odds": found, "low_error": scored.low_error})

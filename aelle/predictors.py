@@ -12,12 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.stats import norm
-from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from aelle.features import FEATURES
 from aelle.model import AeLLE
@@ -43,9 +42,6 @@ class Predictor(ABC):
 
     @abstractmethod
     def score(self, sweep: SweepTable, k: int) -> Scores: ...
-
-    def keep(self, sweep: SweepTable, k: int) -> Bool[np.ndarray, "V"]:
-        return self.score(sweep, k) > 0
 
 
 class Plane(Predictor):
@@ -288,12 +284,18 @@ def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarra
 
 def _encoder(known: SweepTable) -> Callable[[SweepTable], Inputs]:
     """Numbers as they are, words as indicators, of the hyperparameters that vary among the known variants."""
-    names = known.varied
-    if not names:
-        return lambda sweep: np.zeros((len(sweep.losses), 0))
-    numbers = make_column_selector(dtype_include="number")
-    words = make_column_selector(dtype_exclude="number")
-    indicators = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    columns = make_column_transformer((StandardScaler(), numbers), (indicators, words))
-    columns.fit(known.variants[names])
-    return lambda sweep: np.asarray(columns.transform(pd.DataFrame(sweep.variants[names])), dtype=np.float64)
+    words = {name: set(known.variants[name]) for name in known.varied if not _is_number(known, name)}
+
+    def encode(sweep: SweepTable) -> Inputs:
+        columns = [np.zeros((len(sweep.losses), 0))]
+        for name in known.varied:
+            values = sweep.variants[name]
+            parts = [values == word for word in sorted(words[name])] if name in words else [values]
+            columns += [part.to_numpy(np.float64)[:, None] for part in parts]
+        return np.concatenate(columns, axis=1)
+
+    return encode
+
+
+def _is_number(sweep: SweepTable, name: str) -> bool:
+    return pd.api.types.is_numeric_dtype(sweep.variants[name])

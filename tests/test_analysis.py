@@ -208,7 +208,6 @@ def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():
             hidden.losses[:, k + 1 :] = np.nan
             hidden.spectra[:, k + 1 :] = np.nan
             np.testing.assert_array_equal(predictor.score(hidden, k), predictor.score(scored, k))
-            np.testing.assert_array_equal(predictor.keep(hidden, k), predictor.keep(scored, k))
 
 
 def test_a_predictor_says_nothing_of_a_variant_by_others_that_are_scored_with_it():
