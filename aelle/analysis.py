@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,9 @@ from aelle.report import Findings, write_report
 from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
 from aelle.table import SweepTable, load_sweep
 
+FEW = 8
+"""Fewer variants have no rank correlations worth printing."""
+
 
 def analyze(config: DictConfig) -> None:
     """Read the sweep, learn from its spectra, and write its report and tables into its folder."""
@@ -29,8 +33,8 @@ def analyze(config: DictConfig) -> None:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
     if not isinstance(config.threshold, (int, float, type(None))) or isinstance(config.threshold, bool):
         raise UserError(f"threshold={config.threshold}: give a final validation loss, or null for the task's")
-    parameters = OmegaConf.to_container(config.aelle, resolve=True)
-    AeLLE(1.0, **parameters).check_parameters()  # pyright: ignore[reportCallIssue]
+    parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
+    AeLLE(1.0, **parameters).check_parameters()
 
     source = Path(config.sweep)
     arrays = source.suffix == ".npz" and source.is_file()
@@ -46,16 +50,20 @@ def analyze(config: DictConfig) -> None:
         f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
-    model = AeLLE(sweep.threshold, **parameters)  # pyright: ignore[reportCallIssue]
+    model = AeLLE(sweep.threshold, **parameters)
     examples, problems = ([], []) if arrays else load_examples(folder, sweep)
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
     for problem in sweep.problems:
         print(f"warning: {problem}")
     plane, early, reason = _learn(ended, model, config.splits)
     of_features = correlations(ended.measured_at_the_end())
-    found = Findings(sweep, ended, shares(ended), of_features, examples, plane, early, reason)
+    found = Findings(sweep, ended, shares(ended), of_features, examples, plane, early, reason, _settings(parameters))
     if early is None:
         print(f"no classification: {reason}")
+        finite = ended.final_loss[np.isfinite(ended.final_loss)]
+        if len(finite):
+            low, middle, high = np.quantile(finite, [0, 0.5, 1])
+            print(f"final losses from {low:.3g} to {high:.3g}; their median as the threshold: threshold={middle:.3g}")
     else:
         _print_table(early, ended.epochs)
     _print_shares(found)
@@ -87,6 +95,10 @@ def _print_table(early: Study, epochs: int) -> None:
     print()
 
 
+def _settings(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in parameters.items())
+
+
 def _print_shares(found: Findings) -> None:
     """The share of low-error variants per hyperparameter, and the features' correlations, with the paper's words."""
     paper = PAPER.get(found.sweep.task)
@@ -97,9 +109,11 @@ def _print_shares(found: Findings) -> None:
         print(f"  {name} " + ", ".join(f"{g.label}: {100 * g.low / g.variants:.0f} % of {g.variants}" for g in groups))
         if paper and name in paper.of_hyperparameter:
             print(f"    the paper: {paper.of_hyperparameter[name]}")
-    if found.correlations:
+    n = len(found.ended.losses)
+    if n >= FEW:
         cells = [f"{one.feature} {one.rho:+.2f}" for one in found.correlations if np.isfinite(one.rho)]
         print(f"rank correlation of the final loss with {', '.join(cells)}")
+        print(f"    (of {n} variants; chance alone gives up to {1.96 / (n - 1) ** 0.5:.2f} in 95 of 100 sweeps)")
         print(f"    the paper: {PAPER_ON_FEATURES}\n")
 
 

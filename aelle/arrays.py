@@ -30,7 +30,10 @@ def load_arrays(path: Path) -> SweepTable:
         if name not in arrays or arrays[name].ndim != axes or not np.issubdtype(arrays[name].dtype, np.number):
             found = f"{list(arrays[name].shape)}, {arrays[name].dtype}" if name in arrays else "missing"
             wanted = "[V, E, K]" if axes == 3 else "[V, E]"
-            raise UserError(f"{path}: {name} is {found}: give numbers {wanted}, a row per variant, an epoch per column")
+            raise UserError(
+                f"{path}: {name} is {found}: give numbers {wanted}, beside val_loss [V, E], spectrum [V, E, K] and "
+                "hyperparameters [V]; V variants, E epochs from before training on, K exponents"
+            )
     losses, spectra = arrays.pop("val_loss").astype(float), arrays.pop("spectrum").astype(float)
     if spectra.shape[:2] != losses.shape or 0 in spectra.shape or losses.shape[1] < 2:
         raise UserError(

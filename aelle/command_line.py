@@ -1,9 +1,11 @@
 """What a person at the screen reads: one line for what they can mend, plain durations."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +26,10 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\ninterrupted: nothing finished is lost; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # The reader, as head, has seen enough; what Python would flush at its end has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         line = _line(error)
         if line is None:
@@ -44,9 +50,20 @@ def _line(error: BaseException) -> str | None:
         options = ", ".join(sorted(error.options or []))
         return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        lines = [line.strip() for line in str(error).splitlines()]
-        return "; ".join(line for line in lines if line) + " (python train.py --help shows every option)"
+        lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
+        # "Append with +" is no remedy for a misspelt name.
+        return "; ".join(line for line in lines if line and "+" not in line) + _remedy(str(error))
     return None
+
+
+def _remedy(message: str) -> str:
+    """For what Hydra says of a command line, in words that help with it."""
+    if "missing EQUAL" in message:
+        return " (options are name=value, as sweep=outputs/digits)"
+    if found := re.search(r"Unknown function '(\w+)'", message):
+        word = found.group(1)
+        return f" (a distribution is quoted twice on the command line: 'p=\"{word}(2.0, 2.5)\"')"
+    return f" (python {Path(sys.argv[0]).name} --help shows every option)"
 
 
 def duration(seconds: float) -> str:

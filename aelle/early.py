@@ -71,6 +71,14 @@ class Study:
         low, high = difference.quantile(list(INTERVAL))
         return float(difference.mean()), float(low), float(high)
 
+    def overtaken(self, predictor: str) -> int | None:
+        """The first epoch from which on the best without spectra has at least its mean area; None if it never has."""
+        means = self.scores.pivot_table(index="epoch", columns="predictor", values="auc")
+        behind = means[self.without_spectra].max(axis=1) >= means[predictor]
+        ahead = behind.index[~behind]
+        later = behind.index[behind & (behind.index > (ahead.max() if len(ahead) else -1))]
+        return int(later[0]) if len(later) else None
+
     def chances(self, ended: SweepTable, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
         """Each variant's chance of ending low-error after each epoch by the combination, NaN where its spectrum is not
         known. The mean over the splits that have not learned from it; NaN too for a variant that all have learned from.

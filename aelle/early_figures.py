@@ -49,8 +49,8 @@ def scores_over_epochs(study: Study) -> go.Figure:
         figure.add_scatter(x=at, y=rows["auc"], name=name, mode="lines+markers", line={"color": colour}, **group)
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title="area under the ROC curve")
-    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1, "yanchor": "top"}
-    return styled(figure).update_layout(legend=legend, height=460, margin_t=20)
+    legend = {"x": 0, "xanchor": "left", "y": -0.18, "yanchor": "top"}
+    return styled(figure).update_layout(legend=legend, height=540, margin_t=20)
 
 
 def calibration(study: Study, epoch: int) -> go.Figure:

@@ -12,7 +12,7 @@ from aelle.table import SweepTable
 LOW, HIGH, GREY = "#2a9d5c", "#d1495b", "#8a8f98"
 CLASSES = ((True, "low-error", LOW), (False, "high-error", HIGH))
 SCALE = "Viridis"
-SHADE = "rgba(42, 157, 92, 0.09)"
+CLEAR, SHADE = "rgba(255, 255, 255, 0)", "rgba(42, 157, 92, 0.12)"
 GRID = 81
 COLOURS = ["#1f5fbf", "#8a8f98", "#e08e0b", "#7b4fa3", "#b9bec6"]
 
@@ -38,9 +38,11 @@ def low_error_region(region: Region, points: Points) -> go.Contour:
     return go.Contour(
         x=axes[0],
         y=axes[1],
-        z=inside,
-        contours={"type": "constraint", "operation": ">", "value": 0},
-        fillcolor=SHADE,
+        z=np.clip(inside, -1, 1),
+        zmin=-1,
+        zmax=1,
+        colorscale=[[0, CLEAR], [0.5, CLEAR], [0.5, SHADE], [1, SHADE]],
+        contours={"start": 0, "end": 0, "size": 1, "coloring": "heatmap"},
         line={"dash": "dash", "color": GREY, "width": 1.5},
         hoverinfo="skip",
         showscale=False,
@@ -84,6 +86,17 @@ def by_value(
     ]
 
 
+def log_ticks(values: Array) -> tuple[np.ndarray, list[str]]:
+    """Round numbers for a logarithmic axis, and their names: powers of ten alone where there are many."""
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = (values.min(), values.max()) if len(values) else (0.1, 1.0)
+    powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 2)
+    fine = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    steps = (1,) if len(powers) > 6 else (1, 2, 5) if high / low > 3 else fine
+    ticks = np.array([step * 10.0**power for power in powers for step in steps])
+    return ticks, [f"{tick:.10g}" for tick in ticks]
+
+
 def _points(
     sweep: SweepTable, rows: np.ndarray, x: Array, y: Array, opacity: float, show: bool, name: str, **colour: object
 ) -> go.Scatter:
@@ -111,7 +124,6 @@ def _short(value: object) -> str:
 
 
 def styled(figure: go.Figure) -> go.Figure:
-    figure.update_xaxes(exponentformat="power").update_yaxes(exponentformat="power")
     figure.update_layout(
         template="plotly_white",
         margin={"l": 60, "r": 20, "t": 60, "b": 50},

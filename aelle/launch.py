@@ -128,7 +128,8 @@ def _measurement(config: dict[str, Any]) -> str:
     steps, every = lyapunov["steps"], lyapunov["every_n_epochs"]
     source = f"{count(steps, 'step')} of free running" if steps else count(lyapunov["sequences"], "sequence")
     if isinstance(every, list):
-        return f"spectra from {source} at epochs {', '.join(map(str, sorted({*every, epochs})))}"
+        measured = sorted({epoch for epoch in every if epoch < epochs} | {epochs})
+        return f"spectra from {source} at epochs {', '.join(map(str, measured))}"
     return f"spectra from {source} after every {'epoch' if every == 1 else f'{every} epochs'}"
 
 

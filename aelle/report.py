@@ -36,6 +36,7 @@ class Findings:
     plane: TrainedPlane | None
     early: Study | None
     reason: str
+    settings: str
 
 
 def write_report(folder: Path, found: Findings) -> Path:
@@ -127,6 +128,7 @@ def answer(early: Study, ended: SweepTable) -> dict:
         "ours": dict(at.loc[COMBINED]),
         "best": {"name": best, **at.loc[best]},
         "gain": gain,
+        "last": early.overtaken(COMBINED),
         "from": low,
         "to": high,
         "base": ended.low_error.mean(),

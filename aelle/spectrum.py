@@ -18,7 +18,7 @@ def floor(dtype: torch.dtype, N: int) -> float:
     return math.log(2 * N * torch.finfo(dtype).eps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Spectrum:
     """Lyapunov exponents, nats per step; a population's variant axis V comes first in every field.
 
@@ -55,6 +55,10 @@ class Spectrum:
             history = running.clamp(min=lowest).mean(-3)
             history = history.gather(-1, order[..., None, :].expand_as(history))
         return cls(rates, exponents, stderr, clamped, steps, history)
+
+    def __repr__(self) -> str:
+        shape = list(self.per_sequence.shape)
+        return f"Spectrum(exponents={self.exponents}, per_sequence={shape}, steps={self.steps}, clamped={self.clamped})"
 
     def of_variant(self, v: int) -> "Spectrum":
         """Member v's own spectrum, without the variant axis."""

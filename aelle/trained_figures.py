@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from aelle.features import FEATURES, Correlation, features
-from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, low_error_region, styled
+from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
 from aelle.plane import TrainedPlane
 from aelle.table import SweepTable
 
@@ -28,7 +28,8 @@ def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
             figure.add_trace(trace, row=1, col=column)
         figure.update_xaxes(title=name, row=1, col=column)
     figure.add_hline(sweep.threshold, line={"dash": "dash", "color": GREY})
-    figure.update_yaxes(type="log", row=1, col=1)
+    at, text = log_ticks(sweep.final_loss)
+    figure.update_yaxes(type="log", tickvals=at, ticktext=text)
     return styled(figure)
 
 
@@ -66,7 +67,10 @@ def loss_distribution(sweep: SweepTable) -> go.Figure:
     finite = np.isfinite(sweep.final_loss)
     loss, cut = np.log10(sweep.final_loss[finite]), np.log10(sweep.threshold)
     # The threshold is an edge, so that no bar holds both classes.
-    edges = np.unique(np.append(np.linspace(loss.min() - 1e-9, loss.max() + 1e-9, 31), cut))
+    width = max(np.ptp(loss) / 30, 1e-3)
+    first = int(np.floor((loss.min() - cut) / width))
+    last = max(int(np.ceil((loss.max() - cut) / width)), first + 1)
+    edges = cut + width * np.arange(first, last + 1)
     figure = go.Figure(layout={"barmode": "stack"})
     for low, name, colour in CLASSES:
         counts, _ = np.histogram(loss[sweep.low_error[finite] == low], edges)
@@ -76,12 +80,11 @@ def loss_distribution(sweep: SweepTable) -> go.Figure:
         figure.add_bar(x=middles, y=counts, width=widths, name=name, marker_color=colour, hovertext=text)
     figure.update_traces(hovertemplate="%{hovertext}<extra></extra>")
     figure.add_vline(cut, line={"dash": "dash", "color": GREY})
-    ticks = np.array([step * 10.0**power for power in range(-8, 9) for step in (1, 2, 5)])
-    shown = np.log10(ticks)[(ticks >= 10 ** edges[0]) & (ticks <= 10 ** edges[-1])]
-    if len(shown) < 3:
-        shown = np.linspace(edges[0], edges[-1], 6)
-    figure.update_xaxes(title="final validation loss", tickvals=shown, ticktext=[f"{10**t:.3g}" for t in shown])
-    figure.update_yaxes(title="variants")
+    at, text = log_ticks(sweep.final_loss)
+    figure.update_xaxes(
+        title="final validation loss", range=[edges[0], edges[-1]], tickvals=np.log10(at), ticktext=text
+    )
+    figure.update_yaxes(title="variants", dtick=None if sweep.low_error.size > 40 else 1)
     return styled(figure)
 
 
@@ -94,7 +97,8 @@ def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) ->
     for i, name in enumerate(FEATURES):
         traces = by_class(sweep, table[name].to_numpy(), sweep.final_loss, 0.6, show=i == 0)
         figure.add_traces(traces, rows=1 + i // 3, cols=1 + i % 3)
-    figure.update_yaxes(type="log")
+    at, text = log_ticks(sweep.final_loss)
+    figure.update_yaxes(type="log", tickvals=at, ticktext=text)
     figure.update_annotations(font_size=13)
     return styled(figure).update_layout(height=560, margin_t=90, legend_y=1.08)
 

@@ -302,6 +302,7 @@ def test_means_intervals_and_paired_gains_over_the_splits():
         and at["auc_to"] == pytest.approx(0.8975)
     )
     assert found.best_without_spectra(0) == "b" and found.splits == 41
+    assert found.overtaken("a") is None and found.overtaken("b") == 0
     mean, low, high = found.gain(0, "a", "b")
     assert mean == pytest.approx(0.1) and low == pytest.approx(0.005) and high == pytest.approx(0.195)
 

@@ -213,6 +213,8 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
     ("overrides", "says"),
     [
         (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of charrnn"),
+        (["experiment=digits", "p=uniform(2.0,2.5)"], "quoted twice on the command line: 'p=\"uniform(2.0, 2.5)\"'"),
+        (["outputs/digits"], "options are name=value"),
         (["experiment=digits", "hidden_size=-4"], "hidden_size=-4: give a whole number of at least 1"),
         (["experiment=digits", "p=[]"], "leaves nothing to deal out"),
         (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),

@@ -11,6 +11,7 @@ from test_analysis import QUICK, synthetic
 from aelle.example_figures import example_figure
 from aelle.examples import Example, load_examples
 from aelle.features import correlations, features
+from aelle.figures import CLEAR, SHADE, log_ticks
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
 from aelle.shares import PAPER, shares
@@ -168,7 +169,12 @@ def test_the_plane_shows_each_variant_once_per_panel_and_the_region_of_low_error
     assert len(regions) == 3
     x, y = np.meshgrid(regions[0].x, regions[0].y)
     log_odds = plane.region.log_odds(np.stack([x.ravel(), y.ravel()], 1)).reshape(x.shape)
-    np.testing.assert_allclose(np.array(regions[0].z), log_odds)
+    assert ((np.array(regions[0].z) > 0) == (log_odds > 0)).all() and (log_odds > 0).any() and (log_odds < 0).any()
+    colours = dict(regions[0].colorscale)
+    assert regions[0].contours.coloring == "heatmap" and (regions[0].zmin, regions[0].zmax) == (-1, 1)
+    assert (
+        regions[0].colorscale[0][1] == CLEAR and regions[0].colorscale[-1][1] == SHADE and set(colours) == {0, 0.5, 1}
+    )
 
 
 @pytest.mark.parametrize("V", [1, 2])
@@ -177,3 +183,13 @@ def test_figures_of_very_few_variants(V):
     for figure in (loss_distribution(sweep), losses_over_hyperparameters(sweep), spectra_by_loss(sweep)):
         assert figure.data
     assert features_against_loss(sweep, correlations(sweep)).data
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "within"),
+    [(0.1, 2, ["0.1", "0.2", "0.5", "1", "2"]), (1.8, 2.2, ["1.8", "2"]), (1e-6, 10, ["0.001", "0.01", "1", "10"])],
+)
+def test_round_numbers_on_a_logarithmic_axis(low, high, within):
+    at, text = log_ticks(np.array([low, np.nan, high, np.inf]))
+    inside = [name for place, name in zip(at, text, strict=True) if low <= place <= high]
+    assert set(within) <= set(inside) and 2 <= len(inside) <= 9 and np.allclose([float(t) for t in text], at)
