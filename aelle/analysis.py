@@ -1,9 +1,10 @@
 """From a sweep's folder to its report."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -15,10 +16,12 @@ from aelle.errors import TooFewError, UserError
 from aelle.examples import load_examples
 from aelle.features import correlations
 from aelle.model import AeLLE
-from aelle.plane import TrainedPlane, trained_plane
+from aelle.plane import trained_plane
 from aelle.report import Findings, write_report
 from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
-from aelle.table import SweepTable, load_sweep
+from aelle.table import load_sweep
+
+Made = TypeVar("Made")
 
 FEW = 8
 """Fewer variants have no rank correlations worth printing."""
@@ -31,8 +34,9 @@ def analyze(config: DictConfig) -> None:
         raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
-    if not isinstance(config.threshold, (int, float, type(None))) or isinstance(config.threshold, bool):
-        raise UserError(f"threshold={config.threshold}: give a final validation loss, or null for the task's")
+    number = isinstance(config.threshold, (int, float)) and not isinstance(config.threshold, bool)
+    if config.threshold is not None and not (number and 0 < config.threshold < np.inf):
+        raise UserError(f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's")
     parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
     AeLLE(1.0, **parameters).check_parameters()
 
@@ -55,9 +59,12 @@ def analyze(config: DictConfig) -> None:
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
     for problem in sweep.problems:
         print(f"warning: {problem}")
-    plane, early, reason = _learn(ended, model, config.splits)
-    of_features = correlations(ended.measured_at_the_end())
-    found = Findings(sweep, ended, shares(ended), of_features, examples, plane, early, reason, _settings(parameters))
+    plane, no_plane = _or_reason(lambda: trained_plane(ended, model))
+    early, reason = _or_reason(lambda: study(ended, model, config.splits))
+    of_features = correlations(ended)
+    found = Findings(
+        sweep, ended, shares(ended), of_features, examples, plane, no_plane, early, reason, _settings(parameters)
+    )
     if early is None:
         print(f"no classification: {reason}")
         finite = ended.final_loss[np.isfinite(ended.final_loss)]
@@ -71,12 +78,12 @@ def analyze(config: DictConfig) -> None:
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
 
 
-def _learn(ended: SweepTable, model: AeLLE, splits: int) -> tuple[TrainedPlane | None, Study | None, str]:
-    """The trained networks' plane and the early prediction, or the reason why there is none."""
+def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:
+    """What is made of the variants, or the reason why they do not suffice."""
     try:
-        return trained_plane(ended, model), study(ended, model, splits), ""
+        return make(), ""
     except TooFewError as error:
-        return None, None, str(error)
+        return None, str(error)
 
 
 def _print_table(early: Study, epochs: int) -> None:
@@ -109,9 +116,10 @@ def _print_shares(found: Findings) -> None:
         print(f"  {name} " + ", ".join(f"{g.label}: {100 * g.low / g.variants:.0f} % of {g.variants}" for g in groups))
         if paper and name in paper.of_hyperparameter:
             print(f"    the paper: {paper.of_hyperparameter[name]}")
-    n = len(found.ended.losses)
+    known = [one for one in found.correlations if np.isfinite(one.rho)]
+    n = min((one.n for one in known), default=0)
     if n >= FEW:
-        cells = [f"{one.feature} {one.rho:+.2f}" for one in found.correlations if np.isfinite(one.rho)]
+        cells = [f"{one.feature} {one.rho:+.2f}" for one in known]
         print(f"rank correlation of the final loss with {', '.join(cells)}")
         print(f"    (of {n} variants; chance alone gives up to {1.96 / (n - 1) ** 0.5:.2f} in 95 of 100 sweeps)")
         print(f"    the paper: {PAPER_ON_FEATURES}\n")

@@ -7,17 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from aelle.errors import UserError
+from aelle.lyapunov import curve
 from aelle.table import SweepTable
 
 NEEDED = {"val_loss": 2, "spectrum": 3}
 """Names of the arrays and how many axes they have: [V, E] and [V, E, K]."""
 
+RESERVED = ("run", "number", "state", "error", "ended")
+
 
 def load_arrays(path: Path) -> SweepTable:
-    """From an .npz file: `val_loss` [V, E], `spectrum` [V, E, K] in nats per step, NaN where not measured; every other
-    array [V] is a hyperparameter, but for `variant`, the variants' numbers. The threshold is NaN: the file has none.
+    """From an .npz file: `val_loss` [V, E], `spectrum` [V, E, K] in nats per step, NaN where not measured and
+    behind the exponents of a smaller network; every other array [V] is a hyperparameter, but for `variant`, the
+    variants' numbers. The threshold is NaN: the file has none.
 
     Raises UserError for a file that is not such a one. Nothing in it can run code.
     """
@@ -40,14 +45,23 @@ def load_arrays(path: Path) -> SweepTable:
             f"{path}: spectrum of shape {list(spectra.shape)}, val_loss of shape {list(losses.shape)}: both need the "
             "same variants and epochs, from before training (0) to the last"
         )
+    if (losses <= 0).any():
+        v = int(np.flatnonzero((losses <= 0).any(1))[0])
+        raise UserError(f"{path}: val_loss holds {losses[v].min():g} in row {v}: losses must be above 0")
     losses = np.where(np.isfinite(losses), losses, np.nan)
     V = len(losses)
     numbers = arrays.pop("variant", np.arange(V))
-    if numbers.shape != (V,) or len(np.unique(numbers)) != V:
-        raise UserError(f"{path}: variant of shape {list(numbers.shape)}: give {V} different numbers, or leave it out")
-    hyperparameters = {
-        name: array for name, array in arrays.items() if array.shape == (V,) and array.dtype.kind in "biufU"
-    }
+    if numbers.shape != (V,) or numbers.dtype.kind not in "iu" or len(np.unique(numbers)) != V:
+        raise UserError(
+            f"{path}: variant of shape {list(numbers.shape)}: give {V} different whole numbers, or leave it out"
+        )
+    hyperparameters, problems = {}, []
+    for name, array in arrays.items():
+        usable = array.shape == (V,) and array.dtype.kind in "biufU" and name not in RESERVED
+        if usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
+            hyperparameters[name] = array
+        else:
+            problems.append(f"{path.name}: {name} is left out: no finite values [{V}] of a hyperparameter")
     state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
     columns = {"variant": numbers, "number": numbers, "run": path.name, "state": state, "error": None, "ended": True}
     return SweepTable(
@@ -58,6 +72,17 @@ def load_arrays(path: Path) -> SweepTable:
         hyperparameters=list(hyperparameters),
         variants=pd.DataFrame({**columns, **hyperparameters}),
         losses=losses,
-        spectra=spectra,
-        problems=[],
+        spectra=_common_length(spectra),
+        problems=problems,
     )
+
+
+def _common_length(spectra: Float[np.ndarray, "V E K"]) -> Float[np.ndarray, "V E K"]:
+    """Shorter spectra, as smaller networks have them, end in NaN: their curves are stretched to K points."""
+    result = np.full_like(spectra, np.nan)
+    known = np.isfinite(spectra)
+    lengths = known.sum(2)
+    for K in np.unique(lengths[lengths > 0]):
+        rows = (lengths == K) & known[..., :K].all(2)
+        result[rows] = curve(spectra[rows][:, :K], spectra.shape[2])
+    return result

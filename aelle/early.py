@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 from sklearn import config_context
 
+from aelle.errors import TooFewError
 from aelle.evaluation import METRICS, chance, score, stratified_parts
 from aelle.model import AeLLE, Sample, fit_side_by_side
 from aelle.predictors import Predictor, predictors
@@ -29,13 +30,15 @@ INTERVAL = (0.025, 0.975)
 @dataclass(frozen=True)
 class Study:
     """`scores`: a row per predictor, epoch and split, a column per metric. `predictions`: a row per predictor that
-    gives chances, epoch, split and test variant. `models`, `tests`: each split's AeLLE and its test variants.
-    `recommended`: each split's combination. `without_spectra`: the predictors of what one has anyway.
+    gives chances, epoch, split and test variant, by its `row` in the sweep. `epochs`: those measured; `end`: the last
+    of training. `models`, `tests`: each split's AeLLE and its test variants. `recommended`: each split's combination.
+    `without_spectra`: the predictors of what one has anyway.
     """
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
     epochs: list[int]
+    end: int
     models: list[AeLLE]
     tests: list[np.ndarray]
     recommended: list[Predictor]
@@ -72,8 +75,12 @@ class Study:
         return float(difference.mean()), float(low), float(high)
 
     def overtaken(self, predictor: str) -> int | None:
-        """The first epoch from which on the best without spectra has at least its mean area; None if it never has."""
+        """The first epoch from which on the best without spectra has at least its mean area; None if it never has.
+
+        The last epoch does not count: its loss is what was to be predicted.
+        """
         means = self.scores.pivot_table(index="epoch", columns="predictor", values="auc")
+        means = means[means.index < self.end]
         behind = means[self.without_spectra].max(axis=1) >= means[predictor]
         ahead = behind.index[~behind]
         later = behind.index[behind & (behind.index > (ahead.max() if len(ahead) else -1))]
@@ -106,6 +113,8 @@ def study(sweep: SweepTable, model: AeLLE, splits: int) -> Study:
     `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Raises TooFewError where a part would lack a
     class.
     """
+    if not sweep.measured_epochs:
+        raise TooFewError("no spectrum of a variant that has ended was measured: train.py measures them (lyapunov.…)")
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, SHARES, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
@@ -118,7 +127,7 @@ def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]
     rows, predictions, recommended, without_spectra = [], [], [], {}
     for split, (fitted, (train, validation, test)) in enumerate(zip(models, parts, strict=True)):
         known, scored = sweep.take(np.union1d(train, validation)), sweep.take(test)
-        candidates = predictors(known, sweep.take(validation), fitted)
+        candidates = predictors(known, sweep.take(validation), fitted, sweep.varied)
         recommended.append(candidates[0])
         for predictor in candidates:
             if not predictor.sees_spectra:
@@ -129,12 +138,12 @@ def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]
                 metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)
                 rows.append(at | metrics._asdict())
                 if predictor.gives_chances:
-                    log_odds = pd.DataFrame({**at, "variant": test, "log_odds": found, "low_error": scored.low_error})
+                    log_odds = pd.DataFrame({**at, "row": test, "log_odds": found, "low_error": scored.low_error})
                     predictions.append(log_odds)
     tests = [test for _, _, test in parts]
     chances = pd.concat(predictions, ignore_index=True)
     epochs = sweep.measured_epochs
-    return Study(pd.DataFrame(rows), chances, epochs, models, tests, recommended, list(without_spectra))
+    return Study(pd.DataFrame(rows), chances, epochs, sweep.epochs, models, tests, recommended, list(without_spectra))
 
 
 def _sample(sweep: SweepTable, train: np.ndarray, validation: np.ndarray) -> Sample:

@@ -46,22 +46,30 @@ def features(sweep: SweepTable) -> pd.DataFrame:
 
 
 class Correlation(NamedTuple):
-    """Of a feature with the final loss: Spearman's rank correlation, and the area under the ROC curve of telling low
-    error by it, in whichever direction; NaN where undefined."""
+    """Of a feature with the final loss, over the `n` variants that have it: Spearman's rank correlation, and the area
+    under the ROC curve of telling low error by it, in whichever direction; NaN where undefined."""
 
     feature: str
     rho: float
     area: float
+    n: int
 
 
 def correlations(sweep: SweepTable) -> list[Correlation]:
-    """Of every feature. A diverged variant's loss is the largest."""
-    loss, found = np.nan_to_num(sweep.final_loss, nan=np.inf), []
-    both = 0 < sweep.low_error.sum() < len(loss)
-    for name, column in features(sweep).items():
-        values = column.to_numpy()
-        varies = len(loss) > 1 and np.ptp(values) > 0 and (loss != loss[0]).any()
-        rho = column.rank().corr(pd.Series(loss).rank()) if varies else np.nan
-        area = float(roc_auc_score(sweep.low_error, values)) if both else np.nan
-        found.append(Correlation(str(name), rho, max(area, 1 - area)))
-    return found
+    """Of every feature, over the variants with a final spectrum. A diverged variant's loss is the largest."""
+    sweep = sweep.measured_at_the_end()
+    return (
+        [_correlation(sweep, str(name), column) for name, column in features(sweep).items()]
+        if sweep.losses.size
+        else []
+    )
+
+
+def _correlation(sweep: SweepTable, name: str, column: pd.Series) -> Correlation:
+    rows = np.flatnonzero(np.isfinite(column))
+    values, sweep = column.iloc[rows], sweep.take(rows)
+    loss, low = pd.Series(np.nan_to_num(sweep.final_loss, nan=np.inf)), sweep.low_error
+    varies = values.nunique() > 1 and loss.nunique() > 1
+    rho = values.reset_index(drop=True).rank().corr(loss.rank()) if varies else np.nan
+    area = float(roc_auc_score(low, values)) if low.any() and not low.all() else np.nan
+    return Correlation(name, rho, max(area, 1 - area), len(rows))

@@ -29,6 +29,9 @@ Inputs = Float[np.ndarray, "V F"]
 PENALTIES = np.logspace(-2, 5, 22)
 """Of ridge regressions on standardised inputs, of which leave-one-out errors choose."""
 
+FEWEST = 3
+"""Known variants with inputs and a finite final loss; from fewer nothing is learned."""
+
 CERTAIN = 30.0
 """Log odds beyond which nothing is told apart."""
 
@@ -114,7 +117,9 @@ class Regression(Predictor):
     def score(self, sweep: SweepTable, k: int) -> Scores:
         inputs = self.inputs(self.known, k)
         rows = np.flatnonzero(np.isfinite(inputs).all(1))
-        return _where_known(self.inputs(sweep, k), self.learn(inputs[rows], self.known.take(rows)))
+        known = self.known.take(rows)
+        enough = np.isfinite(known.final_loss).sum() >= FEWEST
+        return _where_known(self.inputs(sweep, k), self.learn(inputs[rows], known) if enough else _undecided)
 
 
 class Logistic(Regression):
@@ -179,10 +184,9 @@ class Extrapolation(Logistic):
 class Hyperparameters(Logistic):
     """The hyperparameters that vary."""
 
-    def __init__(self, known: SweepTable):
+    def __init__(self, known: SweepTable, names: list[str]):
         super().__init__(known)
-        self.encode = _encoder(known)
-        self.name = f"{', '.join(known.varied)} alone"
+        self.encode, self.name = _encoder(known, names), f"{', '.join(names)} alone"
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
         return self.encode(sweep)
@@ -191,10 +195,9 @@ class Hyperparameters(Logistic):
 class LossAndHyperparameters(Ridge):
     """What one has without spectra."""
 
-    def __init__(self, known: SweepTable):
+    def __init__(self, known: SweepTable, names: list[str]):
         super().__init__(known)
-        self.encode = _encoder(known)
-        self.name = " and ".join(["loss", *([", ".join(known.varied)] if known.varied else [])])
+        self.encode, self.name = _encoder(known, names), loss_and(names)
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
         return np.concatenate([_log_losses(self.known, sweep, k)[:, k:], self.encode(sweep)], 1)
@@ -245,11 +248,15 @@ class Combination(Predictor):
 COMBINED = "AeLLE with loss and hyperparameters"
 
 
-def predictors(known: SweepTable, validation: SweepTable, model: AeLLE) -> list[Predictor]:
+def loss_and(names: list[str]) -> str:
+    return f"loss and {', '.join(names)}" if names else "loss"
+
+
+def predictors(known: SweepTable, validation: SweepTable, model: AeLLE, names: list[str]) -> list[Predictor]:
     """All of them, the recommended one first, made from the variants that are not scored; `model` was fitted to some
-    of those."""
-    head, without = LossHead(model, validation), LossAndHyperparameters(known)
-    alone = [Hyperparameters(known)] if known.varied else []
+    of those. `names`: the hyperparameters to look at, those that vary in the whole sweep."""
+    head, without = LossHead(model, validation), LossAndHyperparameters(known, names)
+    alone = [Hyperparameters(known, names)] if names else []
     return [
         Combination(head, without),
         Plane(model),
@@ -267,6 +274,10 @@ def predictors(known: SweepTable, validation: SweepTable, model: AeLLE) -> list[
     ]
 
 
+def _undecided(inputs: Inputs) -> Scores:
+    return np.zeros(len(inputs))
+
+
 def _where_known(inputs: Inputs, log_odds: Callable[[Inputs], Scores]) -> Scores:
     """Of rows that are finite; the others have diverged and will not end low-error."""
     known = np.isfinite(inputs).all(1)
@@ -282,13 +293,13 @@ def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarra
     return np.log(np.fmin(np.nan_to_num(sweep.losses[:, : k + 1], nan=np.inf), worst))
 
 
-def _encoder(known: SweepTable) -> Callable[[SweepTable], Inputs]:
-    """Numbers as they are, words as indicators, of the hyperparameters that vary among the known variants."""
-    words = {name: set(known.variants[name]) for name in known.varied if not _is_number(known, name)}
+def _encoder(known: SweepTable, names: list[str]) -> Callable[[SweepTable], Inputs]:
+    """Numbers as they are, words that a known variant has as indicators."""
+    words = {name: set(known.variants[name]) for name in names if not _is_number(known, name)}
 
     def encode(sweep: SweepTable) -> Inputs:
         columns = [np.zeros((len(sweep.losses), 0))]
-        for name in known.varied:
+        for name in names:
             values = sweep.variants[name]
             parts = [values == word for word in sorted(words[name])] if name in words else [values]
             columns += [part.to_numpy(np.float64)[:, None] for part in parts]

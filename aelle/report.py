@@ -19,14 +19,18 @@ from aelle.plane import SHARES as PLANE_SHARES
 from aelle.plane import TrainedPlane
 from aelle.predictors import COMBINED
 from aelle.runs import replace_atomically
+from aelle.savings import HALVING, KEPT, NO_CUT, savings
 from aelle.shares import PAPER, PAPER_ON_FEATURES, Group
 from aelle.table import SweepTable
+
+ENOUGH = 10
+"""Splits, to tell a difference from their spread."""
 
 
 @dataclass(frozen=True)
 class Findings:
     """All that a report tells. `ended`: the variants of `sweep` whose training is over; `correlations` and `shares` of
-    those; `plane` and `early` are None where there is no classification, for the `reason` given."""
+    those; `plane` and `early` are None where there is no classification, for the `reason` or `no_plane` given."""
 
     sweep: SweepTable
     ended: SweepTable
@@ -34,6 +38,7 @@ class Findings:
     correlations: list[Correlation]
     examples: list[Example]
     plane: TrainedPlane | None
+    no_plane: str
     early: Study | None
     reason: str
     settings: str
@@ -43,9 +48,13 @@ def write_report(folder: Path, found: Findings) -> Path:
     """Write `report.html`, `variants.csv` and `early_prediction.csv` into the sweep's folder."""
     sweep, ended, plane, early = found.sweep, found.ended, found.plane, found.early
     if early is not None:
+        worth = savings(early, ended)
         _write_csv(folder / "early_prediction.csv", early.summary())
+        _write_csv(folder / "savings.csv", worth)
     else:
-        (folder / "early_prediction.csv").unlink(missing_ok=True)
+        worth = None
+        for name in ("early_prediction.csv", "savings.csv"):
+            (folder / name).unlink(missing_ok=True)
     _write_csv(folder / "variants.csv", variants_table(sweep, ended, early))
     template = Environment(
         loader=PackageLoader("aelle", "."), autoescape=select_autoescape(default=True, default_for_string=True)
@@ -59,9 +68,11 @@ def write_report(folder: Path, found: Findings) -> Path:
         reason=found.reason,
         paper=PAPER.get(sweep.task),
         paper_on_features=PAPER_ON_FEATURES,
-        by_chance=1.96 / max(len(ended.losses) - 1, 1) ** 0.5,
+        by_chance=1.96 / max(min((one.n for one in found.correlations), default=1) - 1, 1) ** 0.5,
         table=early_table(early, ended.epochs) if early else None,
         answer=answer(early, ended) if early else None,
+        savings=savings_table(worth, early.stages(ended.epochs)) if worth is not None and early else [],
+        kept=KEPT,
         splits=early.splits if early else 0,
         stages=early.stages(ended.epochs) if early else [],
         precision=PRECISION,
@@ -81,12 +92,14 @@ def _figures(found: Findings) -> dict[str, go.Figure]:
     measured = ended.measured_at_the_end()
     if np.isfinite(ended.final_loss).any():
         shown["distribution"] = trained_figures.loss_distribution(ended)
-        shown["losses"] = trained_figures.losses_over_hyperparameters(ended)
+        if ended.hyperparameters:
+            shown["losses"] = trained_figures.losses_over_hyperparameters(ended)
     if len(measured.losses):
         shown["spectra"] = trained_figures.spectra_by_loss(measured)
         shown["features"] = trained_figures.features_against_loss(measured, found.correlations)
-    if found.plane is not None and found.early is not None:
+    if found.plane is not None:
         shown["plane"] = trained_figures.trained_plane_figure(found.plane)
+    if found.early is not None:
         shown["planes"] = early_figures.planes_over_training(ended, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)
         shown["calibration"] = early_figures.calibration(found.early, answer(found.early, ended)["epoch"])
@@ -116,10 +129,21 @@ def early_table(early: Study, epochs: int) -> list[dict]:
     return rows
 
 
+def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
+    """A row per way to cut, a cell per stage of training at which it can; one for successive halving."""
+    at = worth.set_index(["way", "epoch"])
+    ways = [way for way in at.index.unique("way") if way not in (HALVING, NO_CUT)]
+    if not ways:
+        return []
+    epochs = [k for k in stages if k in at.loc[ways[0]].index]
+    rows = [{"way": way, "cells": [dict(at.loc[(way, k)]) for k in epochs]} for way in ways]
+    return [{"epochs": epochs}, *rows, {"way": HALVING, "cells": [dict(at.loc[HALVING].iloc[0])]}]
+
+
 def answer(early: Study, ended: SweepTable) -> dict:
     """The report's first sentences: the combination's choice after the first epoch, and what it gains on what one has
     without spectra."""
-    k = next((e for e in early.epochs if e > 0), early.epochs[0])
+    k = next((e for e in early.epochs if 0 < e < early.end), early.epochs[0])
     at = early.summary().set_index(["epoch", "predictor"]).loc[k]
     best = early.best_without_spectra(k)
     gain, low, high = early.gain(k, COMBINED, best)
@@ -132,6 +156,7 @@ def answer(early: Study, ended: SweepTable) -> dict:
         "from": low,
         "to": high,
         "base": ended.low_error.mean(),
+        "verdict": early.splits >= ENOUGH,
     }
 
 
@@ -146,7 +171,7 @@ def unfinished(sweep: SweepTable) -> list[dict]:
             last = errors.iloc[0].strip().splitlines()[-1] if len(errors) else ""
             rows.append({"state": state, "numbers": numbers, "error": last})
     missing = sorted(set(range(sweep.size)) - set(variants["variant"]))
-    if missing:
+    if missing and len(variants) < sweep.size:
         rows.append({"state": "missing", "numbers": missing, "error": ""})
     return rows
 

@@ -47,11 +47,17 @@ class Group(NamedTuple):
     median_loss: float
 
 
+def groupable(sweep: SweepTable) -> list[str]:
+    """The hyperparameters that vary and are numbers, or a few words: not the names of runs."""
+    values = sweep.variants
+    return [n for n in sweep.varied if pd.api.types.is_numeric_dtype(values[n]) or values[n].nunique() <= MANY]
+
+
 def shares(sweep: SweepTable) -> dict[str, list[Group]]:
     """Per hyperparameter that varies, its groups in order."""
     loss = np.nan_to_num(sweep.final_loss, nan=np.inf)
     result = {}
-    for name in sweep.varied:
+    for name in groupable(sweep):
         labels, group = _grouped(sweep.variants[name])
         members = [np.flatnonzero(group == i) for i in range(len(labels))]
         result[name] = [

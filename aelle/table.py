@@ -80,7 +80,8 @@ class SweepTable:
 
     def measured_at_the_end(self) -> "SweepTable":
         """The variants with a finite spectrum after the last epoch."""
-        return self.take(np.flatnonzero(np.isfinite(self.spectra[:, -1]).all(axis=1)))
+        measured = np.isfinite(self.spectra[:, -1]).all(axis=1) & (self.spectra.shape[2] > 0)
+        return self.take(np.flatnonzero(measured))
 
     @property
     def measured_epochs(self) -> list[int]:

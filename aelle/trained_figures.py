@@ -13,6 +13,7 @@ from plotly.subplots import make_subplots
 from aelle.features import FEATURES, Correlation, features
 from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
 from aelle.plane import TrainedPlane
+from aelle.shares import groupable
 from aelle.table import SweepTable
 
 MOST_PANELS = 3
@@ -21,7 +22,7 @@ MOST_PANELS = 3
 
 def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
     """Final validation loss against each hyperparameter that varies."""
-    names = sweep.varied or sweep.hyperparameters[:1]
+    names = groupable(sweep) or sweep.hyperparameters[:1]
     figure = make_subplots(1, len(names), shared_yaxes=True, x_title=None, y_title="final validation loss")
     for column, name in enumerate(names, 1):
         for trace in by_class(sweep, sweep.variants[name].to_numpy(), sweep.final_loss, show=column == 1):
@@ -105,7 +106,7 @@ def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) ->
 
 def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
     """The plane with the region of low error: by class and, beside it, by each hyperparameter that varies."""
-    names = plane.sweep.varied[:MOST_PANELS]
+    names = groupable(plane.sweep)[:MOST_PANELS]
     titles = ["low and high error", *names]
     figure = make_subplots(1, len(titles), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.08)
     x, y = first_two(plane.points)

@@ -17,7 +17,7 @@ from aelle.arrays import load_arrays
 from aelle.early import study
 from aelle.evaluation import recall_at
 from aelle.model import AeLLE
-from aelle.predictors import COMBINED
+from aelle.predictors import COMBINED, loss_and
 from aelle.table import load_sweep
 
 PAPER = {0.05: (0.359, 0.958), 0.20: (0.672, 0.915), 0.35: (0.820, 0.792), 0.50: (0.891, 0.750)}
@@ -34,7 +34,7 @@ def main() -> None:
     source = load_arrays(options.file) if options.file.suffix == ".npz" else load_sweep(options.file)
     sweep = replace(source, threshold=options.threshold).ended()
     found = study(sweep, AeLLE(options.threshold), options.splits)
-    names = (COMBINED, "AeLLE", "loss and p")
+    names = (COMBINED, "AeLLE", loss_and(sweep.varied))
     print(f"{'of training':12}{'the paper':>24}" + "".join(f"{name:>38}" for name in names))
     for share, (recall, precision) in PAPER.items():
         epoch = round(share * sweep.epochs)

@@ -195,7 +195,7 @@ def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], Swe
     known = sweep.take(np.union1d(train, validation))
     spectra, losses = known.histories.reshape(-1, known.spectra.shape[2]), np.nan_to_num(known.final_loss, nan=np.inf)
     model = AeLLE(0.5, epochs=epochs).fit(spectra, np.repeat(losses, known.spectra.shape[1]))
-    return predictors(known, sweep.take(validation), model), sweep.take(test)
+    return predictors(known, sweep.take(validation), model, sweep.varied), sweep.take(test)
 
 
 def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():
@@ -244,7 +244,7 @@ def test_the_chances_of_a_ridge_regression_are_calibrated():
     losses = np.full((4000, 2), 1.0)
     losses[:, 1] = 0.5 * np.exp(p + 0.5 * rng.standard_normal(4000))
     sweep = SweepTable("s", "t", 0.5, 4000, ["p"], pd.DataFrame(columns), losses, np.zeros((4000, 2, 3)), [])
-    log_odds = LossAndHyperparameters(sweep).score(sweep, 0)
+    log_odds = LossAndHyperparameters(sweep, ["p"]).score(sweep, 0)
     expected = norm.logcdf(-p / 0.5) - norm.logsf(-p / 0.5)
     np.testing.assert_allclose(chance(log_odds), chance(expected), atol=0.03)
 
@@ -288,7 +288,7 @@ def scores_of(rows: list[tuple[str, int, int, float]]) -> Study:
     frame = pd.DataFrame(rows, columns=["predictor", "epoch", "split", "auc"])
     for metric in METRICS:
         frame[metric] = frame["auc"]
-    return Study(frame, pd.DataFrame(), [0], [], [], [], ["b", "c"])
+    return Study(frame, pd.DataFrame(), [0, 1, 2], 3, [], [], [], ["b", "c"])
 
 
 def test_means_intervals_and_paired_gains_over_the_splits():
@@ -302,7 +302,6 @@ def test_means_intervals_and_paired_gains_over_the_splits():
         and at["auc_to"] == pytest.approx(0.8975)
     )
     assert found.best_without_spectra(0) == "b" and found.splits == 41
-    assert found.overtaken("a") is None and found.overtaken("b") == 0
     mean, low, high = found.gain(0, "a", "b")
     assert mean == pytest.approx(0.1) and low == pytest.approx(0.005) and high == pytest.approx(0.195)
 
@@ -317,7 +316,7 @@ def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
     sweep.variants["cell"] = np.where(sweep.variants["p"] < 0.4, "lstm", "gru")
     sweep.hyperparameters.append("cell")
     known, scored = sweep.take(np.arange(40)), sweep.take(np.arange(40, 60))
-    predictor = Hyperparameters(known)
+    predictor = Hyperparameters(known, sweep.varied)
     assert predictor.name == "p, cell alone" and predictor.score(known, 0).shape == (40,)
     scored.variants["cell"] = "rnn"
     assert np.isfinite(predictor.score(scored, 0)).all()
@@ -354,7 +353,8 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
         ({"spectrum": np.zeros((60, 3, 8))}, "same variants and epochs"),
         ({"val_loss": np.full((60, 4), "low")}, "val_loss is [60, 4]"),
         ({"val_loss": np.full((60, 4), None, dtype=object)}, "is not an array file"),
-        ({"variant": np.zeros(60)}, "60 different numbers"),
+        ({"variant": np.zeros(60)}, "60 different whole numbers"),
+        ({"val_loss": np.zeros((60, 4))}, "losses must be above 0"),
     ],
 )
 def test_a_wrong_array_file_is_one_line(tmp_path, main, changes, says):
@@ -372,3 +372,67 @@ def test_an_array_file_needs_a_threshold_and_to_be_one(tmp_path, main):
     (tmp_path / "mine.npz").write_bytes(b"PK")
     code, _, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5")
     assert code == 2 and "is not an array file" in err and err.count("\n") == 1
+
+
+def test_from_when_on_spectra_add_nothing():
+    areas = {"a": [0.9, 0.9, 0.9, 0.9], "b": [0.5, 0.95, 0.8, 1.0], "c": [0.4, 0.5, 0.9, 0.2]}
+    rows = [(name, k, 0, value) for name, values in areas.items() for k, value in enumerate(values)]
+    # After epoch 1 b is ahead, after 2 c is level, and the last epoch does not count.
+    assert scores_of(rows).overtaken("a") == 1
+    level = {"a": areas["a"], "b": areas["b"], "c": [0.4, 0.5, 0.8, 0.2]}
+    rows = [(name, k, 0, value) for name, values in level.items() for k, value in enumerate(values)]
+    assert scores_of(rows).overtaken("a") is None
+
+
+def test_a_hyperparameter_that_is_constant_among_the_known_changes_no_name():
+    sweep = synthetic()
+    sweep.variants["q"] = (np.arange(60) == 7).astype(float)
+    sweep.hyperparameters.append("q")
+    scores = study(sweep, AeLLE(0.5, epochs=4), splits=4).scores
+    assert "loss and p, q" in set(scores["predictor"]) and "p, q alone" in set(scores["predictor"])
+    assert (scores.groupby("predictor").size() == 4 * 4).all()
+
+
+def nan_where(condition) -> np.ndarray:
+    sweep = synthetic()
+    return np.where(condition, np.nan, sweep.spectra)
+
+
+EPOCH, POINT = np.arange(4)[None, :, None], np.arange(8)[None, None, :]
+ROW = np.arange(60)[:, None, None]
+HIGH = (~synthetic().low_error)[:, None, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "shows"),
+    [
+        ({"spectrum": nan_where(EPOCH == 3)}, "AeLLE with loss", "None: 0 of 0 variants"),
+        ({"spectrum": nan_where((EPOCH == 3) & HIGH)}, "AeLLE with loss", "None: 0 of"),
+        ({"spectrum": nan_where(EPOCH < 3)}, "AeLLE with loss", "measured after the last epoch only"),
+        ({"spectrum": nan_where((EPOCH == 2) & (ROW > 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
+        ({"spectrum": nan_where(EPOCH >= 0)}, "no spectrum of a variant that has ended", "Final losses"),
+        ({"spectrum": nan_where((POINT > 4) & (ROW % 2 == 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
+        ({"p": None}, "AeLLE with loss", "Final losses"),
+        ({"p": np.where(np.arange(60) == 3, np.nan, 1.0)}, "p is left out", "p is left out"),
+        ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "p, tag alone", "Final losses"),
+        ({"flag": np.arange(60) % 2 == 0}, "p, flag alone", "Final losses"),
+        ({"ended": np.zeros(60)}, "60 of them ended", "ended is left out"),
+        ({"variant": np.arange(100, 160)}, "60 of them ended", "119, 139, 159"),
+    ],
+)
+def test_array_files_with_holes_and_oddities_have_their_report(tmp_path, main, changes, says, shows):
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "mine.npz", **{"note": None, **changes})
+    code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
+    assert code == 0 and says in out, err
+    html = (tmp_path / "outputs" / "mine" / "report.html").read_text().split("</script>", 1)[1]
+    assert shows in html and "<b>run" not in html and "nan %" not in html
+    assert "missing</td>" not in html
+
+
+@pytest.mark.parametrize("threshold", ["0", "-1", "nan", "inf", "true"])
+def test_a_threshold_that_is_none_is_one_line(tmp_path, main, threshold):
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "mine.npz")
+    code, _, err = main("analyze.py", "sweep=mine.npz", f"threshold={threshold}")
+    assert code == 2 and err.count("\n") == 1 and "give a final validation loss above 0" in err

@@ -57,10 +57,13 @@ def test_correlations_with_the_loss_and_with_low_error():
     assert (
         found["p"].area == 1
     )  # Low-error ones have 5 and 4, the others less: it ranks perfectly, the other way round.
-    assert np.isnan(found["initial slope"].rho) or abs(found["initial slope"].rho) <= 1
+    assert np.isnan(found["variance"].rho) and found["variance"].n == 5  # All spectra have one shape.
+    sweep.spectra[2, -1] = np.nan
+    assert {one.n for one in correlations(sweep)} == {4}
 
 
 def test_features_of_one_variant_or_one_point_are_nothing_to_correlate():
+    assert correlations(of_spectra(np.zeros((4, 0)), [0.1] * 4)) == []
     alone = correlations(of_spectra(np.zeros((1, 3)), [0.1]))
     assert all(np.isnan(one.rho) and np.isnan(one.area) for one in alone)
     point = features(of_spectra(np.ones((2, 1)), [0.1, 0.2]))
