@@ -18,6 +18,7 @@ from aelle.features import correlations
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
 from aelle.report import Findings, write_report
+from aelle.reuse import fit_to_all, score_sweep
 from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
 from aelle.table import load_sweep
 
@@ -42,7 +43,7 @@ def analyze(config: DictConfig) -> None:
 
     source = Path(config.sweep)
     arrays = source.suffix == ".npz" and source.is_file()
-    if arrays and config.threshold is None:
+    if arrays and config.threshold is None and config.model is None:
         raise UserError(f"threshold=null: {source} names no task with one; give the final validation loss of low error")
     sweep = load_arrays(source) if arrays else load_sweep(source)
     folder = Path("outputs") / source.stem if arrays else source
@@ -54,6 +55,10 @@ def analyze(config: DictConfig) -> None:
         f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
+    if config.model is not None:
+        path = score_sweep(folder, sweep, AeLLE.load(config.model))
+        print(f"every variant and epoch: {path}")
+        return
     model = AeLLE(sweep.threshold, **parameters)
     examples, problems = ([], []) if arrays else load_examples(folder, sweep)
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
@@ -73,8 +78,11 @@ def analyze(config: DictConfig) -> None:
             print(f"final losses from {low:.3g} to {high:.3g}; their median as the threshold: threshold={middle:.3g}")
     else:
         _print_table(early, ended.epochs)
+        fit_to_all(ended, model).save(folder / "model")
     _print_shares(found)
     report = write_report(folder, found)
+    if early is not None:
+        print(f"model: {folder / 'model'}, for other sweeps: python analyze.py model={folder / 'model'} sweep=…")
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn import config_context
 
 from aelle.errors import TooFewError
@@ -118,7 +118,7 @@ def study(sweep: SweepTable, model: AeLLE, splits: int) -> Study:
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, SHARES, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
-    fit_side_by_side(models, [_sample(sweep, train, validation) for train, validation, _ in parts])
+    fit_side_by_side(models, [sample(sweep, train, validation) for train, validation, _ in parts])
     with config_context(assume_finite=True, skip_parameter_validation=True):
         return _scored(sweep, models, parts)
 
@@ -146,14 +146,17 @@ def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]
     return Study(pd.DataFrame(rows), chances, epochs, sweep.epochs, models, tests, recommended, list(without_spectra))
 
 
-def _sample(sweep: SweepTable, train: np.ndarray, validation: np.ndarray) -> Sample:
-    """A row per variant and measured epoch with a finite spectrum, the mean up to it, each with the final loss."""
+def sample(sweep: SweepTable, train: Int[np.ndarray, "n"], validation: Int[np.ndarray, "m"] | None = None) -> Sample:
+    """A row per variant and measured epoch with a finite spectrum, the mean up to it, each with the final loss; the
+    groups are the variants.
+    """
 
-    def rows(variants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def rows(variants: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         spectra = sweep.histories[variants][:, sweep.measured_epochs]
         losses = np.repeat(np.nan_to_num(sweep.final_loss[variants], nan=np.inf), spectra.shape[1])
+        groups = np.repeat(variants, spectra.shape[1])
         spectra = spectra.reshape(-1, spectra.shape[-1])
         finite = np.isfinite(spectra).all(1)
-        return spectra[finite], losses[finite]
+        return spectra[finite], losses[finite], groups[finite]
 
-    return Sample(*rows(train), validation=rows(validation))
+    return Sample(*rows(train), validation=None if validation is None else rows(validation)[:2])
