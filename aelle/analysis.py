@@ -35,9 +35,13 @@ def analyze(config: DictConfig) -> None:
         raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
-    number = isinstance(config.threshold, (int, float)) and not isinstance(config.threshold, bool)
-    if config.threshold is not None and not (number and 0 < config.threshold < np.inf):
+    if config.threshold is not None and not (_is_number(config.threshold) and 0 < config.threshold < np.inf):
         raise UserError(f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's")
+    shares_of_parts = [float(share) if _is_number(share) else 0.0 for share in config.shares]
+    if len(shares_of_parts) != 3 or min(shares_of_parts) <= 0 or abs(sum(shares_of_parts) - 1) > 1e-6:
+        raise UserError(
+            f"shares={list(config.shares)}: give three above 0 whose sum is 1, of training, validation, test"
+        )
     parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
     AeLLE(1.0, **parameters).check_parameters()
 
@@ -65,10 +69,20 @@ def analyze(config: DictConfig) -> None:
     for problem in sweep.problems:
         print(f"warning: {problem}")
     plane, no_plane = _or_reason(lambda: trained_plane(ended, model))
-    early, reason = _or_reason(lambda: study(ended, model, config.splits))
+    early, reason = _or_reason(lambda: study(ended, model, config.splits, shares_of_parts))
     of_features = correlations(ended)
     found = Findings(
-        sweep, ended, shares(ended), of_features, examples, plane, no_plane, early, reason, _settings(parameters)
+        sweep,
+        ended,
+        shares(ended),
+        of_features,
+        examples,
+        plane,
+        no_plane,
+        early,
+        reason,
+        shares_of_parts,
+        _settings(parameters),
     )
     if early is None:
         print(f"no classification: {reason}")
@@ -84,6 +98,10 @@ def analyze(config: DictConfig) -> None:
     if early is not None:
         print(f"model: {folder / 'model'}, for other sweeps: python analyze.py model={folder / 'model'} sweep=…")
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:

@@ -4,6 +4,7 @@ Every predictor learns from the known variants (training and validation), of whi
 on test variants, of which it sees epochs 0 to k only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,8 +108,9 @@ class Study:
             return total / counted
 
 
-def study(sweep: SweepTable, model: AeLLE, splits: int) -> Study:
-    """Score every predictor after every measured epoch, on `splits` random splits of the variants.
+def study(sweep: SweepTable, model: AeLLE, splits: int, shares: Sequence[float] = SHARES) -> Study:
+    """Score every predictor after every measured epoch, on `splits` random splits of the variants into training,
+    validation and test parts of those `shares`.
 
     `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Raises TooFewError where a part would lack a
     class.
@@ -116,7 +118,7 @@ def study(sweep: SweepTable, model: AeLLE, splits: int) -> Study:
     if not sweep.measured_epochs:
         raise TooFewError("no spectrum of a variant that has ended was measured: train.py measures them (lyapunov.…)")
     seeds = range(model.seed, model.seed + splits)
-    parts = [stratified_parts(sweep.low_error, SHARES, seed) for seed in seeds]
+    parts = [stratified_parts(sweep.low_error, shares, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sample(sweep, train, validation) for train, validation, _ in parts])
     with config_context(assume_finite=True, skip_parameter_validation=True):

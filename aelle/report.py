@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
 from aelle import early_figures, trained_figures
-from aelle.early import SHARES, Study
+from aelle.early import Study
 from aelle.evaluation import PRECISION
 from aelle.example_figures import example_figure
 from aelle.examples import Example
@@ -30,7 +30,8 @@ ENOUGH = 10
 @dataclass(frozen=True)
 class Findings:
     """All that a report tells. `ended`: the variants of `sweep` whose training is over; `correlations` and `shares` of
-    those; `plane` and `early` are None where there is no classification, for the `reason` or `no_plane` given."""
+    those; `plane` and `early` are None where there is no classification, for the `reason` or `no_plane` given. `parts`:
+    the shares of training, validation and test variants."""
 
     sweep: SweepTable
     ended: SweepTable
@@ -41,6 +42,7 @@ class Findings:
     no_plane: str
     early: Study | None
     reason: str
+    parts: list[float]
     settings: str
 
 
@@ -77,7 +79,7 @@ def write_report(folder: Path, found: Findings) -> Path:
         stages=early.stages(ended.epochs) if early else [],
         precision=PRECISION,
         unfinished=unfinished(sweep),
-        shares=SHARES,
+        shares=found.parts,
         plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
         figures={name: _fragment(figure) for name, figure in _figures(found).items()},

@@ -178,6 +178,9 @@ def test_no_readable_run_is_one_line(small_sweep, tmp_path, main):
         ("aelle.n_components=40", "n_components=40"),
         ("aelle.epochs=0", "epochs=0"),
         ("splits=0", "splits=0"),
+        ("shares=[0.5,0.5]", "shares=[0.5, 0.5]: give three"),
+        ("shares=[0.5,0.6,-0.1]", "give three above 0"),
+        ("shares=[a,b,c]", "give three above 0"),
         ("threshold=high", "threshold=high"),
         ("aelle=nosuch", "aelle=nosuch does not exist: choose one of default"),
     ],
@@ -436,3 +439,8 @@ def test_a_threshold_that_is_none_is_one_line(tmp_path, main, threshold):
     write_arrays(tmp_path / "mine.npz")
     code, _, err = main("analyze.py", "sweep=mine.npz", f"threshold={threshold}")
     assert code == 2 and err.count("\n") == 1 and "give a final validation loss above 0" in err
+
+
+def test_shares_are_those_asked_for():
+    tests = study(synthetic(), AeLLE(0.5, epochs=4), splits=2, shares=(0.6, 0.2, 0.2)).tests
+    assert [len(test) for test in tests] == [12, 12]
