@@ -61,7 +61,7 @@ def load_arrays(path: Path) -> SweepTable:
         if usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
             hyperparameters[name] = array
         else:
-            problems.append(f"{path.name}: {name} is left out: no finite values [{V}] of a hyperparameter")
+            problems.append(f"{path.name}: {name} is left out: a hyperparameter is an array [{V}] of finite values")
     state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
     columns = {"variant": numbers, "number": numbers, "run": path.name, "state": state, "error": None, "ended": True}
     return SweepTable(
