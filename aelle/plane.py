@@ -16,11 +16,12 @@ SHARES = (0.64, 0.16, 0.20)
 
 @dataclass(frozen=True)
 class TrainedPlane:
-    """`sweep`: the variants with a final spectrum, and `points` [V, n_components], where they lie; `region`: where low
+    """`sweep`: the variants with a final spectrum, their `latent`, and `points`, where they lie; `region`: where low
     error is likelier; `test` marks those that took no part in anything and gave the `scores`.
     """
 
     sweep: SweepTable
+    latent: Float[np.ndarray, "V L"]
     points: Float[np.ndarray, "V components"]
     region: Region
     test: Bool[np.ndarray, "V"]
@@ -38,4 +39,4 @@ def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
     is_test[test] = True
     log_odds = fitted.decision_function(spectra[test])
     scores = score(sweep.low_error[test], log_odds, log_odds > 0, chances=True)
-    return TrainedPlane(sweep, fitted.transform(spectra), fitted.region_, is_test, scores)
+    return TrainedPlane(sweep, fitted.latent(spectra), fitted.transform(spectra), fitted.region_, is_test, scores)

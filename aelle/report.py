@@ -101,6 +101,7 @@ def _figures(found: Findings) -> dict[str, go.Figure]:
         shown["features"] = trained_figures.features_against_loss(measured, found.correlations)
     if found.plane is not None:
         shown["plane"] = trained_figures.trained_plane_figure(found.plane)
+        shown["embeddings"] = trained_figures.embeddings(found.plane)
     if found.early is not None:
         shown["planes"] = early_figures.planes_over_training(ended, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)

@@ -9,10 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from aelle.features import FEATURES, Correlation, features
 from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
 from aelle.plane import TrainedPlane
+from aelle.scaling import signed_log
 from aelle.shares import groupable
 from aelle.table import SweepTable
 
@@ -102,6 +105,23 @@ def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) ->
     figure.update_yaxes(type="log", tickvals=at, ticktext=text)
     figure.update_annotations(font_size=13)
     return styled(figure).update_layout(height=560, margin_t=90, legend_y=1.08)
+
+
+def embeddings(plane: TrainedPlane) -> go.Figure:
+    """The trained networks by their spectra alone and by AeLLE's latent, linearly and by t-SNE, which keeps neighbours
+    and no distances."""
+    spectra, seed = signed_log(plane.sweep.spectra[:, -1]), 0
+    neighbours = TSNE(perplexity=min(30.0, (len(spectra) - 1) / 3), random_state=seed).fit_transform(plane.latent)
+    places = {
+        "spectra, PCA": PCA(min(2, *spectra.shape)).fit_transform(spectra),
+        "AeLLE, PCA": plane.points,
+        "AeLLE, t-SNE": neighbours.astype(np.float64),
+    }
+    figure = make_subplots(1, len(places), subplot_titles=list(places))
+    for column, points in enumerate(places.values(), 1):
+        figure.add_traces(by_class(plane.sweep, *first_two(points), show=column == 1), rows=1, cols=column)
+    figure.update_annotations(font_size=13)
+    return styled(figure).update_layout(margin_t=90, legend_y=1.12)
 
 
 def trained_plane_figure(plane: TrainedPlane) -> go.Figure:

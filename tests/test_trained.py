@@ -17,6 +17,7 @@ from aelle.plane import trained_plane
 from aelle.shares import PAPER, shares
 from aelle.table import SweepTable, load_sweep
 from aelle.trained_figures import (
+    embeddings,
     features_against_loss,
     loss_distribution,
     losses_over_hyperparameters,
@@ -178,6 +179,15 @@ def test_the_plane_shows_each_variant_once_per_panel_and_the_region_of_low_error
     assert (
         regions[0].colorscale[0][1] == CLEAR and regions[0].colorscale[-1][1] == SHADE and set(colours) == {0, 0.5, 1}
     )
+
+
+def test_embeddings_show_every_network_in_every_panel():
+    plane = trained_plane(synthetic(), AeLLE(0.5, epochs=5))
+    figure = embeddings(plane)
+    for axis in ("x", "x2", "x3"):
+        assert sum(len(trace.x) for trace in figure.data if trace.xaxis == axis) == len(plane.points)
+    again = embeddings(plane)
+    assert all(np.array_equal(a.x, b.x) for a, b in zip(figure.data, again.data, strict=True))
 
 
 @pytest.mark.parametrize("V", [1, 2])
