@@ -1,0 +1,50 @@
+"""The report in a real browser, where there is one."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_analysis import QUICK
+
+from aelle.table import load_sweep
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def opened(page: Path, width: int, profile: Path) -> tuple[str, list[str]]:
+    """The document once its scripts have run, and what they complained of."""
+    quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    line = [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-sync", f"--user-data-dir={profile}"]
+    line += [
+        "--enable-unsafe-swiftshader",
+        f"--window-size={width},2000",
+        "--virtual-time-budget=10000",
+        "--enable-logging=stderr",
+        "--dump-dom",
+    ]
+    done = subprocess.run([*line, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, re.findall(r"CONSOLE[^\n]*", done.stderr)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
+@pytest.mark.parametrize("width", [1200, 400])
+def test_the_report_opens_without_complaint_and_draws_its_figures(small_sweep, tmp_path, main, width):
+    sweep = tmp_path / "digits"
+    shutil.copytree(small_sweep, sweep)
+    threshold = float(np.median(load_sweep(sweep).final_loss))
+    code, _, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
+    assert code == 0, err
+    document, complaints = opened(sweep / "report.html", width, tmp_path / "profile")
+    assert complaints == [], complaints
+    assert document.count("plotly-graph-div") == document.count('class="plot-container') == 10
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
+def test_a_complaint_would_be_heard(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<script>undefinedFunction()</script>")
+    _, complaints = opened(page, 800, tmp_path / "profile")
+    assert len(complaints) == 1 and "undefinedFunction" in complaints[0]
