@@ -20,13 +20,15 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
     """The first split's test variants in its plane at several stages of training, with the region of low error."""
     stages, model, test = study.stages(sweep.epochs), study.models[0], sweep.take(study.tests[0])
     titles = [f"{100 * k / sweep.epochs:.0f} % (epoch {k})" for k in stages]
-    figure = make_subplots(1, len(stages), shared_xaxes="all", shared_yaxes=True, subplot_titles=titles)
+    figure = make_subplots(1, len(stages), shared_yaxes=True, subplot_titles=titles)
     known = [test.take(np.flatnonzero(np.isfinite(test.histories[:, k]).all(axis=1))) for k in stages]
     points = [model.transform(part.histories[:, k]) for part, k in zip(known, stages, strict=True)]
     everywhere = np.concatenate(points)
     for column, (part, places) in enumerate(zip(known, points, strict=True), 1):
         figure.add_trace(low_error_region(model.region_, everywhere), row=1, col=column)
         figure.add_traces(by_class(part, *first_two(places), show=column == 1), rows=1, cols=column)
+        if column > 1:
+            figure.update_xaxes(matches="x", row=1, col=column)
     figure.update_xaxes(title="PC1")
     figure.update_yaxes(title="PC2", row=1, col=1)
     figure.update_annotations(font_size=13, yshift=-2)
