@@ -15,7 +15,8 @@ from sklearn import config_context
 from aelle.errors import TooFewError
 from aelle.evaluation import METRICS, chance, score, stratified_parts
 from aelle.model import AeLLE, Sample, fit_side_by_side
-from aelle.predictors import Predictor, predictors
+from aelle.predictor import Predictor
+from aelle.predictors import predictors
 from aelle.table import SweepTable
 
 SHARES = (0.32, 0.08, 0.60)

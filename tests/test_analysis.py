@@ -14,15 +14,9 @@ from scipy.stats import norm
 from aelle.early import SHARES, Study, study
 from aelle.evaluation import METRICS, chance, stratified_parts
 from aelle.model import AeLLE
-from aelle.predictors import (
-    COMBINED,
-    Extrapolation,
-    Hyperparameters,
-    LossAndHyperparameters,
-    Plane,
-    Predictor,
-    predictors,
-)
+from aelle.predictor import Predictor
+from aelle.predictors import COMBINED, Plane, predictors
+from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
 from aelle.runs import RunFolder, read_run
 from aelle.scaling import signed_log
 from aelle.sweep import Plan
