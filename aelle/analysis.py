@@ -114,7 +114,7 @@ def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:
 
 def _print_table(early: Study, epochs: int) -> None:
     """Recall, precision and area of each predictor at the report's stages of training."""
-    summary = early.summary()
+    summary = early.summary
     names = list(summary["predictor"].unique())
     width = max(map(len, names))
     stages = early.stages(epochs)

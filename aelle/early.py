@@ -6,6 +6,7 @@ on test variants, of which it sees epochs 0 to k only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -50,11 +51,17 @@ class Study:
     def splits(self) -> int:
         return self.scores["split"].nunique()
 
+    @property
+    def first_epoch(self) -> int:
+        """The first measured epoch of training before the last, if there is one: where prediction is worth most."""
+        return next((epoch for epoch in self.epochs if 0 < epoch < self.end), self.epochs[0])
+
     def stages(self, epochs: int) -> list[int]:
         """The measured epochs nearest to 0, 5, 20, 50 and 100 % of training."""
         measured = np.array(self.epochs)
         return sorted({int(measured[np.abs(measured - share * epochs).argmin()]) for share in STAGES})
 
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """A row per predictor and epoch: every metric's mean over the splits, and, as `…_from` and `…_to`, the 95 %
         interval over them; NaN where a split has none, as the precision of a choice of nothing, is left out."""

@@ -37,8 +37,8 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
 
 def scores_over_epochs(study: Study) -> go.Figure:
     """Area under the ROC curve of every predictor; of the shown ones, a band holds 95 % of the splits."""
-    summary, figure = study.summary(), go.Figure()
-    shown = {COMBINED: COLOURS[0], "AeLLE": COLOURS[2], **dict.fromkeys(study.without_spectra[:1], COLOURS[3])}
+    summary, figure = study.summary, go.Figure()
+    shown = _highlighted(study)
     others = iter(qualitative.Dark24)
     for name, rows in summary.groupby("predictor", sort=False):
         at, colour = rows["epoch"], shown.get(str(name)) or next(others)
@@ -60,11 +60,7 @@ def calibration(study: Study, epoch: int) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": GREY}, showlegend=False)
     at = study.predictions[study.predictions["epoch"] == epoch]
-    for name, colour in (
-        (COMBINED, COLOURS[0]),
-        ("AeLLE", COLOURS[2]),
-        *((n, COLOURS[3]) for n in study.without_spectra[:1]),
-    ):
+    for name, colour in _highlighted(study).items():
         rows = at[at["predictor"] == name]
         found = pd.DataFrame({"chance": chance(rows["log_odds"].to_numpy()), "low": rows["low_error"].to_numpy(float)})
         bins = found.groupby(np.minimum((found["chance"] * BINS).astype(int), BINS - 1))
@@ -76,3 +72,8 @@ def calibration(study: Study, epoch: int) -> go.Figure:
     figure.update_xaxes(title="predicted chance of low error", range=[-0.02, 1.02])
     figure.update_yaxes(title="share that ended low-error", range=[-0.02, 1.02])
     return styled(figure)
+
+
+def _highlighted(study: Study) -> dict[str, str]:
+    """The colours of the recommendation, of AeLLE, and of what one has without spectra."""
+    return dict(zip((COMBINED, "AeLLE", study.without_spectra[0]), (COLOURS[0], COLOURS[2], COLOURS[3]), strict=True))

@@ -18,8 +18,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aelle import flag_kernel
-
 
 class Split(NamedTuple):
     """A = M U: `basis` is M (rows are its columns) and `log_diagonal` log |diag U|, −∞ where A is singular.
@@ -97,9 +95,14 @@ class Splitter:
 
 
 class CompiledSplitter(Splitter):
-    """The same on a CPU, where passes over matrices cost more than what is computed in them."""
+    """The same on a CPU, where passes over matrices cost more than what is computed in them.
+
+    numba takes a second to import, which only those pay who measure on a CPU.
+    """
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
+        from aelle import flag_kernel
+
         column, row = A.new_empty(A.shape[:-1]), A.new_empty(*A.shape[:2], A.shape[-1])
         flag_kernel.sizes(*_batches(A, column, row))
         return column, row
@@ -112,6 +115,8 @@ class CompiledSplitter(Splitter):
             torch.empty_like(LU[..., 0]),
             LU.new_empty(LU.shape[:2]),
         )
+        from aelle import flag_kernel
+
         flag_kernel.unpack(*_batches(LU, self.pivots, row, out, diagonal, sizes, condition))
         return diagonal, sizes, condition
 

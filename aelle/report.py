@@ -51,7 +51,7 @@ def write_report(folder: Path, found: Findings) -> Path:
     sweep, ended, plane, early = found.sweep, found.ended, found.plane, found.early
     if early is not None:
         worth = savings(early, ended)
-        _write_csv(folder / "early_prediction.csv", early.summary())
+        _write_csv(folder / "early_prediction.csv", early.summary)
         _write_csv(folder / "savings.csv", worth)
     else:
         worth = None
@@ -105,7 +105,7 @@ def _figures(found: Findings) -> dict[str, go.Figure]:
     if found.early is not None:
         shown["planes"] = early_figures.planes_over_training(ended, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)
-        shown["calibration"] = early_figures.calibration(found.early, answer(found.early, ended)["epoch"])
+        shown["calibration"] = early_figures.calibration(found.early, found.early.first_epoch)
     examples = example_figure(found.examples)
     return shown if examples is None else {**shown, "examples": examples}
 
@@ -124,7 +124,7 @@ def variants_table(sweep: SweepTable, ended: SweepTable, early: Study | None) ->
 
 def early_table(early: Study, epochs: int) -> list[dict]:
     """A row per predictor, a cell of metrics with their intervals per stage of training."""
-    summary = early.summary().set_index(["predictor", "epoch"])
+    summary = early.summary.set_index(["predictor", "epoch"])
     rows = []
     for name in summary.index.unique("predictor"):
         cells = [dict(summary.loc[(name, k)]) for k in early.stages(epochs)]
@@ -146,8 +146,8 @@ def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
 def answer(early: Study, ended: SweepTable) -> dict:
     """The report's first sentences: the combination's choice after the first epoch, and what it gains on what one has
     without spectra."""
-    k = next((e for e in early.epochs if 0 < e < early.end), early.epochs[0])
-    at = early.summary().set_index(["epoch", "predictor"]).loc[k]
+    k = early.first_epoch
+    at = early.summary.set_index(["epoch", "predictor"]).loc[k]
     best = early.best_without_spectra(k)
     gain, low, high = early.gain(k, COMBINED, best)
     return {

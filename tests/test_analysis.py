@@ -248,7 +248,7 @@ def test_the_chances_of_a_ridge_regression_are_calibrated():
 
 def test_the_study_finds_what_each_predictor_can_know():
     found = study(synthetic(), AeLLE(0.5, epochs=40), splits=3)
-    at = found.summary().set_index(["predictor", "epoch"])
+    at = found.summary.set_index(["predictor", "epoch"])
     assert at.loc[("AeLLE", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
     assert at.loc[(COMBINED, 0), "auc"] > 0.9
     assert at.loc[("loss below the final threshold", 0), "auc"] < 0.75
@@ -292,7 +292,7 @@ def test_means_intervals_and_paired_gains_over_the_splits():
     a, b = np.linspace(0.8, 0.9, 41), np.linspace(0.6, 0.9, 41)
     rows = [(name, 0, s, v) for name, values in (("a", a), ("b", b)) for s, v in enumerate(values)]
     found = scores_of([*rows, *[("c", 0, s, 0.5) for s in range(41)]])
-    at = found.summary().set_index("predictor").loc["a"]
+    at = found.summary.set_index("predictor").loc["a"]
     assert (
         at["auc"] == pytest.approx(0.85)
         and at["auc_from"] == pytest.approx(0.8025)
