@@ -28,7 +28,7 @@ class Training:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     dropout: float = 0.1
-    noise: float = 0.1
+    noise: float = 0.05
     batch_size: int = 128
 
 

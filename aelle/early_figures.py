@@ -21,8 +21,8 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
     stages, model, test = study.stages(sweep.epochs), study.models[0], sweep.take(study.tests[0])
     titles = [f"{100 * k / sweep.epochs:.0f} % (epoch {k})" for k in stages]
     figure = make_subplots(1, len(stages), shared_yaxes=True, subplot_titles=titles)
-    known = [test.take(np.flatnonzero(np.isfinite(test.histories[:, k]).all(axis=1))) for k in stages]
-    points = [model.transform(part.histories[:, k]) for part, k in zip(known, stages, strict=True)]
+    known = [test.take(np.flatnonzero(np.isfinite(test.spectra[:, k]).all(axis=1))) for k in stages]
+    points = [model.transform(part.seen(model.history)[:, k]) for part, k in zip(known, stages, strict=True)]
     everywhere = np.concatenate(points)
     for column, (part, places) in enumerate(zip(known, points, strict=True), 1):
         figure.add_trace(low_error_region(model.region_, everywhere), row=1, col=column)

@@ -1,11 +1,10 @@
 """Who predicts which variants will end low-error: AeLLE, the regressions beside it, and both together."""
 
 import numpy as np
-from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
 from aelle.model import AeLLE
-from aelle.predictor import CERTAIN, Inputs, Predictor, Scores, where_known
+from aelle.predictor import CERTAIN, Predictor, Scores, where_known
 from aelle.regressions import (
     Extrapolation,
     Hyperparameters,
@@ -22,7 +21,7 @@ COMBINED = "AeLLE with loss and hyperparameters"
 
 
 class Plane(Predictor):
-    """AeLLE's classifier, on the mean of the spectra so far; a variant whose spectrum is not finite has diverged."""
+    """AeLLE's classifier; a variant whose spectrum is not finite has diverged."""
 
     name = "AeLLE"
     sees_spectra = True
@@ -31,7 +30,7 @@ class Plane(Predictor):
         self.model = model
 
     def score(self, sweep: SweepTable, k: int) -> Scores:
-        return where_known(sweep.histories[:, k], self.model.decision_function)
+        return where_known(sweep.seen(self.model.history)[:, k], self.model.decision_function)
 
 
 class LossHead(Predictor):
@@ -42,17 +41,15 @@ class LossHead(Predictor):
 
     def __init__(self, model: AeLLE, validation: SweepTable):
         self.model = model
-        rows = validation.histories[:, validation.measured_epochs]
+        rows = validation.seen(model.history)[:, validation.measured_epochs]
         low = np.repeat(validation.low_error, rows.shape[1])
         rows = rows.reshape(-1, rows.shape[-1])
         known = np.isfinite(rows).all(1)
-        self.regression = LogisticRegression().fit(self._margins(rows[known]), low[known])
+        self.regression = LogisticRegression().fit(model.margin(rows[known])[:, None], low[known])
 
     def score(self, sweep: SweepTable, k: int) -> Scores:
-        return where_known(sweep.histories[:, k], lambda rows: self.regression.decision_function(self._margins(rows)))
-
-    def _margins(self, rows: Inputs) -> Float[np.ndarray, "V 1"]:
-        return np.log(self.model.threshold) - np.log(self.model.predict_loss(rows))[:, None]
+        rows = sweep.seen(self.model.history)[:, k]
+        return where_known(rows, lambda known: self.regression.decision_function(self.model.margin(known)[:, None]))
 
 
 class LossAgainstFinalThreshold(Predictor):

@@ -22,17 +22,17 @@ BEST = 8
 
 def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:
     """A copy of `model`, fitted to every variant that has ended; a fifth of them sets the classifier."""
-    rows = sample(ended, np.arange(len(ended.losses)))
+    rows = sample(ended, model.history, np.arange(len(ended.losses)))
     return AeLLE(**model.get_params()).fit(rows.spectra, rows.losses, groups=rows.groups)
 
 
 def chances(model: AeLLE, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
     """The chance of low error after each epoch, NaN where no spectrum was measured; spectra of another length are
     brought to the model's."""
-    found = np.full(sweep.losses.shape, np.nan)
+    found, seen = np.full(sweep.losses.shape, np.nan), sweep.seen(model.history)
     for k in sweep.measured_epochs:
-        known = np.isfinite(sweep.histories[:, k]).all(1)
-        found[known, k] = model.predict_proba(curve(sweep.histories[known, k], model.n_features_in_))[:, 1]
+        known = np.isfinite(seen[:, k]).all(1)
+        found[known, k] = model.predict_proba(curve(seen[known, k], model.n_features_in_))[:, 1]
     return found
 
 

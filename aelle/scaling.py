@@ -9,11 +9,13 @@ from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
 
+SCALINGS = ("log", "range")
+
 
 class Scaling(NamedTuple):
-    """A spectrum enters as sign(λ) log(1 + |λ|), a loss as its logarithm, both standardised on the training rows.
-
-    The curve has a mean per point and one scale for all, so that its shape is kept.
+    """`logarithmic`: a spectrum enters as sign(λ) log(1 + |λ|), a loss as its logarithm, both standardised on the
+    training rows; the curve has a mean per point and one scale for all, so that its shape is kept. Otherwise a spectrum
+    enters as it is, a loss divided by the range of losses, as the paper has it.
     """
 
     mean: Float[np.ndarray, "M"]
@@ -22,32 +24,40 @@ class Scaling(NamedTuple):
     loss_scale: float
     worst: float
     """The largest finite loss, in whose place a loss that is not finite stands."""
+    logarithmic: bool
 
     @classmethod
-    def of(cls, spectra: Float[np.ndarray, "n M"], losses: Float[np.ndarray, "n"]) -> "Scaling":
+    def of(cls, spectra: Float[np.ndarray, "n M"], losses: Float[np.ndarray, "n"], scaling: str = "log") -> "Scaling":
         """Raises ValueError where no loss is finite, or one is not positive."""
         finite = losses[np.isfinite(losses)]
         if not len(finite):
             raise TooFewError("no finite loss to learn from: every variant has diverged")
         if (finite <= 0).any():
             raise UserError("a loss is not positive: AeLLE predicts the logarithm of a loss")
+        worst = float(finite.max())
+        if scaling == "range":
+            return cls(np.zeros(spectra.shape[1]), 1.0, 0.0, float(np.ptp(finite)) or 1.0, worst, False)
         curves = signed_log(spectra)
-        logs = np.log(np.where(np.isfinite(losses), losses, finite.max()))
+        logs = np.log(np.where(np.isfinite(losses), losses, worst))
         scales = float(curves.std()) or 1.0, float(logs.std()) or 1.0
-        return cls(curves.mean(0), scales[0], float(logs.mean()), scales[1], float(finite.max()))
+        return cls(curves.mean(0), scales[0], float(logs.mean()), scales[1], worst, True)
 
     def curves(self, spectra: Float[np.ndarray, "n M"]) -> Float[Tensor, "n M"]:
-        return torch.as_tensor((signed_log(spectra) - self.mean) / self.scale, dtype=torch.float32)
+        values = signed_log(spectra) if self.logarithmic else spectra
+        return torch.as_tensor((values - self.mean) / self.scale, dtype=torch.float32)
 
     def targets(self, losses: Float[np.ndarray, "n"]) -> Float[Tensor, "n"]:
-        logs = np.log(np.where(np.isfinite(losses), losses, self.worst))
-        return torch.as_tensor((logs - self.loss_mean) / self.loss_scale, dtype=torch.float32)
+        finite = np.where(np.isfinite(losses), losses, self.worst)
+        values = np.log(finite) if self.logarithmic else finite
+        return torch.as_tensor((values - self.loss_mean) / self.loss_scale, dtype=torch.float32)
 
     def spectra(self, curves: Float[Tensor, "n M"]) -> Float[np.ndarray, "n M"]:
-        return signed_exp(curves.double().numpy() * self.scale + self.mean)
+        values = curves.double().numpy() * self.scale + self.mean
+        return signed_exp(values) if self.logarithmic else values
 
     def losses(self, targets: Float[Tensor, "n"]) -> Float[np.ndarray, "n"]:
-        return np.exp(targets.double().numpy() * self.loss_scale + self.loss_mean)
+        values = targets.double().numpy() * self.loss_scale + self.loss_mean
+        return np.exp(values) if self.logarithmic else values
 
 
 def signed_log(spectra: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:

@@ -78,6 +78,10 @@ class SweepTable:
             means = np.where(known, total / np.cumsum(known, axis=1), np.nan)
         return signed_exp(means)
 
+    def seen(self, history: bool) -> Float[np.ndarray, "V E M"]:
+        """After each epoch: the mean of the spectra so far, or that epoch's spectrum."""
+        return self.histories if history else self.spectra
+
     def measured_at_the_end(self) -> "SweepTable":
         """The variants with a finite spectrum after the last epoch."""
         measured = np.isfinite(self.spectra[:, -1]).all(axis=1) & (self.spectra.shape[2] > 0)

@@ -6,7 +6,8 @@ from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
-from aelle.model import Sample, fit_side_by_side
+from aelle.model import fit_side_by_side
+from aelle.samples import Sample, train_and_validation
 from aelle.scaling import signed_log
 
 M = 24
@@ -111,9 +112,7 @@ def test_rows_of_one_group_are_never_torn_apart():
     spectra, losses = spectra_and_losses(40)
     tripled = np.repeat(spectra, 3, 0), np.repeat(losses, 3)
     groups = np.repeat(np.arange(40), 3)
-    from aelle.model import _parts
-
-    (train, _), (held, _) = _parts(AeLLE(0.5), Sample(*tripled, groups=groups))
+    (train, _), (held, _) = train_and_validation(Sample(*tripled, groups=groups), 0.5, seed=0)
     assert not {row.tobytes() for row in train} & {row.tobytes() for row in held}
     assert len(train) % 3 == len(held) % 3 == 0 and len(train) + len(held) == 120
 

@@ -1,0 +1,45 @@
+"""What AeLLE's parameters may be."""
+
+from typing import Any
+
+from aelle.errors import UserError
+from aelle.regions import CLASSIFIERS
+from aelle.scaling import SCALINGS
+
+CHOICES = {
+    "embedding": ("pca",),
+    "classifier": tuple(CLASSIFIERS),
+    "prediction_norm": (1, 2),
+    "scaling": SCALINGS,
+    "history": (True, False),
+}
+LEAST = {"latent_size": 1, "epochs": 1, "n_components": 1, "seed": 0}
+RANGES = {"learning_rate": (1e-9, 10.0), "weight_decay": (0.0, 100.0), "dropout": (0.0, 0.99), "noise": (0.0, 100.0)}
+
+
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Raises ValueError for one that no fit could use."""
+    for name, allowed in CHOICES.items():
+        if parameters[name] not in allowed:
+            raise UserError(f"{name}={parameters[name]!r}: choose {' or '.join(map(repr, allowed))}")
+    for name, least in LEAST.items():
+        if not _is_whole(parameters[name]) or parameters[name] < least:
+            raise UserError(f"{name}={parameters[name]}: give a whole number of at least {least}")
+    for name, (least, most) in RANGES.items():
+        if not _is_number(parameters[name]) or not least <= parameters[name] <= most:
+            raise UserError(f"{name}={parameters[name]}: give a number from {least:g} to {most:g}")
+    points, components, alphas = parameters["points"], parameters["n_components"], parameters["alphas"]
+    if points is not None and (not _is_whole(points) or points < 2):
+        raise UserError(f"points={points}: give a whole number of at least 2, or null for as many as the spectrum has")
+    if components > parameters["latent_size"]:
+        raise UserError(f"n_components={components}: the latent has {parameters['latent_size']} dimensions to embed")
+    if not len(alphas) or not all(_is_number(alpha) and alpha >= 0 for alpha in alphas):
+        raise UserError(f"alphas={list(alphas)}: give at least one number, none negative")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
