@@ -15,12 +15,13 @@ from aelle.early import Study, study
 from aelle.errors import TooFewError, UserError
 from aelle.examples import load_examples
 from aelle.features import correlations
+from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
-from aelle.report import Findings, write_report
+from aelle.report import Findings, transfer_table, write_report
 from aelle.reuse import fit_to_all, score_sweep
 from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
-from aelle.table import load_sweep
+from aelle.table import SweepTable, load_sweep
 
 Made = TypeVar("Made")
 
@@ -46,14 +47,13 @@ def analyze(config: DictConfig) -> None:
     AeLLE(1.0, **parameters).check_parameters()
 
     source = Path(config.sweep)
-    arrays = source.suffix == ".npz" and source.is_file()
+    arrays = _is_array_file(source)
     if arrays and config.threshold is None and config.model is None:
         raise UserError(f"threshold=null: {source} names no task with one; give the final validation loss of low error")
-    sweep = load_arrays(source) if arrays else load_sweep(source)
+    sweep = _load(source, config.threshold)
+    others = _load_others(config)
     folder = Path("outputs") / source.stem if arrays else source
     folder.mkdir(parents=True, exist_ok=True)
-    if config.threshold is not None:
-        sweep = replace(sweep, threshold=float(config.threshold))
     ended = sweep.ended()
     print(
         f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
@@ -70,6 +70,8 @@ def analyze(config: DictConfig) -> None:
         print(f"warning: {problem}")
     plane, no_plane = _or_reason(lambda: trained_plane(ended, model))
     early, reason = _or_reason(lambda: study(ended, model, config.splits, shares_of_parts))
+    fitted = fit_to_all(ended, model) if early is not None else None
+    elsewhere = [] if early is None or fitted is None else _elsewhere(ended, early, fitted, others)
     of_features = correlations(ended)
     found = Findings(
         sweep,
@@ -81,10 +83,11 @@ def analyze(config: DictConfig) -> None:
         no_plane,
         early,
         reason,
+        elsewhere,
         shares_of_parts,
         _settings(parameters),
     )
-    if early is None:
+    if early is None or fitted is None:
         print(f"no classification: {reason}")
         finite = ended.final_loss[np.isfinite(ended.final_loss)]
         if len(finite):
@@ -92,12 +95,43 @@ def analyze(config: DictConfig) -> None:
             print(f"final losses from {low:.3g} to {high:.3g}; their median as the threshold: threshold={middle:.3g}")
     else:
         _print_table(early, ended.epochs)
-        fit_to_all(ended, model).save(folder / "model")
+        fitted.save(folder / "model")
     _print_shares(found)
+    _print_elsewhere(elsewhere)
     report = write_report(folder, found)
     if early is not None:
         print(f"model: {folder / 'model'}, for other sweeps: python analyze.py model={folder / 'model'} sweep=…")
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
+
+
+def _is_array_file(source: Path) -> bool:
+    return source.suffix == ".npz" and source.is_file()
+
+
+def _load(source: Path, threshold: float | None) -> SweepTable:
+    sweep = load_arrays(source) if _is_array_file(source) else load_sweep(source)
+    return sweep if threshold is None else replace(sweep, threshold=float(threshold))
+
+
+def _load_others(config: DictConfig) -> list[SweepTable]:
+    """Sweeps are judged by their own task's threshold, array files by the one given."""
+    if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
+        raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
+    others = []
+    for source in map(Path, config.elsewhere):
+        try:
+            others.append(_load(source, config.threshold if _is_array_file(source) else None))
+        except UserError as error:
+            raise UserError(f"elsewhere: {error}") from error
+    return others
+
+
+def _elsewhere(ended: SweepTable, early: Study, fitted: AeLLE, others: list[SweepTable]) -> list[Transfer]:
+    """To other inputs, to other networks of the sweep, and to other sweeps."""
+    found = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
+    for other in others:
+        found += transfers(fitted, ended.name, f"{other.name} (task {other.task})", other.ended())
+    return found
 
 
 def _is_number(value: object) -> bool:
@@ -126,6 +160,13 @@ def _print_table(early: Study, epochs: int) -> None:
         cells = ["/".join(_percent(rows[part][k]) for part in ("recall", "precision", "auc")) for k in stages]
         print(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
     print()
+
+
+def _print_elsewhere(elsewhere: list[Transfer]) -> None:
+    """The area of AeLLE's ranking of what is unlike the variants that it has learned from."""
+    for row in transfer_table(elsewhere):
+        areas = ", ".join(f"{100 * cell.area:.0f} ({100 * cell.training:.0f} %)" for cell in row["cells"])
+        print(f"AeLLE learned from {row['learned']}, on {row['scored']}: area {areas}")
 
 
 def _settings(parameters: dict[str, Any]) -> str:

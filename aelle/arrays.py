@@ -16,13 +16,16 @@ from aelle.table import SweepTable
 NEEDED = {"val_loss": 2, "spectrum": 3}
 """Names of the arrays and how many axes they have: [V, E] and [V, E, K]."""
 
+TEST = "test_input_spectrum"
+
 RESERVED = ("run", "number", "state", "error", "ended")
 
 
 def load_arrays(path: Path) -> SweepTable:
     """From an .npz file: `val_loss` [V, E], `spectrum` [V, E, K] in nats per step, NaN where not measured and
-    behind the exponents of a smaller network; every other array [V] is a hyperparameter, but for `variant`, the
-    variants' numbers. The threshold is NaN: the file has none.
+    behind the exponents of a smaller network; `test_input_spectrum`, if there, alike, driven by inputs of the test
+    part; every other array [V] is a hyperparameter, but for `variant`, the variants' numbers. The threshold is NaN: the
+    file has none.
 
     Raises UserError for a file that is not such a one. Nothing in it can run code.
     """
@@ -49,13 +52,17 @@ def load_arrays(path: Path) -> SweepTable:
         v = int(np.flatnonzero((losses <= 0).any(1))[0])
         raise UserError(f"{path}: val_loss holds {losses[v].min():g} in row {v}: losses must be above 0")
     losses = np.where(np.isfinite(losses), losses, np.nan)
+    problems, test_spectra = [], arrays.pop(TEST, None)
+    if test_spectra is not None and (test_spectra.shape != spectra.shape or test_spectra.dtype.kind not in "fiu"):
+        problems.append(f"{path.name}: {TEST} is left out: it needs the shape of spectrum, {list(spectra.shape)}")
+        test_spectra = None
     V = len(losses)
     numbers = arrays.pop("variant", np.arange(V))
     if numbers.shape != (V,) or numbers.dtype.kind not in "iu" or len(np.unique(numbers)) != V:
         raise UserError(
             f"{path}: variant of shape {list(numbers.shape)}: give {V} different whole numbers, or leave it out"
         )
-    hyperparameters, problems = {}, []
+    hyperparameters = {}
     for name, array in arrays.items():
         usable = array.shape == (V,) and array.dtype.kind in "biufU" and name not in RESERVED
         if usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
@@ -74,6 +81,7 @@ def load_arrays(path: Path) -> SweepTable:
         losses=losses,
         spectra=_common_length(spectra),
         problems=problems,
+        test_spectra=None if test_spectra is None else _common_length(test_spectra.astype(float)),
     )
 
 

@@ -5,6 +5,7 @@ Axes: V variant, F input of a regression.
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -146,6 +147,25 @@ class SpectraSoFar(Ridge):
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
         return signed_log(sweep.histories[:, k])
+
+
+class SpectraOfAllEpochs(SpectraSoFar):
+    """What AeLLE sees and learns from, in a linear model: one for all epochs, which is not told the epoch."""
+
+    name = "spectra so far, linear, one for all epochs"
+
+    def score(self, sweep: SweepTable, k: int) -> Scores:
+        return where_known(self.inputs(sweep, k), self._fitted)
+
+    @cached_property
+    def _fitted(self) -> Callable[[Inputs], Scores]:
+        epochs = self.known.measured_epochs
+        inputs = np.concatenate([self.inputs(self.known, k) for k in epochs])
+        rows = np.tile(np.arange(len(self.known.losses)), len(epochs))
+        measured = np.isfinite(inputs).all(1)
+        known = self.known.take(rows[measured])
+        enough = np.isfinite(known.final_loss).sum() >= FEWEST
+        return self.learn(inputs[measured], known) if enough else _undecided
 
 
 class SpectrumFeatures(Ridge):

@@ -15,6 +15,7 @@ from aelle.evaluation import PRECISION
 from aelle.example_figures import example_figure
 from aelle.examples import Example
 from aelle.features import Correlation
+from aelle.generalisation import Transfer, as_table
 from aelle.plane import SHARES as PLANE_SHARES
 from aelle.plane import TrainedPlane
 from aelle.predictors import COMBINED
@@ -31,7 +32,7 @@ ENOUGH = 10
 class Findings:
     """All that a report tells. `ended`: the variants of `sweep` whose training is over; `correlations` and `shares` of
     those; `plane` and `early` are None where there is no classification, for the `reason` or `no_plane` given. `parts`:
-    the shares of training, validation and test variants."""
+    the shares of training, validation and test variants; `elsewhere`: how AeLLE ranks other inputs, networks, tasks."""
 
     sweep: SweepTable
     ended: SweepTable
@@ -42,6 +43,7 @@ class Findings:
     no_plane: str
     early: Study | None
     reason: str
+    elsewhere: list[Transfer]
     parts: list[float]
     settings: str
 
@@ -53,9 +55,10 @@ def write_report(folder: Path, found: Findings) -> Path:
         worth = savings(early, ended)
         _write_csv(folder / "early_prediction.csv", early.summary)
         _write_csv(folder / "savings.csv", worth)
+        _write_csv(folder / "generalisation.csv", as_table(found.elsewhere))
     else:
         worth = None
-        for name in ("early_prediction.csv", "savings.csv"):
+        for name in ("early_prediction.csv", "savings.csv", "generalisation.csv"):
             (folder / name).unlink(missing_ok=True)
     _write_csv(folder / "variants.csv", variants_table(sweep, ended, early))
     template = Environment(
@@ -74,6 +77,7 @@ def write_report(folder: Path, found: Findings) -> Path:
         table=early_table(early, ended.epochs) if early else None,
         answer=answer(early, ended) if early else None,
         savings=savings_table(worth, early.stages(ended.epochs)) if worth is not None and early else [],
+        elsewhere=transfer_table(found.elsewhere),
         kept=KEPT,
         splits=early.splits if early else 0,
         stages=early.stages(ended.epochs) if early else [],
@@ -141,6 +145,14 @@ def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
     epochs = [k for k in stages if k in at.loc[ways[0]].index]
     rows = [{"way": way, "cells": [dict(at.loc[(way, k)]) for k in epochs]} for way in ways]
     return [{"epochs": epochs}, *rows, {"way": HALVING, "cells": [dict(at.loc[HALVING].iloc[0])]}]
+
+
+def transfer_table(elsewhere: list[Transfer]) -> list[dict]:
+    """A row per pair of what was learned from and what was scored, a cell per stage of training."""
+    rows: dict[tuple[str, str], list[Transfer]] = {}
+    for one in elsewhere:
+        rows.setdefault((one.learned, one.scored), []).append(one)
+    return [{"learned": learned, "scored": scored, "cells": cells} for (learned, scored), cells in rows.items()]
 
 
 def answer(early: Study, ended: SweepTable) -> dict:

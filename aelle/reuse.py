@@ -3,6 +3,7 @@
 Axes: V variant, E epoch, M point of the model's spectra.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,14 @@ def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:
     return AeLLE(**model.get_params()).fit(rows.spectra, rows.losses, groups=rows.groups)
 
 
-def chances(model: AeLLE, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
-    """The chance of low error after each epoch, NaN where no spectrum was measured; spectra of another length are
-    brought to the model's."""
+def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None) -> Float[np.ndarray, "V E"]:
+    """The chance of low error after each epoch, or after those given; NaN where no spectrum was measured. Spectra of
+    another length are brought to the model's."""
     found, seen = np.full(sweep.losses.shape, np.nan), sweep.seen(model.history)
-    for k in sweep.measured_epochs:
+    for k in sweep.measured_epochs if epochs is None else epochs:
         known = np.isfinite(seen[:, k]).all(1)
-        found[known, k] = model.predict_proba(curve(seen[known, k], model.n_features_in_))[:, 1]
+        if known.any():
+            found[known, k] = model.predict_proba(curve(seen[known, k], model.n_features_in_))[:, 1]
     return found
 
 

@@ -27,7 +27,8 @@ class SweepTable:
     training has ended, and the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
-    where not measured. `problems`: what could not be read, a line each. `size`: how many variants the sweep is to have.
+    where not measured; `test_spectra` likewise, driven by the test probe, None where there is none. `problems`: what
+    could not be read, a line each. `size`: how many variants the sweep is to have.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SweepTable:
     losses: Float[np.ndarray, "V E"]
     spectra: Float[np.ndarray, "V E M"]
     problems: list[str]
+    test_spectra: Float[np.ndarray, "V E M"] | None = None
 
     @property
     def epochs(self) -> int:
@@ -60,7 +62,8 @@ class SweepTable:
 
     def take(self, rows: Int[np.ndarray, "n"]) -> "SweepTable":
         variants = self.variants.iloc[rows].reset_index(drop=True)
-        return replace(self, variants=variants, losses=self.losses[rows], spectra=self.spectra[rows])
+        test = None if self.test_spectra is None else self.test_spectra[rows]
+        return replace(self, variants=variants, losses=self.losses[rows], spectra=self.spectra[rows], test_spectra=test)
 
     def ended(self) -> "SweepTable":
         """The variants whose training is over: trained to the end, or diverged in a run that has come to its end."""

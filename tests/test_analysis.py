@@ -74,6 +74,7 @@ def test_the_report_of_a_sweep_of_both_classes(small_sweep, tmp_path, main):
         "AeLLE",
         "AeLLE's loss head",
         "spectra so far, linear",
+        "spectra so far, linear, one for all epochs",
         "spectrum, linear",
         "features of the spectrum",
         "loss and p",

@@ -1,0 +1,113 @@
+"""How well AeLLE ranks what is unlike the variants that it has learned from: other inputs, other networks, other tasks.
+
+Every area is that of AeLLE's plane, on variants that it has not seen, by the epochs so far.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from sklearn.metrics import roc_auc_score
+
+from aelle.early import INTERVAL, STAGES, Study, sample
+from aelle.errors import TooFewError
+from aelle.model import AeLLE, fit_side_by_side
+from aelle.reuse import chances
+from aelle.shares import MANY, groupable
+from aelle.table import SweepTable
+from aelle.variants import generator
+
+RESAMPLES = 400
+"""Of the scored variants, for an interval."""
+
+
+class Transfer(NamedTuple):
+    """Learned from the one, scored on the other, after a share of the training: the area, and its 95 % interval."""
+
+    learned: str
+    scored: str
+    training: float
+    epoch: int
+    area: float
+    area_from: float
+    area_to: float
+
+
+def to_test_inputs(sweep: SweepTable, study: Study) -> list[Transfer]:
+    """The study's models, learned from spectra of the validation probe, on spectra of the test probe beside their own.
+
+    The interval is over the splits. Nothing where the test probe was not measured.
+    """
+    if sweep.test_spectra is None:
+        return []
+    found = []
+    for name, spectra in (("validation inputs", sweep.spectra), ("test inputs", sweep.test_spectra)):
+        seen = replace(sweep, spectra=spectra)
+        for k in study.stages(sweep.epochs):
+            areas = []
+            for model, test in zip(study.models, study.tests, strict=True):
+                part = seen.take(test)
+                areas.append(_area(part.low_error, chances(model, part, [k])[:, k]))
+            low, high = np.nanquantile(areas, INTERVAL)
+            mean = float(np.nanmean(areas))
+            found.append(Transfer("validation inputs", name, k / sweep.epochs, k, mean, float(low), float(high)))
+    return found
+
+
+def across_hyperparameters(sweep: SweepTable, model: AeLLE) -> list[Transfer]:
+    """Learned from the variants with one value of a hyperparameter of few values, scored on those with each other one.
+
+    A value whose variants are too few, or of one class, is not learned from. The interval is over resampled variants.
+    """
+    found = []
+    for name in groupable(sweep):
+        values = sweep.variants[name]
+        if values.nunique() > MANY:
+            continue
+        parts = {value: sweep.take(np.flatnonzero(values == value)) for value in sorted(values.unique())}
+        for value, part in parts.items():
+            fitted = _fitted(part, model)
+            for other, scored in parts.items():
+                if fitted is not None and other != value:
+                    found += transfers(fitted, f"{name} {value}", f"{name} {other}", scored)
+    return found
+
+
+def transfers(model: AeLLE, learned: str, scored: str, sweep: SweepTable) -> list[Transfer]:
+    """A fitted model on the variants of `sweep`, at the measured epochs nearest to the report's stages of training;
+    nothing where those are all of one class."""
+    low = sweep.low_error
+    if low.all() or not low.any():
+        return []
+    epochs = np.array(sweep.measured_epochs)
+    stages = sorted({int(epochs[np.abs(epochs - share * sweep.epochs).argmin()]) for share in STAGES})
+    given = chances(model, sweep, stages)
+    random, found = generator(model.seed, "resamples"), []
+    rows = [random.integers(len(low), size=len(low)) for _ in range(RESAMPLES)]
+    for k in stages:
+        resampled = [_area(low[r], given[r, k]) for r in rows]
+        start, end = np.nanquantile(resampled, INTERVAL)
+        area = _area(low, given[:, k])
+        found.append(Transfer(learned, scored, k / sweep.epochs, k, area, float(start), float(end)))
+    return found
+
+
+def as_table(found: Sequence[Transfer]) -> pd.DataFrame:
+    return pd.DataFrame(found, columns=list(Transfer._fields))
+
+
+def _fitted(part: SweepTable, model: AeLLE) -> AeLLE | None:
+    copy = AeLLE(**model.get_params())
+    try:
+        fit_side_by_side([copy], [sample(part, model.history, np.arange(len(part.losses)))])
+    except TooFewError:
+        return None
+    return copy
+
+
+def _area(low: np.ndarray, chance: Float[np.ndarray, "n"]) -> float:
+    """A variant without a chance has diverged: last. NaN where all are of one class."""
+    return float(roc_auc_score(low, np.nan_to_num(chance, nan=-1))) if 0 < low.sum() < len(low) else np.nan
