@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy.stats import rankdata
+from sklearn.metrics import precision_recall_curve
 
 from aelle.errors import TooFewError
 from aelle.variants import generator
@@ -64,11 +65,12 @@ def score(
     """`scores` rank; `kept` is the choice; `chances`: whether the scores are log odds."""
     scores = np.nan_to_num(scores)
     ranked = 0 < low.sum() < len(low)
+    curve = precision_recall_curve(low, scores)[:2] if ranked else None
     hits = (low & kept).sum()
     return Scores(
-        auc=float(roc_auc_score(low, scores)) if ranked else np.nan,
-        average_precision=float(average_precision_score(low, scores)) if ranked else np.nan,
-        recall_at_precision=recall_at(PRECISION, low, scores) if ranked else np.nan,
+        auc=area(low, scores),
+        average_precision=float(-np.diff(curve[1]) @ curve[0][:-1]) if curve else np.nan,
+        recall_at_precision=_recall_on(curve, PRECISION) if curve else np.nan,
         recall=float(hits / low.sum()) if low.any() else np.nan,
         precision=float(hits / kept.sum()) if kept.any() else np.nan,
         f1=float(2 * hits / (low.sum() + kept.sum())) if low.any() or kept.any() else np.nan,
@@ -76,9 +78,22 @@ def score(
     )
 
 
+def area(low: Bool[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
+    """Under the ROC curve: the chance that a low-error variant is ranked above a high-error one, ties counting half.
+    NaN where all are of one class."""
+    n = int(low.sum())
+    if not 0 < n < len(low):
+        return np.nan
+    return float((rankdata(scores)[low].sum() - n * (n + 1) / 2) / (n * (len(low) - n)))
+
+
 def recall_at(precision: float, low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
     """The largest share of the low-error ones that a cut of the scores can keep at that precision at least."""
-    precisions, recalls, _ = precision_recall_curve(low, scores)
+    return _recall_on(precision_recall_curve(low, scores)[:2], precision)
+
+
+def _recall_on(curve: tuple[np.ndarray, np.ndarray], precision: float) -> float:
+    precisions, recalls = curve
     return float(recalls[precisions >= precision].max(initial=0))
 
 

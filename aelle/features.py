@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from sklearn.metrics import roc_auc_score
 
+from aelle.evaluation import area
 from aelle.table import SweepTable
 
 END = 0.1
@@ -71,5 +71,5 @@ def _correlation(sweep: SweepTable, name: str, column: pd.Series) -> Correlation
     loss, low = pd.Series(np.nan_to_num(sweep.final_loss, nan=np.inf)), sweep.low_error
     varies = values.nunique() > 1 and loss.nunique() > 1
     rho = values.reset_index(drop=True).rank().corr(loss.rank()) if varies else np.nan
-    area = float(roc_auc_score(low, values)) if low.any() and not low.all() else np.nan
-    return Correlation(name, rho, max(area, 1 - area), len(rows))
+    one_way = area(low, values.to_numpy())
+    return Correlation(name, rho, max(one_way, 1 - one_way), len(rows))

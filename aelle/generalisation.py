@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from sklearn.metrics import roc_auc_score
 
 from aelle.early import INTERVAL, STAGES, Study, sample
 from aelle.errors import TooFewError
+from aelle.evaluation import area
 from aelle.model import AeLLE, fit_side_by_side
 from aelle.reuse import chances
 from aelle.shares import MANY, groupable
@@ -50,7 +49,7 @@ def to_test_inputs(sweep: SweepTable, study: Study) -> list[Transfer]:
             areas = []
             for model, test in zip(study.models, study.tests, strict=True):
                 part = seen.take(test)
-                areas.append(_area(part.low_error, chances(model, part, [k])[:, k]))
+                areas.append(area(part.low_error, np.nan_to_num(chances(model, part, [k])[:, k], nan=-1)))
             low, high = np.nanquantile(areas, INTERVAL)
             mean = float(np.nanmean(areas))
             found.append(Transfer("validation inputs", name, k / sweep.epochs, k, mean, float(low), float(high)))
@@ -84,14 +83,14 @@ def transfers(model: AeLLE, learned: str, scored: str, sweep: SweepTable) -> lis
         return []
     epochs = np.array(sweep.measured_epochs)
     stages = sorted({int(epochs[np.abs(epochs - share * sweep.epochs).argmin()]) for share in STAGES})
-    given = chances(model, sweep, stages)
+    given = np.nan_to_num(chances(model, sweep, stages), nan=-1)
     random, found = generator(model.seed, "resamples"), []
     rows = [random.integers(len(low), size=len(low)) for _ in range(RESAMPLES)]
     for k in stages:
-        resampled = [_area(low[r], given[r, k]) for r in rows]
+        resampled = [area(low[r], given[r, k]) for r in rows]
         start, end = np.nanquantile(resampled, INTERVAL)
-        area = _area(low, given[:, k])
-        found.append(Transfer(learned, scored, k / sweep.epochs, k, area, float(start), float(end)))
+        mean = area(low, given[:, k])
+        found.append(Transfer(learned, scored, k / sweep.epochs, k, mean, float(start), float(end)))
     return found
 
 
@@ -106,8 +105,3 @@ def _fitted(part: SweepTable, model: AeLLE) -> AeLLE | None:
     except TooFewError:
         return None
     return copy
-
-
-def _area(low: np.ndarray, chance: Float[np.ndarray, "n"]) -> float:
-    """A variant without a chance has diverged: last. NaN where all are of one class."""
-    return float(roc_auc_score(low, np.nan_to_num(chance, nan=-1))) if 0 < low.sum() < len(low) else np.nan

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.decomposition import PCA
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
@@ -28,7 +29,7 @@ Array = np.ndarray
 FITTED = ("center_", "components_", "n_features_in_")
 
 
-class AeLLE(ClassifierMixin, BaseEstimator):
+class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a classifier on that plane.
 
     PC1 rises towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (`aelle.regions`);
@@ -92,6 +93,14 @@ class AeLLE(ClassifierMixin, BaseEstimator):
         """
         fit_side_by_side([self], [Sample(spectra, losses, groups, validation)])
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        """A classifier of two classes, whose targets are losses: above zero."""
+        tags = super().__sklearn_tags__()
+        assert tags.classifier_tags is not None
+        tags.classifier_tags.multi_class = False
+        tags.target_tags.positive_only = True
+        return tags
 
     def check_parameters(self) -> None:
         """Raises ValueError for a parameter that no fit could use."""
@@ -169,7 +178,7 @@ class AeLLE(ClassifierMixin, BaseEstimator):
     def _encode(self, spectra: Any) -> Float[Tensor, "1 n L"]:
         check_is_fitted(self, "networks_")
         checked = np.asarray(validate_data(self, as_array(spectra), reset=False, dtype=np.float64))
-        return self.networks_.encode(self.scaling_.curves(self._at_points(checked))[None])
+        return self.networks_.encode(self.scaling_.curves(self._at_points(checked))[None].double())
 
     def _at_points(self, spectra: Float[Array, "n M"]) -> Float[Array, "n points"]:
         return spectra if self.points is None else curve(spectra, self.points)
@@ -178,6 +187,8 @@ class AeLLE(ClassifierMixin, BaseEstimator):
         self.classes_, self.n_features_in_ = np.array([0, 1]), n_features
         self.networks_ = Autoencoders(len(self.scaling_.mean), self.latent_size, [torch.Generator()])
         self.networks_.load_state_dict(parameters)
+        # What a row gives must not depend on the rows beside it.
+        self.networks_.double()
 
     def _embed(self, spectra: Float[Array, "n M"]) -> None:
         """PCA of the training rows' latent, PC1 turned so that it rises as the predicted loss falls."""

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.utils.validation import check_X_y
+from sklearn.utils.validation import check_X_y, column_or_1d
 from torch import Tensor
 
 from aelle.errors import UserError
@@ -46,6 +46,6 @@ def as_array(values: Any) -> Any:
 
 
 def _checked(spectra: Any, losses: Any) -> Rows:
-    losses = np.asarray(as_array(losses), dtype=np.float64)
+    losses = np.asarray(column_or_1d(as_array(losses), warn=True), dtype=np.float64)
     spectra, _ = check_X_y(as_array(spectra), np.nan_to_num(losses), dtype="float64", ensure_min_samples=2)
     return Rows(spectra, losses)

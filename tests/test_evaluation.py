@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, precision_score, recall_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from aelle.errors import UserError
 from aelle.evaluation import PRECISION, chance, score, stratified_parts
@@ -21,6 +28,7 @@ def test_scores_agree_with_scikit_learn(low, data):
         np.testing.assert_allclose(getattr(found, name), expected)
     np.testing.assert_allclose(found.brier, brier_score_loss(low, chance(log_odds), labels=[False, True]), atol=1e-12)
     if 0 < low.sum() < len(low):
+        np.testing.assert_allclose(found.auc, roc_auc_score(low, log_odds))
         np.testing.assert_allclose(found.average_precision, average_precision_score(low, log_odds))
         best = max(
             (recall for recall, precision in cuts(low, log_odds) if precision >= PRECISION),
