@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from aelle.arrays import load_arrays
 from aelle.command_line import count, duration
+from aelle.comparison import compare
 from aelle.early import Study, study
+from aelle.embedding import check_pictures
 from aelle.errors import TooFewError, UserError
 from aelle.examples import load_examples
 from aelle.features import correlations
@@ -22,6 +24,7 @@ from aelle.report import Findings, transfer_table, write_report
 from aelle.reuse import fit_to_all, score_sweep
 from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
 from aelle.table import SweepTable, load_sweep
+from aelle.weights import load_weights
 
 Made = TypeVar("Made")
 
@@ -45,6 +48,7 @@ def analyze(config: DictConfig) -> None:
         )
     parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
     AeLLE(1.0, **parameters).check_parameters()
+    pictures = check_pictures(list(config.pictures) if OmegaConf.is_list(config.pictures) else config.pictures)
 
     source = Path(config.sweep)
     arrays = _is_array_file(source)
@@ -69,6 +73,12 @@ def analyze(config: DictConfig) -> None:
     for problem in sweep.problems:
         print(f"warning: {problem}")
     plane, no_plane = _or_reason(lambda: trained_plane(ended, model))
+    comparison = None
+    if plane is not None:
+        weights, unread = (None, [f"{source} has none"]) if arrays else load_weights(folder, plane.sweep)
+        if unread and not arrays:
+            print(f"warning: weights: {_in_one_line(unread)}")
+        comparison = compare(plane, weights, _in_one_line(unread), pictures, model.seed)
     early, reason = _or_reason(lambda: study(ended, model, config.splits, shares_of_parts))
     fitted = fit_to_all(ended, model) if early is not None else None
     elsewhere = [] if early is None or fitted is None else _elsewhere(ended, early, fitted, others)
@@ -80,6 +90,7 @@ def analyze(config: DictConfig) -> None:
         of_features,
         examples,
         plane,
+        comparison,
         no_plane,
         early,
         reason,
@@ -144,6 +155,10 @@ def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:
         return make(), ""
     except TooFewError as error:
         return None, str(error)
+
+
+def _in_one_line(problems: list[str]) -> str:
+    return problems[0] + (f"; and {len(problems) - 1} more like it" if len(problems) > 1 else "") if problems else ""
 
 
 def _print_table(early: Study, epochs: int) -> None:

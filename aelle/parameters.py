@@ -21,7 +21,9 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     """Raises ValueError for one that no fit could use."""
     for name, allowed in CHOICES.items():
         if parameters[name] not in allowed:
-            raise UserError(f"{name}={parameters[name]!r}: choose {' or '.join(map(repr, allowed))}")
+            # t-SNE places no new points, so that nothing could be classified on it.
+            hint = "; t-SNE and UMAP are pictures beside it: pictures=[tsne,umap]" if name == "embedding" else ""
+            raise UserError(f"{name}={parameters[name]!r}: choose {' or '.join(map(repr, allowed))}{hint}")
     for name, least in LEAST.items():
         if not _is_whole(parameters[name]) or parameters[name] < least:
             raise UserError(f"{name}={parameters[name]}: give a whole number of at least {least}")

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
 from aelle import early_figures, trained_figures
+from aelle.comparison import Comparison
 from aelle.early import Study
 from aelle.evaluation import PRECISION
 from aelle.example_figures import example_figure
@@ -22,6 +23,7 @@ from aelle.predictors import COMBINED
 from aelle.runs import replace_atomically
 from aelle.savings import HALVING, KEPT, NO_CUT, savings
 from aelle.shares import PAPER, PAPER_ON_FEATURES, Group
+from aelle.space_figure import plane_in_space
 from aelle.table import SweepTable
 
 ENOUGH = 10
@@ -31,8 +33,9 @@ ENOUGH = 10
 @dataclass(frozen=True)
 class Findings:
     """All that a report tells. `ended`: the variants of `sweep` whose training is over; `correlations` and `shares` of
-    those; `plane` and `early` are None where there is no classification, for the `reason` or `no_plane` given. `parts`:
-    the shares of training, validation and test variants; `elsewhere`: how AeLLE ranks other inputs, networks, tasks."""
+    those; `plane`, with the `comparison` of embeddings, and `early` are None where there is no classification, for the
+    `reason` or `no_plane` given. `parts`: the shares of training, validation and test variants; `elsewhere`: how AeLLE
+    ranks other inputs, networks, tasks."""
 
     sweep: SweepTable
     ended: SweepTable
@@ -40,6 +43,7 @@ class Findings:
     correlations: list[Correlation]
     examples: list[Example]
     plane: TrainedPlane | None
+    comparison: Comparison | None
     no_plane: str
     early: Study | None
     reason: str
@@ -105,7 +109,10 @@ def _figures(found: Findings) -> dict[str, go.Figure]:
         shown["features"] = trained_figures.features_against_loss(measured, found.correlations)
     if found.plane is not None:
         shown["plane"] = trained_figures.trained_plane_figure(found.plane)
-        shown["embeddings"] = trained_figures.embeddings(found.plane)
+        if found.plane.points.shape[1] > 2:
+            shown["space"] = plane_in_space(found.plane)
+    if found.plane is not None and found.comparison is not None:
+        shown["embeddings"] = trained_figures.embeddings(found.plane, found.comparison.embeddings)
     if found.early is not None:
         shown["planes"] = early_figures.planes_over_training(ended, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)

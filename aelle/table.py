@@ -23,8 +23,8 @@ from aelle.scaling import signed_exp, signed_log
 
 @dataclass(frozen=True)
 class SweepTable:
-    """All of a sweep. `variants` has a row per variant: variant, run, its number there, state, error, whether its
-    training has ended, and the hyperparameters.
+    """All of a sweep. `variants` has a row per variant: variant, run, its number and row there, state, error, whether
+    its training has ended, and the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured; `test_spectra` likewise, driven by the test probe, None where there is none. `problems`: what
@@ -152,9 +152,8 @@ def _assemble(name: str, runs: list[Run], problems: list[str]) -> SweepTable:
         rows = sorted(row for _, chosen_run, row in chosen.values() if chosen_run == r)
         if rows:
             frame = run.variants.to_pandas().iloc[rows]
-            frames.append(
-                frame.assign(number=frame["variant"], run=run.path.name, ended=run.status["state"] == "complete")
-            )
+            ended = run.status["state"] == "complete"
+            frames.append(frame.assign(number=frame["variant"], run=run.path.name, row=rows, ended=ended))
             loss, spectrum = _grids(run.epochs, frame["variant"].to_numpy(), E, M)
             losses.append(loss)
             spectra.append(spectrum)

@@ -3,24 +3,26 @@
 Axes: V variant, M point of the common-length spectrum.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 
+from aelle.comparison import Embedding
 from aelle.features import FEATURES, Correlation, features
 from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
 from aelle.plane import TrainedPlane
-from aelle.scaling import signed_log
 from aelle.shares import groupable
 from aelle.table import SweepTable
 
 MOST_PANELS = 3
 """Of hyperparameters beside the plane."""
+
+PANELS_IN_A_ROW = 4
+"""Of embeddings, at most."""
 
 
 def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
@@ -107,21 +109,23 @@ def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) ->
     return styled(figure).update_layout(height=560, margin_t=90, legend_y=1.08)
 
 
-def embeddings(plane: TrainedPlane) -> go.Figure:
-    """The trained networks by their spectra alone and by AeLLE's latent, linearly and by t-SNE, which keeps neighbours
-    and no distances."""
-    spectra, seed = signed_log(plane.sweep.spectra[:, -1]), 0
-    neighbours = TSNE(perplexity=min(30.0, (len(spectra) - 1) / 3), random_state=seed).fit_transform(plane.latent)
-    places = {
-        "spectra, PCA": PCA(min(2, *spectra.shape)).fit_transform(spectra),
-        "AeLLE, PCA": plane.points,
-        "AeLLE, t-SNE": neighbours.astype(np.float64),
-    }
-    figure = make_subplots(1, len(places), subplot_titles=list(places))
-    for column, points in enumerate(places.values(), 1):
-        figure.add_traces(by_class(plane.sweep, *first_two(points), show=column == 1), rows=1, cols=column)
+def embeddings(plane: TrainedPlane, shown: Sequence[Embedding]) -> go.Figure:
+    """A panel per embedding: test variants in full colour, the others, of whose losses AeLLE has learned, faint."""
+    rows = -(-len(shown) // PANELS_IN_A_ROW)
+    columns = -(-len(shown) // rows)
+    figure = make_subplots(
+        rows, columns, subplot_titles=[embedding.title for embedding in shown], vertical_spacing=0.2 / rows
+    )
+    for i, embedding in enumerate(shown):
+        row, column = 1 + i // columns, 1 + i % columns
+        if embedding.region is not None:
+            figure.add_trace(low_error_region(embedding.region, embedding.points), row=row, col=column)
+        sweep, test = plane.sweep.take(embedding.rows), plane.test[embedding.rows]
+        for among, opacity, show in ((~test, 0.25, False), (test, 1.0, i == 0)):
+            for trace in by_class(sweep, *first_two(embedding.points), opacity, show, among):
+                figure.add_trace(trace, row=row, col=column)
     figure.update_annotations(font_size=13)
-    return styled(figure).update_layout(margin_t=90, legend_y=1.12)
+    return styled(figure).update_layout(height=60 + 360 * rows, margin_t=90, legend_y=1 + 0.12 / rows)
 
 
 def trained_plane_figure(plane: TrainedPlane) -> go.Figure:

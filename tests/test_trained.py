@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from test_analysis import QUICK, synthetic
 
+from aelle.comparison import compare
 from aelle.example_figures import example_figure
 from aelle.examples import Example, load_examples
 from aelle.features import correlations, features
@@ -183,10 +184,13 @@ def test_the_plane_shows_each_variant_once_per_panel_and_the_region_of_low_error
 
 def test_embeddings_show_every_network_in_every_panel():
     plane = trained_plane(synthetic(), AeLLE(0.5, epochs=5))
-    figure = embeddings(plane)
+    shown = compare(plane, None, "", ["tsne"], 0).embeddings
+    figure = embeddings(plane, shown)
     for axis in ("x", "x2", "x3"):
-        assert sum(len(trace.x) for trace in figure.data if trace.xaxis == axis) == len(plane.points)
-    again = embeddings(plane)
+        traces = [trace for trace in figure.data if trace.xaxis == axis and trace.type == "scatter"]
+        assert sum(len(trace.x) for trace in traces) == len(plane.points)
+    assert [trace.xaxis for trace in figure.data if trace.type == "contour"] == ["x2"]  # AeLLE's plane has its region.
+    again = embeddings(plane, compare(plane, None, "", ["tsne"], 0).embeddings)
     assert all(np.array_equal(a.x, b.x) for a, b in zip(figure.data, again.data, strict=True))
 
 

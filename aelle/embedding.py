@@ -1,0 +1,96 @@
+"""Variants as points on a plane, and whether neighbours on it are of one class.
+
+Axes: n variant, D dimension, C component.
+"""
+
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA, KernelPCA
+from sklearn.manifold import TSNE
+
+from aelle.errors import UserError
+
+Points = Float[np.ndarray, "n C"]
+Latent = Float[np.ndarray, "n L"]
+
+FEWEST = 4
+"""Different points, for there to be neighbourhoods."""
+
+
+class Agreement(NamedTuple):
+    """Of `scored` variants, the `share` whose nearest neighbour is of their class, and what `chance` would give; NaN
+    where there are none."""
+
+    share: float
+    chance: float
+    scored: int
+
+
+def agreement(points: Points, low: Bool[np.ndarray, "n"], scored: Bool[np.ndarray, "n"]) -> Agreement:
+    """Of the `scored` ones; any other point can be their neighbour, and of several as near each counts alike."""
+    rows = np.flatnonzero(scored)
+    if len(points) < 2 or not len(rows):
+        return Agreement(np.nan, np.nan, 0)
+    distances = cdist(points[rows], points)
+    distances[np.arange(len(rows)), rows] = np.inf
+    nearest = distances == distances.min(1, keepdims=True)
+    same = low[rows, None] == low
+    chance = (same.sum(1) - 1) / (len(points) - 1)
+    return Agreement(float(((nearest & same).sum(1) / nearest.sum(1)).mean()), float(chance.mean()), len(rows))
+
+
+def principal_components(blocks: Iterable[Float[np.ndarray, "n _"]]) -> Points:
+    """The first two of values [n, D] that come as blocks of columns: exact, through the n × n products of the rows.
+
+    At any time there is one block in memory; the time is that of n² D multiplications.
+    """
+    products: Float[np.ndarray, "n n"] | None = None
+    for block in blocks:
+        centred = block - block.mean(0)
+        products = centred @ centred.T + (0 if products is None else products)
+    if products is None:
+        raise ValueError("no values: principal components need a block of columns at least")
+    return KernelPCA(min(2, len(products)), kernel="precomputed", eigen_solver="dense").fit_transform(products)
+
+
+def tsne(latent: Latent, seed: int) -> Points:
+    """Keeps neighbourhoods and no distances."""
+    start = "pca" if latent.shape[1] > 1 else "random"
+    return TSNE(perplexity=min(30.0, (len(latent) - 1) / 3), init=start, random_state=seed).fit_transform(latent)
+
+
+def umap(latent: Latent, seed: int) -> Points:
+    """Keeps neighbourhoods and something of the distances. The seed decides, so that it runs in one thread."""
+    # It takes seconds to import, which only those pay who want it.
+    from umap import UMAP
+
+    neighbours = min(15, len(latent) - 1)
+    return UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(latent)  # pyright: ignore[reportReturnType]
+
+
+PICTURES: dict[str, tuple[str, Callable[[Latent, int], Points]]] = {"tsne": ("t-SNE", tsne), "umap": ("UMAP", umap)}
+"""Embeddings that are looked at and decide nothing, by their word in the configuration."""
+
+
+def picture(word: str, latent: Latent, seed: int) -> Points:
+    """Equal points have one place; fewer different ones than there can be neighbourhoods of lie by their PCA."""
+    different, which = np.unique(latent, axis=0, return_inverse=True)
+    if len(different) < FEWEST:
+        return PCA(min(2, *latent.shape)).fit_transform(latent) if len(different) > 1 else np.zeros((len(latent), 2))
+    return PICTURES[word][1](different, seed).astype(np.float64)[which.ravel()]
+
+
+def check_pictures(words: object) -> list[str]:
+    """One word or several, as a list without repetition. Raises UserError for another, and where UMAP is missing."""
+    chosen = [words] if isinstance(words, str) else list(words) if isinstance(words, (list, tuple)) else [words]
+    for word in chosen:
+        if not isinstance(word, str) or word not in PICTURES:
+            raise UserError(f"pictures={word}: choose {', '.join(PICTURES)}, several as [tsne,umap], or none as []")
+    if "umap" in chosen and find_spec("umap") is None:
+        raise UserError("pictures=umap needs a package that is not installed: pip install umap-learn")
+    return list(dict.fromkeys(map(str, chosen)))

@@ -1,0 +1,256 @@
+"""Weights of trained networks, read back, and the embeddings that the report compares."""
+
+import importlib.util
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from test_analysis import QUICK, synthetic
+
+import aelle.embedding
+import aelle.weights
+from aelle.comparison import compare
+from aelle.embedding import PICTURES, agreement, check_pictures, picture, principal_components
+from aelle.errors import UserError
+from aelle.model import AeLLE
+from aelle.plane import trained_plane
+from aelle.rank_one import RankOne
+from aelle.runs import read_run
+from aelle.space_figure import plane_in_space
+from aelle.sweep import Plan
+from aelle.table import SweepTable, load_sweep
+from aelle.tasks.classification import SequenceClassification
+from aelle.training import load_data
+from aelle.weights import load_weights
+
+
+def by_variant(sweep: SweepTable, weights: aelle.weights.Weights) -> dict[int, np.ndarray]:
+    return dict(zip(sweep.variants["variant"].iloc[weights.rows], np.concatenate([*weights.blocks()], 1), strict=True))
+
+
+def test_the_weights_are_those_that_give_the_recorded_losses(small_sweep, monkeypatch):
+    """A variant with another's weights, or with those of another epoch, would have another loss."""
+    monkeypatch.setattr(aelle.weights, "BLOCK", 100)
+    sweep = load_sweep(small_sweep)
+    weights, problems = load_weights(small_sweep, sweep)
+    assert problems == [] and weights is not None and weights.shape == (32, 8) and weights.alike == 12
+    read = by_variant(sweep, weights)
+    for path in sorted(small_sweep.glob("pack-*")):
+        run = read_run(path)
+        plan = Plan(run.config, small_sweep)
+        module = SequenceClassification(load_data(run.config), [plan.variant(n) for n in run.numbers])
+        state = torch.load(path / "checkpoint.ckpt", weights_only=True)["state_dict"]
+        state["network.weight_hh_l0"] = torch.stack([torch.tensor(read[n]).view(32, 8).float() for n in run.numbers])
+        module.load_state_dict(state)
+        x, y = module.val_x, module.val_y
+        with torch.no_grad():
+            logits = module(x.expand(len(run.numbers), *x.shape))
+        losses = [float(torch.nn.functional.cross_entropy(of_one, y)) for of_one in logits]
+        np.testing.assert_allclose(losses, sweep.final_loss[run.numbers], rtol=1e-4)
+
+
+def saved(folder, packs: list[dict[str, torch.Tensor]], epoch: int = 3) -> SweepTable:
+    """A sweep of packs of these parameters, low- and high-error in turn, after the last of three epochs."""
+    sizes = [len(next(iter(pack.values()))) for pack in packs]
+    for i, pack in enumerate(packs):
+        (folder / f"pack-{i}").mkdir(parents=True)
+        torch.save({"epoch": epoch - 1, "state_dict": pack}, folder / f"pack-{i}" / "checkpoint.ckpt")
+    sweep = synthetic(sum(sizes), seed=1)
+    places = {
+        "run": np.repeat([f"pack-{i}" for i in range(len(packs))], sizes),
+        "row": np.concatenate([np.arange(V) for V in sizes]),
+    }
+    losses = np.full(sweep.losses.shape, 0.1)
+    losses[1::2] = 0.9
+    return replace(sweep, variants=sweep.variants.assign(**places), losses=losses)
+
+
+def recurrent(*shape: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    return {"network.weight_hh_l0": torch.randn(*shape, generator=torch.Generator().manual_seed(seed))}
+
+
+def test_of_mixed_shapes_the_one_with_most_of_both_classes_is_read(tmp_path):
+    packs = [recurrent(5, 8, 2), recurrent(4, 16, 4), recurrent(3, 16, 4, seed=1)]
+    sweep = saved(tmp_path, packs)
+    weights, problems = load_weights(tmp_path, sweep)
+    assert weights is not None and problems == []
+    assert (weights.what, weights.shape, weights.alike) == ("recurrent weights", (16, 4), 7)
+    assert sorted(weights.rows) == list(range(5, 12))
+    expected = torch.cat([pack["network.weight_hh_l0"].flatten(1) for pack in packs[1:]])
+    np.testing.assert_array_equal(np.concatenate([*weights.blocks()], 1), expected.numpy())
+    sweep.losses[5:] = 0.9
+    weights, _ = load_weights(tmp_path, sweep)
+    assert weights is not None and weights.shape == (
+        8,
+        2,
+    )  # Larger ones are all high-error: no picture of both classes.
+
+
+def test_only_so_many_are_read_evenly_over_the_sweep(tmp_path, monkeypatch):
+    sweep = saved(tmp_path, [recurrent(3, 8, 2), recurrent(1, 8, 2, seed=1), recurrent(5, 8, 2, seed=2)])
+    every, _ = load_weights(tmp_path, sweep)
+    monkeypatch.setattr(aelle.weights, "MOST", 3)
+    some, _ = load_weights(tmp_path, sweep)
+    assert every is not None and some is not None and some.alike == 9 and list(some.rows) == [0, 4, 8]
+    for number, weights in by_variant(sweep, some).items():
+        np.testing.assert_array_equal(weights, by_variant(sweep, every)[number])
+
+
+def test_of_force_the_trained_readout_is_read(tmp_path):
+    network = RankOne(20, [1.2, 1.5, 1.7], [1, 2, 3])
+    network.w.normal_()
+    sweep = saved(tmp_path, [{f"network.{name}": tensor for name, tensor in network.state_dict().items()}])
+    weights, _ = load_weights(tmp_path, sweep)
+    assert weights is not None and weights.shape == (20,) and "FORCE" in weights.what
+    np.testing.assert_array_equal(np.concatenate([*weights.blocks()], 1), network.w.numpy())
+
+
+def test_a_flipped_bit_anywhere_changes_no_weight_unnoticed(tmp_path):
+    sweep = saved(tmp_path, [recurrent(4, 8, 2)])
+    path = tmp_path / "pack-0" / "checkpoint.ckpt"
+    whole, expected = path.read_bytes(), recurrent(4, 8, 2)["network.weight_hh_l0"].flatten(1).numpy()
+    refused = 0
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        weights, problems = load_weights(tmp_path, sweep)
+        refused += weights is None
+        assert (weights is None) == bool(problems)
+        if weights is not None:
+            np.testing.assert_array_equal(np.concatenate([*weights.blocks()], 1), expected)
+    assert refused > len(expected.tobytes()) // 7
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: path.unlink(), "checkpoint.ckpt: it is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:300]), "not a zip file"),
+        (lambda path: torch.save({"epoch": 1, "state_dict": recurrent(5, 8, 2)}, path), "it is of epoch 2, not 3"),
+        (lambda path: torch.save({"epoch": 2, "state_dict": recurrent(2, 8, 2)}, path), "it holds 2 networks"),
+        (lambda path: torch.save({"epoch": 2, "state_dict": {}}, path), "it holds neither"),
+        (lambda path: torch.save([1], path), "checkpoint.ckpt"),
+    ],
+)
+def test_a_checkpoint_that_cannot_serve_is_named_and_the_others_are_read(tmp_path, spoil, says):
+    sweep = saved(tmp_path, [recurrent(5, 8, 2), recurrent(4, 8, 2, seed=1)])
+    spoil(tmp_path / "pack-0" / "checkpoint.ckpt")
+    weights, problems = load_weights(tmp_path, sweep)
+    assert weights is not None and list(weights.rows) == [5, 6, 7, 8]
+    assert len(problems) == 1 and problems[0].startswith("pack-0: ") and says in problems[0] and "\n" not in problems[0]
+    weights, problems = load_weights(tmp_path, sweep.take(np.array([5])))
+    assert weights is None and problems[-1] == "no two networks of one shape are left"
+
+
+def test_principal_components_are_those_of_the_whole_matrix():
+    values = np.random.default_rng(0).standard_normal((30, 7)) @ np.diag([9, 5, 1, 1, 1, 1, 0.1]) + 1000
+    found = principal_components(np.split(values, [3, 4], axis=1))
+    expected = PCA(2).fit_transform(values)
+    np.testing.assert_allclose(found * np.sign((found * expected).sum(0)), expected, rtol=1e-8, atol=1e-9)
+    wide = np.random.default_rng(1).standard_normal((5, 400))
+    found, expected = principal_components([wide]), PCA(2).fit_transform(wide)
+    np.testing.assert_allclose(found * np.sign((found * expected).sum(0)), expected, rtol=1e-8, atol=1e-9)
+
+
+def test_agreement_counts_nearest_neighbours_of_the_same_class():
+    line = np.array([[0.0], [1.0], [3.0], [3.5], [9.0]])
+    low = np.array([True, True, False, True, True])
+    every = np.ones(5, dtype=bool)
+    found = agreement(line, low, every)
+    # Neighbours are 1, 0, 3, 2, 3, the chances of one of its own class 3/4 four times, and 0 for the one high-error.
+    assert found == pytest.approx((3 / 5, (4 * 3 / 4) / 5, 5))
+    assert agreement(line, low, np.array([False, False, True, False, True])) == pytest.approx((1 / 2, 3 / 8, 2))
+    alike = agreement(np.zeros((5, 2)), low, every)
+    assert alike.share == pytest.approx(alike.chance)
+    assert agreement(line, low, ~every).scored == 0 and np.isnan(agreement(line[:1], low[:1], every[:1]).share)
+    assert agreement(line, ~np.zeros(5, dtype=bool), every)[:2] == (1, 1)
+
+
+WORDS = [word for word in PICTURES if word != "umap" or importlib.util.find_spec("umap")]
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.filterwarnings("ignore:.*approximate k-NN.*")
+def test_pictures_keep_clusters_and_follow_from_the_seed(word):
+    rng = np.random.default_rng(0)
+    latent = np.concatenate([rng.normal(0, 1, (20, 3)), rng.normal(30, 1, (20, 3))])
+    latent[39] = latent[38]
+    points = picture(word, latent, 1)
+    assert points.shape == (40, 2) and np.isfinite(points).all()
+    np.testing.assert_array_equal(points, picture(word, latent, 1))
+    assert (points[39] == points[38]).all()
+    assert agreement(points, np.arange(40) < 20, np.ones(40, dtype=bool)).share == 1
+
+
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize(("n", "L"), [(1, 1), (1, 3), (2, 1), (3, 3), (4, 1), (5, 3), (9, 1)])
+def test_pictures_of_very_few_variants(word, n, L):
+    points = picture(word, np.random.default_rng(0).standard_normal((n, L)), 0)
+    assert points.shape[0] == n and np.isfinite(points).all()
+    same = picture(word, np.ones((n, L)), 0)
+    assert (same == same[0]).all() and np.isfinite(same).all()
+
+
+def test_the_comparison_is_made_on_the_test_variants_and_on_those_with_weights(tmp_path):
+    sweep = saved(tmp_path, [recurrent(40, 8, 2), recurrent(20, 12, 3, seed=1)])
+    plane = trained_plane(sweep, AeLLE(0.5, epochs=5, n_components=3, classifier="ellipse"))
+    weights, _ = load_weights(tmp_path, plane.sweep)
+    assert weights is not None
+    found = compare(plane, weights, "", ["tsne"], 0)
+    assert [e.title for e in found.embeddings] == ["weights, PCA", "spectra, PCA", "AeLLE, PCA", "AeLLE, t-SNE"]
+    assert [len(e.rows) for e in found.embeddings] == [40, 60, 60, 60]
+    assert {both[1].scored for both in found.agreements} == {int(plane.test[:40].sum())}
+    assert {both[0].scored for both in found.agreements[1:]} == {int(plane.test.sum())}
+    few = compare(plane, None, "none are there", [], 0)
+    assert [e.title for e in few.embeddings] == ["spectra, PCA", "AeLLE, PCA"] and few.reason == "none are there"
+    assert few.agreements[1][0] == few.agreements[1][1] == found.agreements[2][0]
+
+
+def test_three_components_stand_in_space_with_the_border_of_the_region():
+    plane = trained_plane(synthetic(), AeLLE(0.5, epochs=5, n_components=4, classifier="hyperplane"))
+    border, *points = plane_in_space(plane).data
+    shown = np.concatenate([np.stack([trace.x, trace.y, trace.z], 1) for trace in points])
+    assert sorted(map(tuple, shown)) == sorted(map(tuple, plane.points[:, :3]))
+    at = np.stack([border.x, border.y, border.z, np.full(len(border.x), plane.points[:, 3].mean())], 1)
+    np.testing.assert_allclose(border.value, plane.region.log_odds(at))
+
+
+def test_the_report_compares_embeddings_and_says_what_it_could_not_read(small_sweep, tmp_path, main):
+    sweep = tmp_path / "digits"
+    shutil.copytree(small_sweep, sweep)
+    threshold = float(np.median(load_sweep(sweep).final_loss))
+    (sweep / "pack-0001" / "checkpoint.ckpt").write_bytes(b"PK")
+    code, out, err = main(
+        "analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK, "splits=1", "aelle.n_components=3"
+    )
+    assert code == 0 and out.count("warning: weights: pack-0001: checkpoint.ckpt") == 1, err
+    html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
+    assert "Weights: the recurrent weights (32 × 8) of 7 of the 12 networks, all of 8 units" in html
+    assert (
+        "Not read: pack-0001: checkpoint.ckpt" in html and "<th>weights, PCA</th>" in html and "a mouse turns" in html
+    )
+    for path in sweep.glob("*/checkpoint.ckpt"):
+        path.unlink()
+    line = [f"sweep={sweep}", f"threshold={threshold}", *QUICK, "splits=1", "pictures=[]"]
+    code, out, _ = main("analyze.py", *line)
+    html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
+    assert code == 0 and "Weights are left out: pack-0000: checkpoint.ckpt: it is missing" in html
+    assert "<th>weights, PCA</th>" not in html and "t-SNE" not in html
+
+
+def test_pictures_are_chosen_by_a_word_or_several(monkeypatch):
+    assert check_pictures("tsne") == check_pictures(["tsne", "tsne"]) == ["tsne"] and check_pictures([]) == []
+    for wrong in ("pca", None, 3, ["tsne", "lda"], [["tsne"]]):
+        with pytest.raises(UserError, match=r"choose tsne, umap"):
+            check_pictures(wrong)
+    monkeypatch.setattr(aelle.embedding, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install umap-learn"):
+        check_pictures("umap")
+
+
+def test_other_embeddings_than_pca_are_pictures(main):
+    for override in ("aelle.embedding=tsne", "pictures=pca"):
+        code, _, err = main("analyze.py", "sweep=nowhere", override)
+        assert code == 2 and err.count("\n") == 1 and ("pictures=[tsne,umap]" in err or "choose tsne, umap" in err)
