@@ -1,14 +1,18 @@
 """Figures of early prediction: the AeLLE plane while networks train, and scores over the epochs."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from jaxtyping import Float
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from aelle.early import Study
 from aelle.evaluation import chance
-from aelle.figures import COLOURS, GREY, by_class, first_two, low_error_region, styled
+from aelle.figures import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
+from aelle.model import AeLLE
 from aelle.predictors import COMBINED
 from aelle.table import SweepTable
 
@@ -33,6 +37,46 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
     figure.update_yaxes(title="PC2", row=1, col=1)
     figure.update_annotations(font_size=13, yshift=-2)
     return styled(figure).update_layout(margin_t=90, legend_y=1.12)
+
+
+def plane_over_epochs(sweep: SweepTable, study: Study) -> go.Figure:
+    """The same plane after every measured epoch, which a slider chooses. What stays, as a variant's hyperparameters, is
+    in the figure once; a step of the slider has the places and the losses."""
+    model, test, epochs = study.models[0], sweep.take(study.tests[0]), study.epochs
+    places = {k: _places(model, test, k) for k in epochs}
+    everywhere = np.concatenate(list(places.values()))
+    region: Any = low_error_region(model.region_, everywhere[np.isfinite(everywhere).all(axis=1)])
+    figure = go.Figure([region, *by_class(test, *first_two(places[epochs[0]]))])
+    moved = {k: _moved(test, places[k], k) for k in epochs}
+    steps = [{"label": str(k), "method": "restyle", "args": [moved[k], [1, 2]]} for k in epochs]
+    start = next((k for k in epochs if k > 0), epochs[0])
+    slider = {"active": epochs.index(start), "currentvalue": {"prefix": "after epoch "}, "pad": {"t": 45}}
+    hover = "%{text}<br>loss after this epoch %{customdata}<extra></extra>"
+    for number in (0, 1):
+        first = {name: parts[number] for name, parts in moved[start].items()}
+        figure.update_traces({**first, "hovertemplate": hover}, selector=1 + number)
+    figure.update_xaxes(title="PC1", range=[region.x[0], region.x[-1]])
+    figure.update_yaxes(title="PC2", range=[region.y[0], region.y[-1]])
+    return styled(figure).update_layout(sliders=[{**slider, "steps": steps}], height=560)
+
+
+def _places(model: AeLLE, test: SweepTable, epoch: int) -> Float[np.ndarray, "V components"]:
+    """Each variant's place in the plane after an epoch, NaN where its spectrum is not known."""
+    spectra = test.seen(model.history)[:, epoch]
+    known = np.isfinite(spectra).all(axis=1)
+    places = np.full((len(spectra), model.n_components), np.nan)
+    if known.any():
+        places[known] = model.transform(spectra[known])
+    return places
+
+
+def _moved(test: SweepTable, places: np.ndarray, epoch: int) -> dict[str, list[list]]:
+    """What of `by_class` changes with the epoch, to as many digits as are seen."""
+    x, y = ([float(f"{value:.4g}") if np.isfinite(value) else None for value in axis] for axis in first_two(places))
+    loss = [f"{loss:.3g}" if np.isfinite(loss) else "none" for loss in test.losses[:, epoch]]
+    rows = [np.flatnonzero(test.low_error == low) for low, _, _ in CLASSES]
+    columns = {"x": x, "y": y, "customdata": loss}
+    return {name: [[column[row] for row in part] for part in rows] for name, column in columns.items()}
 
 
 def scores_over_epochs(study: Study) -> go.Figure:

@@ -1,4 +1,4 @@
-"""Writes the report: one HTML file that opens offline, and its tables as CSV."""
+"""Writes the report: one HTML file that opens offline, its tables as CSV, and its figures as PNG and SVG."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,26 @@ from aelle.runs import replace_atomically
 from aelle.savings import HALVING, KEPT, NO_CUT, savings
 from aelle.shares import PAPER, PAPER_ON_FEATURES, Group
 from aelle.space_figure import plane_in_space
+from aelle.stills import write_stills
 from aelle.table import SweepTable
+from aelle.tables import agreements_table, features_table, problems_table, shares_table, unfinished
+
+FIGURES = (
+    "distribution",
+    "losses",
+    "spectra",
+    "features",
+    "plane",
+    "embeddings",
+    "planes",
+    "curves",
+    "calibration",
+    "examples",
+)
+"""All that a report can have, but for one."""
+
+TURNING = "space"
+"""The plane's three components; on paper its flat picture stands for them."""
 
 ENOUGH = 10
 """Splits, to tell a difference from their spread."""
@@ -53,18 +72,17 @@ class Findings:
 
 
 def write_report(folder: Path, found: Findings) -> Path:
-    """Write `report.html`, `variants.csv` and `early_prediction.csv` into the sweep's folder."""
+    """Write `report.html`, its tables and, into `figures/`, its figures into the sweep's folder; what an earlier report
+    left of those that this one lacks is removed."""
     sweep, ended, plane, early = found.sweep, found.ended, found.plane, found.early
-    if early is not None:
-        worth = savings(early, ended)
-        _write_csv(folder / "early_prediction.csv", early.summary)
-        _write_csv(folder / "savings.csv", worth)
-        _write_csv(folder / "generalisation.csv", as_table(found.elsewhere))
-    else:
-        worth = None
-        for name in ("early_prediction.csv", "savings.csv", "generalisation.csv"):
-            (folder / name).unlink(missing_ok=True)
-    _write_csv(folder / "variants.csv", variants_table(sweep, ended, early))
+    worth = savings(early, ended) if early is not None else None
+    for name, table in _tables(found, worth).items():
+        path = folder / f"{name}.csv"
+        if table is None:
+            path.unlink(missing_ok=True)
+        else:
+            _write_csv(path, table)
+    figures = _figures(found)
     template = Environment(
         loader=PackageLoader("aelle", "."), autoescape=select_autoescape(default=True, default_for_string=True)
     ).get_template("report.html.j2")
@@ -90,11 +108,31 @@ def write_report(folder: Path, found: Findings) -> Path:
         shares=found.parts,
         plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
-        figures={name: _fragment(figure) for name, figure in _figures(found).items()},
+        figures={name: _fragment(figure) for name, figure in figures.items()},
     )
     path = folder / "report.html"
     replace_atomically(path, lambda file: file.write_text(html, encoding="utf-8"))
+    if early is not None:
+        # A page without a slider shows several epochs side by side.
+        figures["planes"] = early_figures.planes_over_training(ended, early)
+    write_stills(folder / "figures", {name: figures.pop(name, None) for name in FIGURES})
+    assert not set(figures) - {TURNING}, f"FIGURES lacks {list(figures)}"
     return path
+
+
+def _tables(found: Findings, worth: pd.DataFrame | None) -> dict[str, pd.DataFrame | None]:
+    """By the names of their CSV files; None for one that this report lacks."""
+    early = found.early
+    return {
+        "early_prediction": early.summary if early else None,
+        "savings": worth,
+        "generalisation": as_table(found.elsewhere) if found.elsewhere else None,
+        "embeddings": agreements_table(found.comparison) if found.comparison else None,
+        "variants": variants_table(found.sweep, found.ended, early),
+        "shares": shares_table(found.shares),
+        "features": features_table(found.correlations),
+        "problems": problems_table(found.sweep),
+    }
 
 
 def _figures(found: Findings) -> dict[str, go.Figure]:
@@ -110,11 +148,11 @@ def _figures(found: Findings) -> dict[str, go.Figure]:
     if found.plane is not None:
         shown["plane"] = trained_figures.trained_plane_figure(found.plane)
         if found.plane.points.shape[1] > 2:
-            shown["space"] = plane_in_space(found.plane)
+            shown[TURNING] = plane_in_space(found.plane)
     if found.plane is not None and found.comparison is not None:
         shown["embeddings"] = trained_figures.embeddings(found.plane, found.comparison.embeddings)
     if found.early is not None:
-        shown["planes"] = early_figures.planes_over_training(ended, found.early)
+        shown["planes"] = early_figures.plane_over_epochs(ended, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)
         shown["calibration"] = early_figures.calibration(found.early, found.early.first_epoch)
     examples = example_figure(found.examples)
@@ -180,22 +218,6 @@ def answer(early: Study, ended: SweepTable) -> dict:
         "base": ended.low_error.mean(),
         "verdict": early.splits >= ENOUGH,
     }
-
-
-def unfinished(sweep: SweepTable) -> list[dict]:
-    """The variants of the sweep that were not trained to their end, by what became of them."""
-    variants = sweep.variants
-    rows = []
-    for state in ("running", "failed", "diverged"):
-        numbers = variants["variant"][variants["state"] == state].tolist()
-        if numbers:
-            errors = variants["error"][variants["state"] == state].dropna()
-            last = errors.iloc[0].strip().splitlines()[-1] if len(errors) else ""
-            rows.append({"state": state, "numbers": numbers, "error": last})
-    missing = sorted(set(range(sweep.size)) - set(variants["variant"]))
-    if missing and len(variants) < sweep.size:
-        rows.append({"state": "missing", "numbers": missing, "error": ""})
-    return rows
 
 
 def _fragment(figure: go.Figure) -> str:

@@ -8,6 +8,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from aelle.stills import still, write_stills
+
 ROOT = Path(__file__).parent.parent
 SMALL = ["hidden_size=8", "size=12", "pack_size=5", "epochs=3", "lyapunov.sequences=4"]
 """A sweep of seconds: three packs of five, five and two variants."""
@@ -49,11 +51,17 @@ def trainer(callbacks=(), **options) -> pl.Trainer:
 
 @pytest.fixture
 def main(monkeypatch, capsys, tmp_path):
-    """Call train.py or analyze.py in this process, below a folder of its own: (exit code, stdout, stderr)."""
+    """Call train.py or analyze.py in this process, below a folder of its own: (exit code, stdout, stderr).
+
+    Without `stills`, the report's figures are made for PNG and SVG and not written: that takes most of their time.
+    """
     monkeypatch.chdir(tmp_path)
 
-    def call(script: str, *overrides: str) -> tuple[int, str, str]:
+    def call(script: str, *overrides: str, stills: bool = False) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [script, *overrides])
+        if script == "analyze.py":
+            write = write_stills if stills else lambda _, figures: [still(one) for one in figures.values() if one]
+            monkeypatch.setattr("aelle.report.write_stills", write)
         code = 0
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")

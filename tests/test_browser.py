@@ -13,6 +13,20 @@ from aelle.table import load_sweep
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+TO_THE_LAST_EPOCH = """<script>
+  const plot = [...document.querySelectorAll(".plotly-graph-div")].find(plot => plot.layout.sliders);
+  const places = () => [...plot.querySelectorAll(".scatterlayer .point")].map(point => point.getAttribute("transform"));
+  const before = places(), found = document.body.dataset;
+  plot.on("plotly_restyle", () => {
+    found.points = before.length;
+    found.moved = places().filter((place, i) => place !== before[i]).length;
+    found.epoch = plot.querySelector(".slider-label").textContent;
+  });
+  const rail = plot.querySelector(".slider-rail-touch-rect"), box = rail.getBoundingClientRect();
+  rail.dispatchEvent(new MouseEvent("mousedown", {bubbles: true, clientX: box.right - 1, clientY: box.top + 1}));
+</script>"""
+"""Presses the mouse at the right end of the slider, as a user does, and writes down what became of the points."""
+
 
 def opened(page: Path, width: int, profile: Path) -> tuple[str, list[str]]:
     """The document once its scripts have run, and what they complained of."""
@@ -40,6 +54,13 @@ def test_the_report_opens_without_complaint_and_draws_its_figures(small_sweep, t
     document, complaints = opened(sweep / "report.html", width, tmp_path / "profile")
     assert complaints == [], complaints
     assert document.count("plotly-graph-div") == document.count('class="plot-container') == 10
+
+    moving = tmp_path / "moving.html"
+    moving.write_text((sweep / "report.html").read_text() + TO_THE_LAST_EPOCH)
+    document, complaints = opened(moving, width, tmp_path / "profile")
+    assert complaints == [] and 'data-epoch="after epoch 3"' in document
+    points, moved = map(int, re.findall(r'data-points="(\d+)" data-moved="(\d+)"', document)[0])
+    assert 0 < points == moved
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")

@@ -1,0 +1,61 @@
+"""The report's tables of shares, of features, of embeddings and of what was missing, failed or diverged, as they go into CSV files."""
+
+import pandas as pd
+
+from aelle.comparison import Comparison
+from aelle.embedding import Agreement
+from aelle.features import Correlation
+from aelle.shares import Group
+from aelle.table import SweepTable
+
+
+def shares_table(shares: dict[str, list[Group]]) -> pd.DataFrame:
+    """A row per value of each hyperparameter, or interval of it: its variants, and how many of them are low-error."""
+    columns = ["hyperparameter", "value", "variants", "low_error", "share_low_error", "median_loss"]
+    rows = [
+        (name, group.label, group.variants, group.low, group.low / group.variants, group.median_loss)
+        for name, groups in shares.items()
+        for group in groups
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def features_table(correlations: list[Correlation]) -> pd.DataFrame:
+    """A row per scalar feature: its rank correlation with the final loss, its area, and of how many variants."""
+    return pd.DataFrame(correlations, columns=list(Correlation._fields))
+
+
+def agreements_table(comparison: Comparison) -> pd.DataFrame:
+    """A row per embedding: of its test variants, the share whose nearest neighbour is of their class, and by chance; and
+    the same of those alone whose weights are shown."""
+    rows = [
+        (shown.title, *of_all, *with_weights)
+        for shown, (of_all, with_weights) in zip(comparison.embeddings, comparison.agreements, strict=True)
+    ]
+    names = Agreement._fields
+    return pd.DataFrame(rows, columns=["embedding", *names, *(f"{name}_with_weights" for name in names)])
+
+
+def problems_table(sweep: SweepTable) -> pd.DataFrame:
+    """A row per variant that was not trained to its end, with its error, and one per thing that could not be read."""
+    errors = sweep.variants.set_index("variant")["error"]
+    rows = [(row["state"], number, errors.get(number)) for row in unfinished(sweep) for number in row["numbers"]]
+    rows += [("damaged", None, problem) for problem in sweep.problems]
+    table = pd.DataFrame(rows, columns=["state", "variant", "error"])
+    return table.astype({"variant": "Int64"})
+
+
+def unfinished(sweep: SweepTable) -> list[dict]:
+    """The variants of the sweep that were not trained to their end, by what became of them."""
+    variants = sweep.variants
+    rows = []
+    for state in ("running", "failed", "diverged"):
+        numbers = variants["variant"][variants["state"] == state].tolist()
+        if numbers:
+            errors = variants["error"][variants["state"] == state].dropna()
+            last = errors.iloc[0].strip().splitlines()[-1] if len(errors) else ""
+            rows.append({"state": state, "numbers": numbers, "error": last})
+    missing = sorted(set(range(sweep.size)) - set(variants["variant"]))
+    if missing and len(variants) < sweep.size:
+        rows.append({"state": "missing", "numbers": missing, "error": ""})
+    return rows
