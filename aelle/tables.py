@@ -1,4 +1,4 @@
-"""The report's tables of shares, of features, of embeddings and of what was missing, failed or diverged, as they go into CSV files."""
+"""The report's tables of shares, features, embeddings and of what was missing, failed or diverged, as CSV files hold them."""
 
 import pandas as pd
 
@@ -26,7 +26,7 @@ def features_table(correlations: list[Correlation]) -> pd.DataFrame:
 
 
 def agreements_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per embedding: of its test variants, the share whose nearest neighbour is of their class, and by chance; and
+    """A row per embedding: the share of its test variants whose nearest neighbour is of their class, that by chance, and
     the same of those alone whose weights are shown."""
     rows = [
         (shown.title, *of_all, *with_weights)
