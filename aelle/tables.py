@@ -1,4 +1,4 @@
-"""The report's tables of shares, features, embeddings and of what was missing, failed or diverged, as CSV files hold them."""
+"""The report's smaller tables, as their CSV files hold them."""
 
 import pandas as pd
 
@@ -26,8 +26,8 @@ def features_table(correlations: list[Correlation]) -> pd.DataFrame:
 
 
 def agreements_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per embedding: the share of its test variants whose nearest neighbour is of their class, that by chance, and
-    the same of those alone whose weights are shown."""
+    """A row per embedding: of its test variants, the share whose nearest neighbour is of their class, and that by
+    chance; and the same of those alone whose weights are shown."""
     rows = [
         (shown.title, *of_all, *with_weights)
         for shown, (of_all, with_weights) in zip(comparison.embeddings, comparison.agreements, strict=True)
