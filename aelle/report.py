@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from jaxtyping import Float
 from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
@@ -76,7 +77,8 @@ def write_report(folder: Path, found: Findings) -> Path:
     left of those that this one lacks is removed."""
     sweep, ended, plane, early = found.sweep, found.ended, found.plane, found.early
     worth = savings(early, ended) if early is not None else None
-    for name, table in _tables(found, worth).items():
+    chances = early.chances(ended, sweep) if early is not None else None
+    for name, table in _tables(found, worth, chances).items():
         path = folder / f"{name}.csv"
         if table is None:
             path.unlink(missing_ok=True)
@@ -98,6 +100,8 @@ def write_report(folder: Path, found: Findings) -> Path:
         by_chance=1.96 / max(min((one.n for one in found.correlations), default=1) - 1, 1) ** 0.5,
         table=early_table(early, ended.epochs) if early else None,
         answer=answer(early, ended) if early else None,
+        keep=keep(early, sweep, chances) if early and chances is not None else [],
+        cut=first_cut(early, worth) if early and worth is not None else None,
         savings=savings_table(worth, early.stages(ended.epochs)) if worth is not None and early else [],
         elsewhere=transfer_table(found.elsewhere),
         kept=KEPT,
@@ -120,7 +124,9 @@ def write_report(folder: Path, found: Findings) -> Path:
     return path
 
 
-def _tables(found: Findings, worth: pd.DataFrame | None) -> dict[str, pd.DataFrame | None]:
+def _tables(
+    found: Findings, worth: pd.DataFrame | None, chances: Float[np.ndarray, "V E"] | None
+) -> dict[str, pd.DataFrame | None]:
     """By the names of their CSV files; None for one that this report lacks."""
     early = found.early
     return {
@@ -128,7 +134,7 @@ def _tables(found: Findings, worth: pd.DataFrame | None) -> dict[str, pd.DataFra
         "savings": worth,
         "generalisation": as_table(found.elsewhere) if found.elsewhere else None,
         "embeddings": agreements_table(found.comparison) if found.comparison else None,
-        "variants": variants_table(found.sweep, found.ended, early),
+        "variants": variants_table(found.sweep, early, chances),
         "shares": shares_table(found.shares),
         "features": features_table(found.correlations),
         "problems": problems_table(found.sweep),
@@ -159,16 +165,28 @@ def _figures(found: Findings) -> dict[str, go.Figure]:
     return shown if examples is None else {**shown, "examples": examples}
 
 
-def variants_table(sweep: SweepTable, ended: SweepTable, early: Study | None) -> pd.DataFrame:
+def variants_table(sweep: SweepTable, early: Study | None, chances: Float[np.ndarray, "V E"] | None) -> pd.DataFrame:
     """A row per variant: hyperparameters, state, final loss, and the chance of low error as AeLLE saw it per epoch."""
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
     table["final_loss"] = np.where(sweep.variants["ended"], sweep.final_loss, np.nan)
     table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["ended"])
-    if early is not None:
-        chances = early.chances(ended, sweep)
+    if early is not None and chances is not None:
         for k in early.epochs:
             table[f"chance_epoch_{k}"] = chances[:, k]
     return table
+
+
+def keep(early: Study, sweep: SweepTable, chances: Float[np.ndarray, "V E"]) -> list[dict]:
+    """The variants to keep after the first epoch, those of the highest chance first."""
+    now = np.nan_to_num(chances[:, early.first_epoch])
+    order = np.argsort(-now, kind="stable")
+    return [{"number": sweep.variants["variant"][v], "chance": now[v]} for v in order[: int((now > 0.5).sum())]]
+
+
+def first_cut(early: Study, worth: pd.DataFrame) -> dict | None:
+    """What a cut after the first epoch saves and costs by the recommendation; None where there is no such cut."""
+    rows = worth[(worth["way"] == COMBINED) & (worth["epoch"] == early.first_epoch)]
+    return dict(rows.iloc[0]) if len(rows) else None
 
 
 def early_table(early: Study, epochs: int) -> list[dict]:
