@@ -1,5 +1,11 @@
 """Train recurrent networks and measure their Lyapunov spectra: `python train.py --help`."""
 
+import os
+
+# A thread that waits for its next task gives its core away. Spinning, PyTorch's threads slow down many times over as
+# soon as another process wants a core. Read when PyTorch is loaded, and inherited by the jobs of launchers.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import hydra
 from omegaconf import DictConfig
 

@@ -11,14 +11,15 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from aelle.errors import UserError
+from aelle.launchers import EXTRAS, lost_job
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Around a `hydra.main`: what a user can mend ends the program with one line on stderr and exit code 2.
 
-    Likewise around what it calls, whose exceptions Hydra would announce in its own way. Anything else is a defect of
-    ours and keeps its traceback.
+    Likewise around what it calls, whose exceptions Hydra would announce in its own way. A lost job is one line too, and
+    exit code 1. Anything else is a defect of ours and keeps its traceback.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
@@ -31,6 +32,9 @@ def errors_in_one_line() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if lost := lost_job(error):
+            print(f"error: {lost}", file=sys.stderr)
+            sys.exit(1)
         line = _line(error)
         if line is None:
             raise
@@ -47,6 +51,8 @@ def _line(error: BaseException) -> str | None:
         cause = cause.__cause__ if isinstance(cause, (HydraException, OmegaConfBaseException)) else None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and name in EXTRAS:
+            return f"hydra/launcher={name} is not installed: pip install -e '.[{EXTRAS[name]}]' in the project's folder"
         options = ", ".join(sorted(error.options or []))
         return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):

@@ -2,9 +2,11 @@
 
 import os
 import sys
+import traceback
 from contextlib import suppress
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -13,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aelle.command_line import count, errors_in_one_line
 from aelle.errors import UserError
+from aelle.launchers import check_launcher, kind, side_by_side, threads
 from aelle.progress import Progress
 from aelle.runs import DamagedRunError, read_status, run_folders
 from aelle.sweep import Plan
@@ -21,20 +24,35 @@ from aelle.variants import check_space
 
 
 def register_resolvers() -> None:
-    """`${packs:}` is the sweep over all packs that the search space and `pack_size` make, or no pack without a size."""
+    """`${packs:}` is the sweep over those packs of the search space, cut at `pack_size`, that are not complete yet.
+
+    Without a size it is no pack. Hydra takes resolvers along to the jobs, wherever they run.
+    """
     OmegaConf.register_new_resolver("packs", _packs, replace=True)
 
 
 def _packs(*, _root_: DictConfig) -> str:
     plan = Plan.of(_plain(_root_))
-    return "null" if plan.config["size"] is None else f"range(0,{len(plan.packs())})"
+    if plan.config["size"] is None:
+        return "null"
+    left = plan.wanted() - plan.complete()
+    packs = [str(i) for i, pack in enumerate(plan.packs()) if any(v.number in left for v in pack)]
+    return f"choice({','.join(packs)})" if packs else "0"
 
 
 def run_job(config: DictConfig) -> None:
     """One pack, or the variants asked for by number; what is complete already is left alone."""
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        _train(config, hydra)
+        try:
+            _train(config, hydra)
+        except UserError:
+            raise
+        except Exception:
+            # An exception comes back from another process without its traceback.
+            if kind(hydra) != "basic":
+                traceback.print_exc()
+            raise
         return
     with errors_in_one_line():
         plan, succeeded = _train(config, hydra)
@@ -44,10 +62,13 @@ def run_job(config: DictConfig) -> None:
 
 
 def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
+    # A job elsewhere may start in another folder.
+    os.chdir(hydra.runtime.cwd)
+    torch.set_num_threads(threads(hydra))
     plan = Plan.of(_plain(config))
     data = load_data(plan.config)
     results = [
-        train_pack(plan, folder, variants, data, Progress(plan, _workers(hydra)))
+        train_pack(plan, folder, variants, data, Progress(plan, side_by_side(hydra)))
         for folder, variants in plan.jobs(list(hydra.overrides.task))
     ]
     return plan, all(results)
@@ -60,9 +81,12 @@ class SweepCallback(Callback):
         try:
             plan = Plan.of(_plain(config))
             _check_swept(plan, list(config.hydra.overrides.task))
+            check_launcher(config.hydra)
             check_options(plan.config, load_data(plan.config))
+            plan.start()
             if plan.config["size"] is not None:
                 _announce(plan)
+            _announce_jobs(config.hydra)
         except UserError as error:
             # Hydra turns an exception here into a warning and goes on.
             print(f"error: {error}", file=sys.stderr)
@@ -109,6 +133,16 @@ def _announce(plan: Plan) -> None:
         print(f"{plan.folder}: {done} of {len(wanted)} variants are complete already")
 
 
+def _announce_jobs(hydra: Any) -> None:
+    jobs, each = side_by_side(hydra), count(threads(hydra), "CPU thread")
+    if jobs is not None:
+        print(f"one job at a time, {each}" if jobs == 1 else f"{jobs} jobs at a time, {each} each")
+    elif kind(hydra) == "ray":
+        print(f"as many jobs at a time as Ray has room for, {each} each")
+    else:
+        print(f"jobs of {kind(hydra)}, {each} each; what they print is in {hydra.sweep.dir}/.submitit")
+
+
 def _failed(plan: Plan) -> list[str]:
     """Failed runs, but for those whose variants have been completed elsewhere."""
     done = plan.complete() if plan.config["size"] is not None else set()
@@ -141,11 +175,6 @@ def _say_next(plan: Plan) -> None:
     else:
         print(f"{len(plan.complete())} of {size} variants complete in {plan.folder}")
     print(f"next: python analyze.py sweep={plan.folder}")
-
-
-def _workers(hydra: Any) -> int:
-    jobs = hydra.launcher.get("n_jobs", 1)
-    return jobs if jobs > 0 else os.cpu_count() or 1
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -19,12 +19,12 @@ def _cost(variant: Variant) -> float:
 
 
 class Progress(pl.Callback):
-    """A live line while a pack trains (in a file: one every half minute), a lasting one when it is through.
+    """A live line while a pack trains (in a file, or of several packs: one every half minute), a lasting one after it.
 
-    `workers`: how many packs train at the same time, for the time that is left.
+    `workers`: how many packs train at the same time, for the time that is left; None where nobody knows.
     """
 
-    def __init__(self, plan: Plan, workers: int):
+    def __init__(self, plan: Plan, workers: int | None):
         self.plan, self.workers = plan, workers
         pack = plan.config["pack"]
         self.title = plan.config["sweep"] if pack is None else f"pack {pack + 1} of {len(plan.packs())}"
@@ -37,7 +37,7 @@ class Progress(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         self.last_epoch, epochs, now = trainer.current_epoch + 1, self.plan.config["epochs"], time.perf_counter()
-        live = sys.stdout.isatty()
+        live = sys.stdout.isatty() and self.workers == 1
         if self.last_epoch < epochs and (live or now - self.said > HALF_A_MINUTE):
             left = duration((now - self.since) / (self.last_epoch - self.first_epoch) * (epochs - self.last_epoch))
             self.say(f"epoch {self.last_epoch} of {epochs}, about {left} left", end="" if live else "\n")
@@ -57,7 +57,7 @@ class Progress(pl.Callback):
             line += f"; {len(wanted) - len(left)} of {len(wanted)} variants done"
             whole = seconds * epochs / max(self.last_epoch - self.first_epoch, 1)
             rest = whole * sum(_cost(self.plan.variant(n)) for n in left) / sum(map(_cost, pl_module.variants))
-            line += f", about {duration(rest / self.workers)} left" if left else ""
+            line += f", about {duration(rest / self.workers)} left" if left and self.workers else ""
         self.say(line)
 
     def say(self, what: str, end: str = "\n") -> None:

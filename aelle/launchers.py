@@ -1,0 +1,62 @@
+"""Who runs a sweep's jobs: how many at the same time, how many CPU threads each has, and what it means to lose one."""
+
+import shutil
+from typing import Any
+
+import torch
+from joblib import cpu_count
+
+from aelle.errors import UserError
+
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+"""The extra of this project that installs a launcher."""
+
+AFTER_A_LOST_JOB = {
+    "joblib": "the jobs beside it were stopped",
+    "submitit": "jobs that were submitted go on by themselves",
+    "ray": "the jobs beside it were stopped",
+}
+
+
+def kind(hydra: Any) -> str:
+    """The class that launches the jobs, in short: `basic` for one after another in this process."""
+    return hydra.launcher["_target_"].rpartition(".")[2].removesuffix("Launcher").lower()
+
+
+def check_launcher(hydra: Any) -> None:
+    """Raises UserError where the launcher could not start a job."""
+    if kind(hydra) == "slurm" and not (shutil.which("srun") and shutil.which("sbatch")):
+        raise UserError("hydra.launcher: there is no srun or sbatch here; start the sweep where jobs are submitted")
+    jobs = hydra.launcher.get("n_jobs", 1)
+    if kind(hydra) == "joblib" and not (jobs > 0 or jobs == -1):
+        raise UserError(f"hydra.launcher.n_jobs={jobs}: give a whole number of at least 1, or -1 for every core")
+
+
+def side_by_side(hydra: Any) -> int | None:
+    """How many jobs run at the same time, or None where a cluster decides."""
+    if kind(hydra) == "basic":
+        return 1
+    if kind(hydra) != "joblib":
+        return None
+    return hydra.launcher.n_jobs if hydra.launcher.n_jobs > 0 else cpu_count()
+
+
+def threads(hydra: Any) -> int:
+    """CPU threads of one job: PyTorch's choice where it is alone, else its share of the cores or what it reserves."""
+    if kind(hydra) == "basic":
+        return torch.get_num_threads()
+    if jobs := side_by_side(hydra):
+        return max(1, cpu_count() // jobs)
+    reserved = (
+        hydra.launcher.ray.remote.get("num_cpus") if kind(hydra) == "ray" else hydra.launcher.get("cpus_per_task")
+    )
+    return max(1, int(reserved or 1))
+
+
+def lost_job(error: BaseException) -> str | None:
+    """A line for what a launcher itself raises when a job ended without a result, or never began."""
+    consequence = AFTER_A_LOST_JOB.get(type(error).__module__.partition(".")[0])
+    if consequence is None:
+        return None
+    cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"a job was lost: {cause}; {consequence}; the same command again trains what is missing"
