@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from aelle.errors import UserError
-from aelle.launchers import EXTRAS, lost_job
+from aelle.launchers import INSTALL, lost_job
 
 
 @contextmanager
@@ -51,8 +51,8 @@ def _line(error: BaseException) -> str | None:
         cause = cause.__cause__ if isinstance(cause, (HydraException, OmegaConfBaseException)) else None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and name in EXTRAS:
-            return f"hydra/launcher={name} is not installed: pip install -e '.[{EXTRAS[name]}]' in the project's folder"
+        if group == "hydra/launcher" and name in INSTALL:
+            return f"hydra/launcher={name} is not installed: pip install -e {INSTALL[name]} in the project's folder"
         options = ", ".join(sorted(error.options or []))
         return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):

@@ -8,8 +8,8 @@ from joblib import cpu_count
 
 from aelle.errors import UserError
 
-EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
-"""The extra of this project that installs a launcher."""
+INSTALL = {"joblib": ".", "submitit_slurm": "'.[slurm]'", "submitit_local": "'.[slurm]'", "ray": "'.[ray]'"}
+"""What pip installs of this project for a launcher."""
 
 AFTER_A_LOST_JOB = {
     "joblib": "the jobs beside it were stopped",
@@ -54,9 +54,11 @@ def threads(hydra: Any) -> int:
 
 
 def lost_job(error: BaseException) -> str | None:
-    """A line for what a launcher itself raises when a job ended without a result, or never began."""
-    consequence = AFTER_A_LOST_JOB.get(type(error).__module__.partition(".")[0])
-    if consequence is None:
+    """A line for what a launcher itself raises: a job ended without a result, or was refused."""
+    library = type(error).__module__.partition(".")[0]
+    if isinstance(error, ConnectionError) and "Ray" in str(error):
+        library = "ray"
+    if library not in AFTER_A_LOST_JOB:
         return None
     cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return f"a job was lost: {cause}; {consequence}; the same command again trains what is missing"
+    return f"{library}: {cause}; {AFTER_A_LOST_JOB[library]}; the same command again trains what is missing"
