@@ -1,4 +1,4 @@
-"""Images read row by row as sequences: one row of pixels per step.
+"""Images read row by row, or pixel by pixel, as sequences.
 
 Training, validation and test parts are disjoint, and the same for every variant of every sweep.
 """
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageRows:
-    """A data set of images as sequences of rows, pixels in [0, 1]."""
+    """A data set of images as sequences of rows, or of single pixels, in [0, 1]."""
 
     train: Part
     val: Part
@@ -101,6 +101,14 @@ def mnist(root: str) -> ImageRows:
     return ImageRows(
         Part(train_x, train_y), Part(rest_x[val], rest_y[val]), Part(rest_x[test], rest_y[test]), classes=10
     )
+
+
+@lru_cache
+def mnist_pixels(root: str) -> ImageRows:
+    """The images of `mnist` read pixel by pixel, row after row: 784 steps of one number."""
+    data = mnist(root)
+    train, val, test = (Part(part.x.flatten(1).unsqueeze(-1), part.y) for part in (data.train, data.val, data.test))
+    return ImageRows(train, val, test, data.classes)
 
 
 def _rows(images: Tensor) -> Float[Tensor, "n T I"]:

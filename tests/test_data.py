@@ -1,10 +1,13 @@
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from conftest import command
 
-from aelle.data import digits, mnist
+from aelle.data import digits, mnist, mnist_pixels
 from aelle.errors import UserError
+from aelle.table import load_sweep
 
 
 def test_digits_are_split_without_overlap():
@@ -33,6 +36,12 @@ def test_mnist_is_split_without_overlap(data_folder):
     assert not rest
 
 
+def test_pixel_by_pixel_the_images_are_the_same(data_folder):
+    rows, pixels = mnist(str(data_folder / "mnist")), mnist_pixels(str(data_folder / "mnist"))
+    assert pixels.inputs == 1 and pixels.probe(3).shape == (3, 784, 1)
+    assert torch.equal(pixels.val.x[7, 28 * 5 + 3, 0], rows.val.x[7, 5, 3]) and torch.equal(pixels.val.y, rows.val.y)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "missing", "not idx"])
 def test_damaged_mnist_is_one_clear_error(data_folder, tmp_path, damage, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
@@ -47,3 +56,15 @@ def test_damaged_mnist_is_one_clear_error(data_folder, tmp_path, damage, monkeyp
     with pytest.raises(UserError, match="cannot be used") as refused:
         mnist(str(tmp_path))
     assert "\n" not in str(refused.value) and "task.data.root" in str(refused.value)
+
+
+@pytest.mark.long
+def test_pixel_by_pixel_networks_train_and_are_measured(data_folder, tmp_path):
+    done = command(
+        *("train.py", "task=pmnist", "hidden_size=4", "batch_size=6000", "epochs=1", "lyapunov.sequences=2"),
+        f"task.data.root={data_folder / 'mnist'}",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    table = load_sweep(tmp_path / "outputs" / "pmnist-runs")
+    assert np.isfinite(table.spectra).all() and table.losses[0, 1] < table.losses[0, 0]
