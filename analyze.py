@@ -3,13 +3,16 @@
 import hydra
 from omegaconf import DictConfig
 
-from aelle.analysis import analyze
-from aelle.command_line import errors_in_one_line
+from aelle.command_line import errors_in_one_line, swift_imports
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="analyze")
 def main(config: DictConfig) -> None:
     with errors_in_one_line():
+        # Seconds, for which --help need not wait.
+        with swift_imports():
+            from aelle.analysis import analyze
+
         analyze(config)
 
 

@@ -1,7 +1,25 @@
 """Predict early, from Lyapunov spectra, which recurrent networks of a sweep will train well."""
 
-from aelle.callback import LyapunovCallback
-from aelle.lyapunov import Spectrum, lyapunov_spectrum
-from aelle.model import AeLLE
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aelle.callback import LyapunovCallback
+    from aelle.lyapunov import Spectrum, lyapunov_spectrum
+    from aelle.model import AeLLE
 
 __all__ = ["AeLLE", "LyapunovCallback", "Spectrum", "lyapunov_spectrum"]
+
+HOMES = {
+    "AeLLE": "aelle.model",
+    "LyapunovCallback": "aelle.callback",
+    "Spectrum": "aelle.lyapunov",
+    "lyapunov_spectrum": "aelle.lyapunov",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when first asked for: PyTorch and Lightning take seconds, for which `train.py --help` need not wait."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'aelle' has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

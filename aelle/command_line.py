@@ -1,17 +1,25 @@
 """What a person at the screen reads: one line for what they can mend, plain durations."""
 
+import gc
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from aelle.errors import UserError
 from aelle.launchers import INSTALL, lost_job
+
+Item = TypeVar("Item")
+
+A_MOMENT = 0.5
+"""Seconds between the numbers of a live line."""
 
 
 @contextmanager
@@ -42,6 +50,17 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(2)
 
 
+@contextmanager
+def swift_imports() -> Iterator[None]:
+    """Import without garbage collection: of Lightning's thousands of modules nothing is garbage, and to look for it
+    again and again takes a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _line(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
@@ -70,6 +89,19 @@ def _remedy(message: str) -> str:
         word = found.group(1)
         return f" (a distribution is quoted twice on the command line: 'p=\"{word}(2.0, 2.5)\"')"
     return f" (python {Path(sys.argv[0]).name} --help shows every option)"
+
+
+def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """Go through the items; where it takes long and a person watches, a live line says how many are done."""
+    live, said = sys.stdout.isatty(), time.perf_counter()
+    shown = False
+    for done, item in enumerate(items):
+        if live and time.perf_counter() - said > A_MOMENT:
+            print(f"\r{what}: {done}", end="", flush=True)
+            said, shown = time.perf_counter(), True
+        yield item
+    if shown:
+        print("\r\x1b[K", end="", flush=True)
 
 
 def duration(seconds: float) -> str:

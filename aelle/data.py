@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from filelock import FileLock
 from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from aelle.errors import UserError
@@ -62,6 +61,8 @@ def first_sequences(part: Part, sequences: int, name: str) -> Tensor:
 @lru_cache
 def digits() -> ImageRows:
     """scikit-learn's 1797 digits of 8×8 pixels, split 1077 / 360 / 360. Comes with scikit-learn: no network needed."""
+    from sklearn.datasets import load_digits
+
     images, labels = load_digits(return_X_y=True)
     images, labels = np.asarray(images), np.asarray(labels)
     order = generator(SPLIT_SEED, "digits split").permutation(len(images))

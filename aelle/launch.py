@@ -6,20 +6,17 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.command_line import count, errors_in_one_line
+from aelle.command_line import count, errors_in_one_line, swift_imports
 from aelle.errors import UserError
 from aelle.launchers import check_launcher, kind, side_by_side, threads
-from aelle.progress import Progress
-from aelle.runs import DamagedRunError, read_status, run_folders
+from aelle.runs import DamagedRunError, read_run, read_status, run_folders
 from aelle.sweep import Plan
-from aelle.training import check_options, load_data, train_pack
 from aelle.variants import check_space
 
 
@@ -35,9 +32,9 @@ def _packs(*, _root_: DictConfig) -> str:
     plan = Plan.of(_plain(_root_))
     if plan.config["size"] is None:
         return "null"
-    left = plan.wanted() - plan.complete()
-    packs = [str(i) for i, pack in enumerate(plan.packs()) if any(v.number in left for v in pack)]
-    return f"choice({','.join(packs)})" if packs else "0"
+    # Hydra starts at least one job: of a complete sweep, one that finds nothing to do.
+    packs = ",".join(map(str, plan.unfinished_packs() or [0]))
+    return f"choice({packs})"
 
 
 def run_job(config: DictConfig) -> None:
@@ -64,8 +61,15 @@ def run_job(config: DictConfig) -> None:
 def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     # A job elsewhere may start in another folder.
     os.chdir(hydra.runtime.cwd)
-    torch.set_num_threads(threads(hydra))
     plan = Plan.of(_plain(config))
+    # PyTorch and Lightning take seconds: who asks for help or has misspelt an option need not wait for them.
+    with swift_imports():
+        import torch
+
+        from aelle.progress import Progress
+        from aelle.training import load_data, train_pack
+
+    torch.set_num_threads(threads(hydra))
     data = load_data(plan.config)
     results = [
         train_pack(plan, folder, variants, data, Progress(plan, side_by_side(hydra)))
@@ -82,6 +86,9 @@ class SweepCallback(Callback):
             plan = Plan.of(_plain(config))
             _check_swept(plan, list(config.hydra.overrides.task))
             check_launcher(config.hydra)
+            with swift_imports():
+                from aelle.training import check_options, load_data
+
             check_options(plan.config, load_data(plan.config))
             plan.start()
             if plan.config["size"] is not None:
@@ -146,14 +153,13 @@ def _announce_jobs(hydra: Any) -> None:
 def _failed(plan: Plan) -> list[str]:
     """Failed runs, but for those whose variants have been completed elsewhere."""
     done = plan.complete() if plan.config["size"] is not None else set()
-    readable = {run.path: run for run in plan.runs()}
     failed = []
     for folder in run_folders(plan.folder):
         with suppress(DamagedRunError):
-            if read_status(folder)["state"] == "failed" and not (
-                folder in readable and set(readable[folder].numbers) <= done
-            ):
+            if read_status(folder)["state"] == "failed":
                 failed.append(folder.name)
+                if set(read_run(folder).numbers) <= done:
+                    failed.pop()
     return failed
 
 

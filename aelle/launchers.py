@@ -3,7 +3,6 @@
 import shutil
 from typing import Any
 
-import torch
 from joblib import cpu_count
 
 from aelle.errors import UserError
@@ -44,6 +43,8 @@ def side_by_side(hydra: Any) -> int | None:
 def threads(hydra: Any) -> int:
     """CPU threads of one job: PyTorch's choice where it is alone, else its share of the cores or what it reserves."""
     if kind(hydra) == "basic":
+        import torch
+
         return torch.get_num_threads()
     if jobs := side_by_side(hydra):
         return max(1, cpu_count() // jobs)

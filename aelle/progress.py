@@ -56,7 +56,8 @@ class Progress(pl.Callback):
             left = wanted - self.plan.complete()
             line += f"; {len(wanted) - len(left)} of {len(wanted)} variants done"
             whole = seconds * epochs / max(self.last_epoch - self.first_epoch, 1)
-            rest = whole * sum(_cost(self.plan.variant(n)) for n in left) / sum(map(_cost, pl_module.variants))
+            cost_left = sum(_cost(v) for pack in self.plan.packs() for v in pack if v.number in left)
+            rest = whole * cost_left / sum(map(_cost, pl_module.variants))
             line += f", about {duration(rest / self.workers)} left" if left and self.workers else ""
         self.say(line)
 

@@ -14,23 +14,27 @@ import hashlib
 import json
 import os
 import platform
+import re
 import zipfile
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import pytorch_lightning
-import torch
 from omegaconf import OmegaConf
 
 from aelle.variants import Variant
 
 FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
+
+PACK = re.compile(r"^pack: (0|[1-9]\d*)$", re.MULTILINE)
+"""A line of config.yaml."""
 
 
 class DamagedRunError(ValueError):
@@ -97,6 +101,10 @@ class RunFolder:
         self._write_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
 
     def write_status(self, state: str, *, epoch: int, device: str = "", error: str | None = None) -> None:
+        # Seconds, for which who reads tables or asks for help need not wait.
+        import pytorch_lightning
+        import torch
+
         status = {
             "format": 1,
             "state": state,
@@ -193,19 +201,28 @@ def read_status(folder: Path) -> dict[str, Any]:
 
 def read_config(folder: Path, status: dict[str, Any]) -> dict[str, Any]:
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        if fingerprint(config) != status["fingerprint"]:  # pyright: ignore[reportArgumentType]
+        text = (folder / "config.yaml").read_text(encoding="utf-8")
+        pack = PACK.search(text)
+        config, its_fingerprint = _parsed(PACK.sub("pack: 0", text))
+        if its_fingerprint != status["fingerprint"]:
             raise ValueError("it does not match the fingerprint in status.json")
     except Exception as error:
         raise DamagedRunError(f"config.yaml: {_short(error)}") from error
-    return config  # pyright: ignore[reportReturnType]
+    return deepcopy(config) | ({"pack": int(pack[1])} if pack else {})
+
+
+@lru_cache
+def _parsed(text: str) -> tuple[dict[str, Any], str]:
+    """A configuration and its fingerprint. The runs of a sweep differ in their pack alone: one is parsed for all."""
+    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(text))  # pyright: ignore[reportAssignmentType]
+    return config, fingerprint(config)
 
 
 def _read_table(path: Path, status: dict[str, Any], needed: Sequence[str]) -> pa.Table:
     try:
         if not path.is_file():
             raise ValueError("it is missing")
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
         if (table.schema.metadata or {}).get(b"fingerprint") != status["fingerprint"].encode():
             raise ValueError("it belongs to another run: its fingerprint is not that of status.json")
         missing = [column for column in needed if column not in table.column_names]
@@ -218,6 +235,8 @@ def _read_table(path: Path, status: dict[str, Any], needed: Sequence[str]) -> pa
 
 def read_checkpoint_epoch(path: Path) -> int:
     """The epochs that the checkpoint has behind it. The archive's CRCs are compared, which `torch.load` does not do."""
+    import torch
+
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -230,8 +249,12 @@ def read_checkpoint_epoch(path: Path) -> int:
 
 def run_folders(sweep: Path) -> list[Path]:
     """Every folder of a sweep that a run has written to; those set aside as damaged are left out."""
-    found = {file.parent for name in FILES for file in sweep.glob(f"*/{name}")}
-    return sorted(folder for folder in found if ".damaged-" not in folder.name)
+    folders = sorted(sweep.iterdir()) if sweep.is_dir() else []
+    return [
+        folder
+        for folder in folders
+        if ".damaged-" not in folder.name and any(os.path.exists(folder / name) for name in FILES)
+    ]
 
 
 def _checksum(status: dict[str, Any]) -> str:

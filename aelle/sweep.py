@@ -5,9 +5,11 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aelle.completion import complete_numbers
 from aelle.errors import UserError
 from aelle.runs import DamagedRunError, Run, fingerprint, read_run, replace_atomically, run_folders, settings
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
@@ -79,6 +81,10 @@ class Plan:
         return draw({name: self.config[name] for name in self.config["hyperparameters"]}, self.config["seed"], number)
 
     def packs(self) -> list[list[Variant]]:
+        return self._packs
+
+    @cached_property
+    def _packs(self) -> list[list[Variant]]:
         size = self.config["size"]
         if size is None:
             raise UserError("a pack is part of a sweep, and this one has no size: choose an experiment, or set size=…")
@@ -115,13 +121,12 @@ class Plan:
 
     def complete(self) -> set[int]:
         """Numbers of the variants that are complete anywhere in the sweep's folder, under these very settings."""
-        mine = fingerprint(self.config)
-        return {
-            number
-            for run in self.runs()
-            if run.status["state"] == "complete" and run.status["fingerprint"] == mine
-            for number in run.numbers
-        }
+        return complete_numbers(self.folder, fingerprint(self.config))
+
+    def unfinished_packs(self) -> list[int]:
+        """The packs that hold a wanted variant which is not complete."""
+        left = self.wanted() - self.complete()
+        return [n for n, pack in enumerate(self.packs()) if not left.isdisjoint(v.number for v in pack)]
 
     def incomplete(self, variants: list[Variant]) -> list[Variant]:
         done = self.complete()

@@ -4,9 +4,10 @@ Axes: V variant, E epoch (0 = before training), K exponent, M point of the commo
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
+from aelle.command_line import count, counted
 from aelle.errors import UserError
 from aelle.lyapunov import curve
-from aelle.runs import DamagedRunError, Run, fingerprint, read_run, run_folders, settings
+from aelle.runs import DamagedRunError, Run, read_run, run_folders, settings
 from aelle.scaling import signed_exp, signed_log
 
 
@@ -104,7 +106,7 @@ def load_sweep(folder: Path) -> SweepTable:
     if not folders:
         raise UserError(f"{folder} holds no runs: train some first, e.g. python train.py -m experiment=digits")
     runs, problems = [], []
-    for path in folders:
+    for path in counted(folders, f"reading {count(len(folders), 'run')}"):
         try:
             runs.append(read_run(path))
         except DamagedRunError as error:
@@ -112,19 +114,20 @@ def load_sweep(folder: Path) -> SweepTable:
     if not runs:
         raise UserError(f"no run in {folder} can be read: {'; '.join(problems)}")
     wanted = _identity_of_most(runs)
-    kept = [run for run in runs if _identity(run.config) == wanted]
+    kept = [run for run in runs if _identity(run) == wanted]
     problems += [
         f"{run.path.name} is left out: its settings differ from those of {kept[0].path.name}"
         for run in runs
-        if _identity(run.config) != wanted
+        if _identity(run) != wanted
     ]
     return _assemble(folder.name, kept, problems)
 
 
-def _identity(config: dict[str, Any]) -> str:
+def _identity(run: Run) -> str:
     """What the runs of a sweep share: all settings; of runs put together by hand, all but hyperparameters and seed."""
+    config = run.config
     if config["size"] is not None:
-        return fingerprint(config)
+        return run.status["fingerprint"]
     shared = settings({**config, "hyperparameters": [], "seed": 0})
     return json.dumps([sorted(config["hyperparameters"]), shared], sort_keys=True)
 
@@ -132,7 +135,7 @@ def _identity(config: dict[str, Any]) -> str:
 def _identity_of_most(runs: list[Run]) -> str:
     counts: Counter[str] = Counter()
     for run in runs:
-        counts[_identity(run.config)] += len(run.numbers)
+        counts[_identity(run)] += len(run.numbers)
     return counts.most_common(1)[0][0]
 
 
@@ -147,21 +150,25 @@ def _assemble(name: str, runs: list[Run], problems: list[str]) -> SweepTable:
             key = number if size is not None else (r, number)
             place = (rank.get(run.status["state"], 3), r, row)
             chosen[key] = min(chosen.get(key, place), place)
-    frames, losses, spectra = [], [], []
-    for r, run in enumerate(runs):
-        rows = sorted(row for _, chosen_run, row in chosen.values() if chosen_run == r)
-        if rows:
-            frame = run.variants.to_pandas().iloc[rows]
-            ended = run.status["state"] == "complete"
-            frames.append(frame.assign(number=frame["variant"], run=run.path.name, row=rows, ended=ended))
-            loss, spectrum = _grids(run.epochs, frame["variant"].to_numpy(), E, M)
-            losses.append(loss)
-            spectra.append(spectrum)
-    variants = pd.concat(frames, ignore_index=True)
-    order = np.argsort(variants["variant"].to_numpy(), kind="stable")
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for _, r, row in chosen.values():
+        rows_of[r].append(row)
+    used = [(runs[r], sorted(rows)) for r, rows in sorted(rows_of.items())]
+    variants = _frame(used)
+    numbers = variants["number"].to_numpy()
     if size is None:
-        order = np.arange(len(variants))
-        variants["variant"] = order
+        variants["variant"] = np.arange(len(variants))
+    order = np.argsort(variants["variant"].to_numpy(), kind="stable")
+    places = np.argsort(order).tolist()
+    V = len(variants)
+    losses, spectra = np.full((V, E), np.nan), np.full((V, E, M), np.nan)
+    with_test = any("test_spectrum" in run.epochs.column_names for run, _ in used)
+    test_spectra = np.full((V, E, M), np.nan) if with_test else None
+    since = 0
+    for run, rows in used:
+        mine = slice(since, since := since + len(rows))
+        places_of = dict(zip(numbers[mine].tolist(), places[mine], strict=True))
+        _fill(losses, spectra, test_spectra, run.epochs, places_of)
     return SweepTable(
         name=name,
         task=config["task"]["name"],
@@ -169,10 +176,25 @@ def _assemble(name: str, runs: list[Run], problems: list[str]) -> SweepTable:
         size=len(variants) if size is None else size,
         hyperparameters=list(config["hyperparameters"]),
         variants=variants.iloc[order].reset_index(drop=True),
-        losses=np.concatenate(losses)[order],
-        spectra=np.concatenate(spectra)[order],
+        losses=losses,
+        spectra=spectra,
         problems=problems,
+        test_spectra=test_spectra,
     )
+
+
+def _frame(used: list[tuple[Run, list[int]]]) -> pd.DataFrame:
+    """A row per variant, run after run. Tables of one schema are joined before they become a frame, which is faster."""
+    frames = []
+    for _, part in groupby(used, key=lambda one: one[0].variants.schema.remove_metadata()):
+        some = list(part)
+        frame = pa.concat_tables([run.variants.take(rows) for run, rows in some]).to_pandas()
+        lengths = [len(rows) for _, rows in some]
+        run = np.repeat([run.path.name for run, _ in some], lengths)
+        ended = np.repeat([run.status["state"] == "complete" for run, _ in some], lengths)
+        row = np.concatenate([rows for _, rows in some])
+        frames.append(frame.assign(number=frame["variant"], run=run, row=row, ended=ended))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _longest(epochs: pa.Table) -> int:
@@ -182,23 +204,23 @@ def _longest(epochs: pa.Table) -> int:
     return int(lengths.max(initial=0))
 
 
-def _grids(epochs: pa.Table, numbers: np.ndarray, E: int, M: int) -> tuple[np.ndarray, np.ndarray]:
-    """One run's validation losses [V, E] and common-length spectra [V, E, M], NaN where there is none."""
-    losses, spectra = np.full((len(numbers), E), np.nan), np.full((len(numbers), E, M), np.nan)
-    place = {number: v for v, number in enumerate(numbers)}
-    v = np.array([place.get(number, -1) for number in epochs["variant"].to_pylist()])
+def _fill(
+    losses: np.ndarray, spectra: np.ndarray, test_spectra: np.ndarray | None, epochs: pa.Table, places: dict[int, int]
+) -> None:
+    """Write one run's validation losses into [V, E] and its common-length spectra into [V, E, M], at its places."""
+    v = np.array([places.get(number, -1) for number in epochs["variant"].to_pylist()])
     e = epochs["epoch"].to_numpy()
-    wanted = (v >= 0) & (e < E)
+    wanted = (v >= 0) & (e < losses.shape[1])
     if not wanted.any():
-        return losses, spectra
-    losses[v[wanted], e[wanted]] = epochs["val_loss"].to_numpy()[wanted]
-    losses[~np.isfinite(losses)] = np.nan
-    if "spectrum" not in epochs.column_names:
-        return losses, spectra
-    column = epochs["spectrum"].combine_chunks()
-    lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(int)
-    values, starts = column.flatten().to_numpy(), np.cumsum(lengths) - lengths
-    for K in np.unique(lengths[lengths > 0]):
-        rows = np.flatnonzero(wanted & (lengths == K))
-        spectra[v[rows], e[rows]] = curve(values[starts[rows, None] + np.arange(K)], M)
-    return losses, spectra
+        return
+    loss = epochs["val_loss"].to_numpy()[wanted]
+    losses[v[wanted], e[wanted]] = np.where(np.isfinite(loss), loss, np.nan)
+    for name, into in (("spectrum", spectra), ("test_spectrum", test_spectra)):
+        if into is None or name not in epochs.column_names:
+            continue
+        column = epochs[name].combine_chunks()
+        lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(int)
+        values, starts = column.flatten().to_numpy(), np.cumsum(lengths) - lengths
+        for K in np.unique(lengths[lengths > 0]):
+            rows = np.flatnonzero(wanted & (lengths == K))
+            into[v[rows], e[rows]] = curve(values[starts[rows, None] + np.arange(K)], into.shape[2])
