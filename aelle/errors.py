@@ -7,3 +7,14 @@ class UserError(ValueError):
 
 class TooFewError(UserError):
     """The variants do not suffice for a classification: one class only, or too few to split."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name; what could steer a terminal is spelt out."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return printable(line)
+
+
+def printable(text: str) -> str:
+    """Text from a file, whose control characters, but for newlines, are spelt out."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -13,7 +13,7 @@ from aelle.variants import Variant
 HALF_A_MINUTE = 30.0
 
 
-def _cost(variant: Variant) -> float:
+def cost(variant: Variant) -> float:
     """Of training, relative: small networks take time in proportion to their units, large ones to their square."""
     return float(variant.hyperparameters.get("hidden_size", 1)) ** 1.5
 
@@ -56,8 +56,8 @@ class Progress(pl.Callback):
             left = wanted - self.plan.complete()
             line += f"; {len(wanted) - len(left)} of {len(wanted)} variants done"
             whole = seconds * epochs / max(self.last_epoch - self.first_epoch, 1)
-            cost_left = sum(_cost(v) for pack in self.plan.packs() for v in pack if v.number in left)
-            rest = whole * cost_left / sum(map(_cost, pl_module.variants))
+            cost_left = sum(cost(v) for pack in self.plan.packs() for v in pack if v.number in left)
+            rest = whole * cost_left / sum(map(cost, pl_module.variants))
             line += f", about {duration(rest / self.workers)} left" if left and self.workers else ""
         self.say(line)
 

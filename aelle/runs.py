@@ -29,6 +29,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
+from aelle.errors import in_one_line
+from aelle.stored import check_config, check_status, check_table, parse_config
 from aelle.variants import Variant
 
 FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
@@ -170,6 +172,8 @@ def read_run(path: Path) -> Run:
         epochs = _read_table(path / "epochs.parquet", status, ("variant", "epoch", "val_loss"))
     run = Run(path, status, config, variants, epochs)
     pairs = set(zip(epochs["variant"].to_pylist(), epochs["epoch"].to_pylist(), strict=True))
+    if len(set(run.numbers)) != len(run.numbers):
+        raise DamagedRunError("variants.parquet: a variant stands in it twice")
     if len(pairs) != epochs.num_rows or not {number for number, _ in pairs} <= set(run.numbers):
         raise DamagedRunError("epochs.parquet: its rows are not one per variant and epoch")
     if status["state"] == "complete" and len(pairs) != len(run.numbers) * (config["epochs"] + 1):
@@ -192,10 +196,9 @@ def read_status(folder: Path) -> dict[str, Any]:
         claimed = status.pop("checksum")
         if claimed != _checksum(status):
             raise ValueError("its checksum does not match")
-        if status["format"] != 1 or not isinstance(status["epoch"], int) or not isinstance(status["state"], str):
-            raise ValueError("it is of another format")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedRunError(f"status.json: {_short(error)}") from error
+        check_status(status)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedRunError(f"status.json: {in_one_line(error)}") from error
     return status
 
 
@@ -206,30 +209,29 @@ def read_config(folder: Path, status: dict[str, Any]) -> dict[str, Any]:
         config, its_fingerprint = _parsed(PACK.sub("pack: 0", text))
         if its_fingerprint != status["fingerprint"]:
             raise ValueError("it does not match the fingerprint in status.json")
+        check_config(config)
     except Exception as error:
-        raise DamagedRunError(f"config.yaml: {_short(error)}") from error
+        raise DamagedRunError(f"config.yaml: {in_one_line(error)}") from error
     return deepcopy(config) | ({"pack": int(pack[1])} if pack else {})
 
 
 @lru_cache
 def _parsed(text: str) -> tuple[dict[str, Any], str]:
     """A configuration and its fingerprint. The runs of a sweep differ in their pack alone: one is parsed for all."""
-    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(text))  # pyright: ignore[reportAssignmentType]
+    config = parse_config(text)
     return config, fingerprint(config)
 
 
-def _read_table(path: Path, status: dict[str, Any], needed: Sequence[str]) -> pa.Table:
+def _read_table(path: Path, status: dict[str, Any], needed: tuple[str, ...]) -> pa.Table:
     try:
         if not path.is_file():
             raise ValueError("it is missing")
         table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
         if (table.schema.metadata or {}).get(b"fingerprint") != status["fingerprint"].encode():
             raise ValueError("it belongs to another run: its fingerprint is not that of status.json")
-        missing = [column for column in needed if column not in table.column_names]
-        if missing:
-            raise ValueError(f"it lacks {', '.join(missing)}")
+        check_table(table, needed)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise DamagedRunError(f"{path.name}: {_short(error)}") from error
+        raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
     return table
 
 
@@ -244,7 +246,7 @@ def read_checkpoint_epoch(path: Path) -> int:
             raise ValueError(f"{damaged} inside it is damaged")
         return torch.load(path, map_location="meta", weights_only=True)["epoch"] + 1
     except Exception as error:
-        raise DamagedRunError(f"{path.name}: {_short(error)}") from error
+        raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
 
 
 def run_folders(sweep: Path) -> list[Path]:
@@ -263,7 +265,3 @@ def _checksum(status: dict[str, Any]) -> str:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _short(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -12,6 +12,7 @@ from typing import Any
 from aelle.completion import complete_numbers
 from aelle.errors import UserError
 from aelle.runs import DamagedRunError, Run, fingerprint, read_run, replace_atomically, run_folders, settings
+from aelle.stored import MOST_VARIANTS
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
 NOT_IN_A_LABEL = (
@@ -24,6 +25,10 @@ NOT_IN_A_LABEL = (
     "trainer.devices",
     "task.data.root",
 )
+
+
+FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "trainer", "task")
+"""What sweep.json holds beside the search space."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,26 @@ class Plan:
                 )
         return plan
 
+    @classmethod
+    def started(cls, folder: Path) -> "Plan | None":
+        """As a sweep's folder has it; None without a sweep.json. Raises UserError where that is damaged."""
+        plan = cls({}, folder)
+        if not plan.file.exists():
+            return None
+        identity = plan._started()
+        names = [name for name in identity if name not in FIXED]
+        try:
+            plan = cls({**identity, "hyperparameters": names}, folder)
+            if not 1 <= identity["size"] <= MOST_VARIANTS:
+                raise ValueError
+            check_space({name: identity[name] for name in names})
+            _check_whole("pack_size", identity["pack_size"], 1)
+            _check_whole("epochs", identity["epochs"], 1)
+            plan.packs()
+        except Exception:
+            raise plan._damaged() from None
+        return plan
+
     @property
     def file(self) -> Path:
         return self.folder / "sweep.json"
@@ -61,9 +86,12 @@ class Plan:
             started = json.loads(self.file.read_text())
             if not isinstance(started, dict):
                 raise ValueError
-        except ValueError:
-            raise UserError(f"{self.file} is damaged: delete it, and the sweep goes on with what is complete") from None
+        except (OSError, ValueError, RecursionError):
+            raise self._damaged() from None
         return started
+
+    def _damaged(self) -> UserError:
+        return UserError(f"{self.file} is damaged: delete it, and the sweep goes on with what is complete")
 
     def start(self) -> None:
         """Fix the sweep's settings in its folder."""
@@ -90,6 +118,9 @@ class Plan:
             raise UserError("a pack is part of a sweep, and this one has no size: choose an experiment, or set size=…")
         return packs([self.variant(n) for n in range(size)], self.config["pack_size"])
 
+    def pack_folder(self, pack: int) -> Path:
+        return self.folder / f"pack-{pack:04d}"
+
     def wanted(self) -> set[int]:
         """The variants asked for by number; without a word all, or variant 0 where the sweep has no size."""
         if self.config["variants"] is not None:
@@ -103,7 +134,7 @@ class Plan:
             if not isinstance(pack, int) or not 0 <= pack < len(cut):
                 raise UserError(f"pack={pack}: this sweep has packs 0 to {len(cut) - 1}")
             wanted = self.wanted()
-            return [(self.folder / f"pack-{pack:04d}", [v for v in cut[pack] if v.number in wanted])]
+            return [(self.pack_folder(pack), [v for v in cut[pack] if v.number in wanted])]
         numbers = {0} if self.config["variants"] is None else self.wanted()
         cut = packs([self.variant(n) for n in sorted(numbers)], self.config["pack_size"])
         if self.config["size"] is not None:

@@ -3,24 +3,21 @@
 Axes: V variant, E epoch (0 = before training), K exponent, M point of the common-length spectrum.
 """
 
-import json
-from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
-from aelle.command_line import count, counted
 from aelle.errors import UserError
 from aelle.lyapunov import curve
-from aelle.runs import DamagedRunError, Run, read_run, run_folders, settings
 from aelle.scaling import signed_exp, signed_log
+from aelle.runs import Run
+from aelle.selection import Selection, select
 
 
 @dataclass(frozen=True)
@@ -100,60 +97,19 @@ class SweepTable:
 
 def load_sweep(folder: Path) -> SweepTable:
     """Read every run in a sweep's folder. Raises UserError where there is nothing to read."""
-    if not folder.is_dir():
-        raise UserError(f"sweep={folder} does not exist: give the folder of a sweep, e.g. outputs/digits")
-    folders = run_folders(folder)
-    if not folders:
+    found = select(folder)
+    if not found.runs and found.problems:
+        raise UserError(f"no run in {folder} can be read: {'; '.join(found.problems)}")
+    if not found.runs:
         raise UserError(f"{folder} holds no runs: train some first, e.g. python train.py -m experiment=digits")
-    runs, problems = [], []
-    for path in counted(folders, f"reading {count(len(folders), 'run')}"):
-        try:
-            runs.append(read_run(path))
-        except DamagedRunError as error:
-            problems.append(f"{path.name} is left out: {error}")
-    if not runs:
-        raise UserError(f"no run in {folder} can be read: {'; '.join(problems)}")
-    wanted = _identity_of_most(runs)
-    kept = [run for run in runs if _identity(run) == wanted]
-    problems += [
-        f"{run.path.name} is left out: its settings differ from those of {kept[0].path.name}"
-        for run in runs
-        if _identity(run) != wanted
-    ]
-    return _assemble(folder.name, kept, problems)
+    return _assemble(folder.name, found)
 
 
-def _identity(run: Run) -> str:
-    """What the runs of a sweep share: all settings; of runs put together by hand, all but hyperparameters and seed."""
-    config = run.config
-    if config["size"] is not None:
-        return run.status["fingerprint"]
-    shared = settings({**config, "hyperparameters": [], "seed": 0})
-    return json.dumps([sorted(config["hyperparameters"]), shared], sort_keys=True)
-
-
-def _identity_of_most(runs: list[Run]) -> str:
-    counts: Counter[str] = Counter()
-    for run in runs:
-        counts[_identity(run)] += len(run.numbers)
-    return counts.most_common(1)[0][0]
-
-
-def _assemble(name: str, runs: list[Run], problems: list[str]) -> SweepTable:
-    config = runs[0].config
+def _assemble(name: str, found: Selection) -> SweepTable:
+    config = found.runs[0].config
     size, E = config["size"], config["epochs"] + 1
-    M = max(_longest(run.epochs) for run in runs)
-    rank = {"complete": 0, "running": 1, "failed": 2}
-    chosen: dict[Any, tuple[int, int, int]] = {}
-    for r, run in enumerate(runs):
-        for row, number in enumerate(run.numbers):
-            key = number if size is not None else (r, number)
-            place = (rank.get(run.status["state"], 3), r, row)
-            chosen[key] = min(chosen.get(key, place), place)
-    rows_of: dict[int, list[int]] = defaultdict(list)
-    for _, r, row in chosen.values():
-        rows_of[r].append(row)
-    used = [(runs[r], sorted(rows)) for r, rows in sorted(rows_of.items())]
+    M = max(_longest(run.epochs) for run in found.runs)
+    used = [(run, rows) for run, rows in zip(found.runs, found.rows, strict=True) if rows]
     variants = _frame(used)
     numbers = variants["number"].to_numpy()
     if size is None:
@@ -178,7 +134,7 @@ def _assemble(name: str, runs: list[Run], problems: list[str]) -> SweepTable:
         variants=variants.iloc[order].reset_index(drop=True),
         losses=losses,
         spectra=spectra,
-        problems=problems,
+        problems=found.problems,
         test_spectra=test_spectra,
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aelle.callback import LyapunovCallback
 from aelle.errors import UserError
+from aelle.locks import lock_file
 from aelle.progress import Progress
 from aelle.recorder import RunRecorder
 from aelle.resuming import Place, find_place
@@ -33,7 +34,8 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], data: Data, pr
     check_options(plan.config, data)
     plan.start()
     try:
-        with FileLock(plan.folder / f".{folder.name}.lock", timeout=0):
+        # Who asks for the status holds the lock for an instant.
+        with FileLock(lock_file(folder), timeout=0.2):
             while missing := plan.incomplete(variants):
                 place, damaged = find_place(plan, folder, missing)
                 if damaged:

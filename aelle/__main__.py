@@ -1,0 +1,38 @@
+"""`python -m aelle`: what a sweep has come to, and its rows for other tools."""
+
+import argparse
+from pathlib import Path
+
+from aelle.collect import collect
+from aelle.command_line import errors_in_one_line
+from aelle.status import sweep_status
+from aelle.status_text import status_text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m aelle", description="Look at a sweep while it trains, or hand its rows to other tools."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    about = "packs done, running, stale, failed and missing; time left; best variants; first error"
+    status = commands.add_parser("status", help=about, description=f"Tell of a sweep, complete or not: {about}.")
+    about = "write all rows of a sweep into one Parquet file"
+    rows = commands.add_parser(
+        "collect",
+        help=about,
+        description=f"{about.capitalize()}: a row per variant and epoch, with hyperparameters, seeds, state, losses, "
+        "metrics and spectra (nats per step). Runs that cannot be read are named on stderr and left out.",
+    )
+    for command in (status, rows):
+        command.add_argument("sweep", type=Path, help="the folder of a sweep, e.g. outputs/digits")
+    rows.add_argument("--to", type=Path, metavar="FILE", help="the file to write (default: SWEEP/collected.parquet)")
+    chosen = parser.parse_args()
+    if chosen.command == "status":
+        print(status_text(sweep_status(chosen.sweep)))
+    else:
+        collect(chosen.sweep, chosen.to or chosen.sweep / "collected.parquet")
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()

@@ -1,0 +1,86 @@
+"""All rows of a sweep in one Parquet file, for other tools."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aelle.command_line import count
+from aelle.errors import UserError, in_one_line
+from aelle.runs import DamagedRunError, Run, read_run, replace_atomically
+from aelle.selection import Selection, select
+
+
+def collect(folder: Path, to: Path) -> None:
+    """Write a row per variant and epoch, a row group per run, and name on stderr what was left out.
+
+    Never are more than one run's rows in memory: a first reading finds the columns and the runs that count, a second
+    writes. The configuration stands in the file's metadata. Raises UserError where there is nothing to collect, or
+    `to` cannot be written.
+    """
+    found = select(folder, lambda run: replace(run, epochs=_rows(run).schema.empty_table()))
+    if found.runs:
+        written: list[int] = []
+        try:
+            schema = _schema(found)
+            replace_atomically(to, lambda file: written.extend(_write(file, schema, found)))
+        except pa.ArrowTypeError as error:
+            raise UserError(f"{folder}: its runs do not fit together: {in_one_line(error)}") from error
+        except OSError as error:
+            raise UserError(f"{to} cannot be written ({error.strerror}): name another file with --to FILE") from error
+        print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}")
+    for problem in found.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if not found.runs:
+        raise UserError(f"{folder} holds no run that can be read: give the folder of a sweep, e.g. outputs/digits")
+
+
+def _schema(found: Selection) -> pa.Schema:
+    schema = pa.unify_schemas([run.epochs.schema for run in found.runs], promote_options="permissive")
+    return schema.with_metadata({"config": json.dumps(found.runs[0].config)})
+
+
+def _write(file: Path, schema: pa.Schema, found: Selection) -> list[int]:
+    """How many rows of each run have been written."""
+    written = []
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        for run, rows in zip(found.runs, found.rows, strict=True):
+            try:
+                table = _fitted(_rows(read_run(run.path)), schema)
+            except DamagedRunError as error:
+                found.problems.append(f"{run.path.name} is left out: {error}")
+                continue
+            table = table.filter(pc.field("variant").isin([run.numbers[row] for row in rows]))
+            if table.num_rows:
+                writer.write_table(table, row_group_size=table.num_rows)
+                written.append(table.num_rows)
+    return written
+
+
+def _rows(run: Run) -> pa.Table:
+    """Those of epochs.parquet, behind what variants.parquet has of their variants."""
+    epochs, variants = run.epochs, run.variants
+    if twice := set(variants.column_names) & set(epochs.column_names) - {"variant"}:
+        raise DamagedRunError(f"epochs.parquet: {min(twice)} is measured, and a hyperparameter's name")
+    place = {number: row for row, number in enumerate(run.numbers)}
+    of_variant = variants.take(pa.array([place[number] for number in epochs["variant"].to_pylist()], pa.int64()))
+    columns: dict[str, object] = {
+        "run": pa.array([run.path.name] * epochs.num_rows, pa.string()),
+        "variant": epochs["variant"],
+        "epoch": epochs["epoch"],
+        "ended": pa.array([run.status["state"] == "complete"] * epochs.num_rows, pa.bool_()),
+    }
+    columns |= {name: of_variant[name] for name in variants.column_names if name not in columns}
+    return pa.table(columns | {name: epochs[name] for name in epochs.column_names if name not in columns})
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    if not set(table.column_names) <= set(schema.names):
+        raise DamagedRunError("it has gained columns since it was first read: collect once more")
+    nothing = pa.nulls(table.num_rows)
+    columns = [table[name] if name in table.column_names else nothing for name in schema.names]
+    return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)

@@ -1,0 +1,75 @@
+"""Which runs of a folder make up one sweep, and which run counts for a variant that several hold."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aelle.command_line import count, counted
+from aelle.errors import UserError
+from aelle.runs import DamagedRunError, Run, read_run, run_folders, settings
+
+RANK = {"complete": 0, "running": 1, "failed": 2}
+"""Of a variant's runs the first counts."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs of those settings that most variants have; of each, the `rows` of its variants that count; and
+    `problems`, what could not be read or does not belong, a line each."""
+
+    runs: list[Run]
+    rows: list[list[int]]
+    problems: list[str]
+
+
+def select(folder: Path, keep: Callable[[Run], Run] = lambda run: run) -> Selection:
+    """Read every run of a folder; only what `keep` leaves of each stays in memory.
+
+    Raises UserError where there is no folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"sweep={folder} does not exist: give the folder of a sweep, e.g. outputs/digits")
+    runs, problems = [], []
+    folders = run_folders(folder)
+    for path in counted(folders, f"reading {count(len(folders), 'run')}"):
+        try:
+            runs.append(keep(read_run(path)))
+        except DamagedRunError as error:
+            problems.append(f"{path.name} is left out: {error}")
+    identities = [_identity(run) for run in runs]
+    counts: Counter[str] = Counter()
+    for run, identity in zip(runs, identities, strict=True):
+        counts[identity] += len(run.numbers)
+    wanted = counts.most_common(1)[0][0] if counts else None
+    kept = [run for run, identity in zip(runs, identities, strict=True) if identity == wanted]
+    problems += [
+        f"{run.path.name} is left out: its settings differ from those of {kept[0].path.name}"
+        for run, identity in zip(runs, identities, strict=True)
+        if identity != wanted
+    ]
+    return Selection(kept, _rows_that_count(kept), problems)
+
+
+def _identity(run: Run) -> str:
+    """What the runs of a sweep share: all settings; of runs put together by hand, all but hyperparameters and seed."""
+    config = run.config
+    if config["size"] is not None:
+        return run.status["fingerprint"]
+    shared = settings({**config, "hyperparameters": [], "seed": 0})
+    return json.dumps([sorted(config["hyperparameters"]), shared], sort_keys=True)
+
+
+def _rows_that_count(runs: list[Run]) -> list[list[int]]:
+    chosen: dict[Any, tuple[int, int, int]] = {}
+    for r, run in enumerate(runs):
+        for row, number in enumerate(run.numbers):
+            key = number if run.config["size"] is not None else (r, number)
+            place = (RANK[run.status["state"]], r, row)
+            chosen[key] = min(chosen.get(key, place), place)
+    rows: list[list[int]] = [[] for _ in runs]
+    for _, r, row in chosen.values():
+        rows[r].append(row)
+    return [sorted(some) for some in rows]

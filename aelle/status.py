@@ -1,0 +1,201 @@
+"""What a sweep has come to: its packs, variants, time and errors, from its folder alone."""
+
+import platform
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aelle.errors import UserError
+from aelle.locks import is_held
+from aelle.progress import cost
+from aelle.runs import Run, fingerprint, run_folders
+from aelle.selection import Selection, select
+from aelle.sweep import Plan
+from aelle.variants import Variant
+
+STATES = ("done", "running", "stale", "failed", "missing")
+PATIENCE = 600.0
+"""Seconds without a word, beside five epochs' time, after which a run on another host is taken for dead."""
+
+BEST = 5
+
+
+class Pack(NamedTuple):
+    """Of the sweep's plan, or a run put together by hand. `run`: the one whose state it has."""
+
+    name: str
+    state: str
+    run: Run | None
+
+
+class Reached(NamedTuple):
+    """The lowest finite validation loss of a variant so far."""
+
+    loss: float
+    epoch: int
+    number: int
+    run: str
+    hyperparameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Status:
+    """`variants`: how many are complete, diverged, running or failed by their last word, or missing. `spent`: seconds
+    of training so far; `left`: seconds for what is open with `workers` packs at a time, None where nothing tells.
+    `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: the others.
+    `problems`: what could not be read, a line each.
+    """
+
+    folder: Path
+    size: int
+    epochs: int
+    packs: list[Pack]
+    variants: Counter[str]
+    spent: float
+    left: float | None
+    workers: int
+    best: list[Reached]
+    varied: list[str]
+    fixed: dict[str, Any]
+    problems: list[str]
+
+
+def sweep_status(folder: Path) -> Status:
+    """Raises UserError where the folder holds no sweep."""
+    found, plan, problems = select(folder, _without_spectra), None, []
+    try:
+        plan = Plan.started(folder)
+    except UserError as error:
+        problems.append(str(error))
+    if plan is None and not run_folders(folder):
+        raise UserError(f"{folder} holds no sweep: give the folder of one, e.g. outputs/digits")
+    if plan and found.runs and fingerprint(plan.config) != fingerprint(found.runs[0].config):
+        problems.append(f"{plan.file} has other settings than {found.runs[0].path.name}")
+        plan = None
+    states = [run_state(run) for run in found.runs]
+    if plan:
+        packs = _planned(plan, found, states)
+    else:
+        packs = [Pack(run.path.name, state, run) for run, state in zip(found.runs, states, strict=True)]
+    config = plan.config if plan else found.runs[0].config if found.runs else {"size": None, "epochs": 0}
+    last = Counter(run.variants["state"][row].as_py() for run, rows in _counting(found) for row in rows)
+    size = config["size"] or last.total()
+    last["missing"] = max(size - last.total(), 0)
+    workers = max(sum(pack.state == "running" for pack in packs), 1)
+    spent = sum(_seconds(run).sum() for run in found.runs)
+    done, left = _work(plan, found)
+    values = _hyperparameters(found)
+    varied = [name for name, different in values.items() if len(different) > 1]
+    return Status(
+        folder=folder,
+        size=size,
+        epochs=config["epochs"],
+        packs=packs,
+        variants=last,
+        spent=float(spent),
+        left=float(left * spent / done / workers) if done else None,
+        workers=workers,
+        best=_best(found),
+        varied=varied,
+        fixed={name: different[0] for name, different in values.items() if len(different) == 1},
+        problems=[*problems, *found.problems],
+    )
+
+
+def run_state(run: Run) -> str:
+    """One of STATES. A run that neither ended nor failed is running where its lock is held. Where it is not, it is
+    stale; a run on another host, whose locks may not be seen from here, when it has been silent for long."""
+    if run.status["state"] == "complete":
+        return "done"
+    if is_held(run.path):
+        return "running"
+    if run.status["state"] == "failed":
+        return "failed"
+    slowest = float(_seconds(run).max(initial=0.0)) * len(run.numbers)
+    if run.status["host"] == platform.node() or silence(run) > PATIENCE + 5 * slowest:
+        return "stale"
+    return "running"
+
+
+def silence(run: Run) -> float:
+    """Seconds since the run's last word."""
+    return max((datetime.now(timezone.utc) - datetime.fromisoformat(run.status["updated"])).total_seconds(), 0.0)
+
+
+def _without_spectra(run: Run) -> Run:
+    wanted = [name for name in ("variant", "epoch", "val_loss", "seconds") if name in run.epochs.column_names]
+    return replace(run, epochs=run.epochs.select(wanted))
+
+
+def _counting(found: Selection) -> list[tuple[Run, list[int]]]:
+    return list(zip(found.runs, found.rows, strict=True))
+
+
+def _planned(plan: Plan, found: Selection, states: list[str]) -> list[Pack]:
+    """A pack is done when all its variants are, wherever in the folder; else it is as the liveliest of its runs is."""
+    holder = {run.numbers[row]: r for r, (run, rows) in enumerate(_counting(found)) for row in rows}
+    packs = []
+    for i, variants in enumerate(plan.packs()):
+        holders = {holder[v.number] for v in variants if v.number in holder}
+        by_state = {states[r]: found.runs[r] for r in sorted(holders, reverse=True)}
+        if set(by_state) == {"done"} and all(v.number in holder for v in variants):
+            state = "done"
+        else:
+            begun = "running" if is_held(plan.pack_folder(i)) else "missing"
+            state = next((state for state in ("running", "stale", "failed") if state in by_state), begun)
+        packs.append(Pack(plan.pack_folder(i).name, state, by_state.get(state)))
+    return packs
+
+
+def _seconds(run: Run) -> np.ndarray:
+    known = "seconds" in run.epochs.column_names
+    return run.epochs["seconds"].to_numpy() if known else np.zeros(run.epochs.num_rows)
+
+
+def _work(plan: Plan | None, found: Selection) -> tuple[float, float]:
+    """What has been done and what is left, in epochs weighted by what one costs."""
+    reached, weights, done = {}, {}, 0.0
+    for r, (run, rows) in enumerate(_counting(found)):
+        names = run.config["hyperparameters"]
+        values = run.variants.select(names).to_pylist()
+        costs = [cost(Variant(number, one, {})) for number, one in zip(run.numbers, values, strict=True)]
+        done += sum(costs) * run.status["epoch"]
+        for row in rows:
+            key = (r if run.config["size"] is None else None, run.numbers[row])
+            reached[key], weights[key] = run.status["epoch"], costs[row]
+    if plan:
+        for pack in plan.packs():
+            for variant in pack:
+                weights.setdefault((None, variant.number), cost(variant))
+    epochs = (plan or found.runs[0]).config["epochs"] if plan or found.runs else 0
+    return done, sum(weight * (epochs - reached.get(key, 0)) for key, weight in weights.items())
+
+
+def _hyperparameters(found: Selection) -> dict[str, list[Any]]:
+    """The different values of each, in order of appearance."""
+    values: dict[str, dict[Any, None]] = {}
+    for run, rows in _counting(found):
+        for name in run.config["hyperparameters"]:
+            column = run.variants[name].to_pylist()
+            values.setdefault(name, {}).update(dict.fromkeys(column[row] for row in rows))
+    return {name: list(different) for name, different in values.items()}
+
+
+def _best(found: Selection) -> list[Reached]:
+    reached = []
+    for run, rows in _counting(found):
+        losses = run.epochs["val_loss"].to_numpy() if run.epochs.num_rows else np.empty(0)
+        numbers, epochs = run.epochs["variant"].to_numpy(), run.epochs["epoch"].to_numpy()
+        values = run.variants.select(run.config["hyperparameters"]).to_pylist()
+        for row in rows:
+            mine = np.flatnonzero((numbers == run.numbers[row]) & np.isfinite(losses))
+            if len(mine):
+                at = mine[losses[mine].argmin()]
+                reached.append(
+                    Reached(float(losses[at]), int(epochs[at]), run.numbers[row], run.path.name, values[row])
+                )
+    return sorted(reached, key=lambda one: one[:4])[:BEST]

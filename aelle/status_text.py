@@ -1,0 +1,107 @@
+"""A sweep's status as it is read at a terminal of 80 columns."""
+
+import math
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from aelle.command_line import count, duration
+from aelle.errors import printable
+from aelle.runs import Run
+from aelle.status import STATES, Pack, Reached, Status, silence
+
+WIDTH = 80
+MOST_PACKS = 6
+"""Of one state, named one by one."""
+
+
+def status_text(status: Status) -> str:
+    return printable("\n".join(_lines(status)))
+
+
+def _lines(status: Status) -> Iterator[str]:
+    packs, variants = status.packs, status.variants
+    yield _clipped(
+        f"{status.folder.name}: {count(status.size, 'variant')} in {count(len(packs), 'pack')}, "
+        f"{count(status.epochs, 'epoch')} each"
+    )
+    states = [pack.state for pack in packs]
+    yield "packs     " + ", ".join(f"{states.count(state)} {state}" for state in STATES)
+    done = f"{variants['complete']} complete, {variants['diverged']} diverged"
+    yield f"variants  {done}, {variants['running'] + variants['failed']} under way, {variants['missing']} not begun"
+    yield f"time      {_time(status)}"
+    for state in ("running", "stale", "failed"):
+        yield from _packs(state, [pack for pack in packs if pack.state == state])
+    for problem in status.problems:
+        yield from textwrap.wrap(f"damaged   {problem}", WIDTH, subsequent_indent=" " * 10)
+    if status.best:
+        yield ""
+        yield from _best(status)
+    failed = [pack.run for pack in packs if pack.state == "failed" and pack.run]
+    if failed:
+        first = min(failed, key=lambda run: run.status["updated"])
+        yield ""
+        yield f"first error, in {first.path}:"
+        yield (first.status["error"] or "").rstrip()
+    yield ""
+    if set(states) - {"done", "running"}:
+        yield "next: the command that started the sweep, once more, trains what is not done"
+    yield f"next: python analyze.py sweep={status.folder}"
+
+
+def _time(status: Status) -> str:
+    if not math.isfinite(status.spent):
+        return "not known"
+    spent = f"{duration(status.spent)} of training"
+    if status.left == 0:
+        return spent
+    if status.left is None or not math.isfinite(status.left):
+        return f"{spent}; what is left shows when a first epoch is over"
+    return f"{spent}, about {duration(status.left)} left with {count(status.workers, 'pack')} at a time"
+
+
+def _packs(state: str, packs: list[Pack]) -> Iterator[str]:
+    for pack in packs[:MOST_PACKS]:
+        yield _clipped(f"{state:10}{pack.name}  {_word(state, pack.run) if pack.run else 'begins'}")
+    if len(packs) > MOST_PACKS:
+        yield f"{'':10}and {len(packs) - MOST_PACKS} more"
+
+
+def _word(state: str, run: Run) -> str:
+    """The run's last word."""
+    status = run.status
+    if state == "failed":
+        lines = (status["error"] or "").strip().splitlines() or ["no error is recorded"]
+        return f"epoch {status['epoch']} of {status['epochs']}, {lines[-1]}"
+    ago = duration(silence(run))
+    return f"epoch {status['epoch']} of {status['epochs']}, written {ago} ago on {status['host']}"
+
+
+def _best(status: Status) -> Iterator[str]:
+    yield "lowest validation losses so far"
+    by_hand = len({one.number for one in status.best}) < len(status.best)
+    names = ["variant", "loss", "epoch", *(["run"] if by_hand else status.varied)]
+    cells = [names, *([*_cells(one), *([one.run] if by_hand else _values(one, status.varied))] for one in status.best)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    for row in cells:
+        yield _clipped("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
+    if status.fixed and not by_hand:
+        fixed = ", ".join(f"{name} {_short(value)}" for name, value in status.fixed.items())
+        yield from textwrap.wrap(f"all of them: {fixed}", WIDTH)
+
+
+def _cells(one: Reached) -> list[str]:
+    return [str(one.number), f"{one.loss:.4g}", str(one.epoch)]
+
+
+def _values(one: Reached, names: list[str]) -> list[str]:
+    return [_short(one.hyperparameters.get(name)) for name in names]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _clipped(line: str) -> str:
+    line = printable(line).replace("\n", " ")
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"

@@ -1,0 +1,91 @@
+"""What a stored status, configuration and table must look like before anything is made of them.
+
+Nothing here instantiates, imports or resolves what a file names. Raises ValueError, in words that follow a file's name.
+"""
+
+import math
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as types
+import yaml
+from omegaconf import OmegaConf
+
+STATES = ("running", "complete", "failed")
+MOST_BYTES, MOST_EPOCHS, MOST_VARIANTS = 1_000_000, 1_000_000, 1_000_000
+"""Of a configuration and its sweep: beyond, a file is taken for damaged before it takes all memory."""
+
+OWN_COLUMNS = ("variant", "epoch", "run", "number", "state", "error", "ended")
+"""What no hyperparameter may be called."""
+
+COLUMNS = {
+    "variant": types.is_integer,
+    "epoch": types.is_integer,
+    "state": types.is_string,
+    "val_loss": types.is_floating,
+    "seconds": types.is_floating,
+    "spectrum": lambda kind: types.is_list(kind) and types.is_floating(kind.value_type),
+}
+
+
+def check_status(status: Any) -> None:
+    def is_whole(value: object) -> bool:
+        return type(value) is int and 0 <= value <= MOST_EPOCHS
+
+    words = ("fingerprint", "device", "host", "updated")
+    if (
+        status["format"] != 1
+        or status["state"] not in STATES
+        or not all(isinstance(status[name], str) for name in words)
+        or not (is_whole(status["epoch"]) and is_whole(status["epochs"]))
+        or not (status["error"] is None or isinstance(status["error"], str))
+        or datetime.fromisoformat(status["updated"]).tzinfo is None
+    ):
+        raise ValueError("it is of another format")
+
+
+def parse_config(text: str) -> Any:
+    """Of YAML, with `${…}` as it stands. Aliases, which the project never writes, can multiply without end."""
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it has {len(text)} characters")
+    if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+        raise ValueError("it holds aliases")
+    return OmegaConf.to_container(OmegaConf.create(text))
+
+
+def check_config(config: dict[str, Any]) -> None:
+    def is_whole(name: str, least: int, most: int) -> bool:
+        return type(config[name]) is int and least <= config[name] <= most
+
+    names, task, size = config["hyperparameters"], config["task"], config["size"]
+    threshold = task["threshold"]
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError("its hyperparameters are no list of names")
+    if taken := [name for name in names if name in OWN_COLUMNS]:
+        raise ValueError(f"a hyperparameter is called {taken[0]}")
+    if not is_whole("epochs", 1, MOST_EPOCHS) or not is_whole("seed", 0, 2**64):
+        raise ValueError("epochs or seed are no whole number")
+    if size is not None and not is_whole("size", 1, MOST_VARIANTS):
+        raise ValueError("its size is no whole number")
+    if not isinstance(task["name"], str):
+        raise ValueError("its task has no name")
+    if type(threshold) not in (int, float) or not (threshold > 0 and math.isfinite(threshold)):
+        raise ValueError("its threshold is no number above 0")
+
+
+def check_table(table: pa.Table, needed: tuple[str, ...]) -> None:
+    """Columns of their types, none of `needed` missing or twice; no nulls but among errors and measurements."""
+    names = table.column_names
+    if missing := [name for name in needed if names.count(name) != 1]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    if len(set(names)) < len(names):
+        raise ValueError("it has columns of the same name")
+    for name in names:
+        kind = table.schema.field(name).type
+        if name in COLUMNS and not COLUMNS[name](kind):
+            raise ValueError(f"its {name} is of type {kind}")
+    for name in set(needed) - {"error", "val_loss"}:
+        kind = table.schema.field(name).type
+        if table[name].null_count or not (types.is_integer(kind) or types.is_floating(kind) or types.is_string(kind)):
+            raise ValueError(f"its {name} holds nulls, or is of type {kind}")
