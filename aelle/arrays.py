@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aelle.errors import UserError
+from aelle.errors import UserError, in_one_line
 from aelle.lyapunov import curve
 from aelle.table import SweepTable
 
@@ -33,7 +33,7 @@ def load_arrays(path: Path) -> SweepTable:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:
-        raise UserError(f"{path} is not an array file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is not an array file: {in_one_line(error)}") from error
     for name, axes in NEEDED.items():
         if name not in arrays or arrays[name].ndim != axes or not np.issubdtype(arrays[name].dtype, np.number):
             found = f"{list(arrays[name].shape)}, {arrays[name].dtype}" if name in arrays else "missing"

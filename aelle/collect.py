@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aelle.command_line import count
-from aelle.errors import UserError, in_one_line
+from aelle.errors import UserError, in_one_line, reason
 from aelle.runs import DamagedRunError, Run, read_run, replace_atomically
 from aelle.selection import Selection, select
 
@@ -31,7 +31,7 @@ def collect(folder: Path, to: Path) -> None:
         except pa.ArrowTypeError as error:
             raise UserError(f"{folder}: its runs do not fit together: {in_one_line(error)}") from error
         except OSError as error:
-            raise UserError(f"{to} cannot be written ({error.strerror}): name another file with --to FILE") from error
+            raise UserError(f"{to} cannot be written ({reason(error)}): name another file with --to FILE") from error
         print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}")
     for problem in found.problems:
         print(f"warning: {problem}", file=sys.stderr)

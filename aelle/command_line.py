@@ -1,9 +1,12 @@
 """What a person at the screen reads: one line for what they can mend, plain durations."""
 
+import errno
 import gc
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +16,7 @@ from typing import TypeVar
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from aelle.errors import UserError
+from aelle.errors import UserError, reason
 from aelle.launchers import INSTALL, lost_job
 
 Item = TypeVar("Item")
@@ -21,20 +24,35 @@ Item = TypeVar("Item")
 A_MOMENT = 0.5
 """Seconds between the numbers of a live line."""
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+"""Of a full disk, a quota, a protected place, a file where a folder should be."""
+
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Around a `hydra.main`: what a user can mend ends the program with one line on stderr and exit code 2.
 
     Likewise around what it calls, whose exceptions Hydra would announce in its own way. A lost job is one line too, and
-    exit code 1. Anything else is a defect of ours and keeps its traceback.
+    exit code 1. Anything else is a defect of ours and keeps its traceback. SIGTERM, by which Slurm and others stop a
+    job, is taken as Ctrl-C is.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    stopped_by = signal.SIGINT
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped_by
+        stopped_by = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if in_main else None
     try:
         yield
     except KeyboardInterrupt:
-        print("\ninterrupted: nothing finished is lost; the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+        # Behind the ^C that the terminal has echoed.
+        start = "\n" if sys.stderr.isatty() else ""
+        print(f"{start}interrupted: nothing finished is lost; the same command goes on from there", file=sys.stderr)
+        sys.exit(128 + stopped_by)
     except BrokenPipeError:
         # The reader, as head, has seen enough; what Python would flush at its end has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,6 +66,15 @@ def errors_in_one_line() -> Iterator[None]:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _place(error: OSError) -> str:
+    """The file that was to be written; it was to be put in place of the one whose name it bears."""
+    name = re.sub(r"(^|/)\.([^/]+)\.\d+\.tmp$", r"\1\2", str(error.filename or ""))
+    return name or "a file"
 
 
 @contextmanager
@@ -66,6 +93,8 @@ def _line(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, UserError):
             return str(cause)
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
+            return f"{_place(cause)}: {reason(cause)}; what was written before stays whole"
         # Hydra and OmegaConf wrap what is raised while they compose a configuration.
         cause = cause.__cause__ if isinstance(cause, (HydraException, OmegaConfBaseException)) else None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

@@ -1,12 +1,23 @@
 """What a user can mend."""
 
+import os
+
 
 class UserError(ValueError):
     """Its message is one line: what was wrong, what is allowed, how to mend it. The command line prints only that."""
 
 
+class UnwritableError(UserError):
+    """A full disk, or a place that must not be written to."""
+
+
 class TooFewError(UserError):
     """The variants do not suffice for a classification: one class only, or too few to split."""
+
+
+def reason(error: OSError) -> str:
+    """What the operating system says, in its words."""
+    return os.strerror(error.errno) if error.errno else in_one_line(error)
 
 
 def in_one_line(error: BaseException) -> str:

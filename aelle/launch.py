@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from aelle.command_line import count, errors_in_one_line, swift_imports
-from aelle.errors import UserError
+from aelle.errors import UnwritableError, UserError
 from aelle.launchers import check_launcher, kind, side_by_side, threads
 from aelle.runs import DamagedRunError, read_run, read_status, run_folders
 from aelle.sweep import Plan
@@ -45,6 +45,10 @@ def run_job(config: DictConfig) -> None:
             _train(config, hydra)
         except UserError:
             raise
+        except (UnwritableError, OSError):
+            # Nor could another job write: this ends the sweep.
+            with errors_in_one_line():
+                raise
         except Exception:
             # An exception comes back from another process without its traceback.
             if kind(hydra) != "basic":

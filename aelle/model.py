@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
-from aelle.errors import TooFewError, UserError
+from aelle.errors import TooFewError, UserError, in_one_line
 from aelle.lyapunov import curve
 from aelle.model_files import read_model, write_model
 from aelle.parameters import check_parameters
@@ -163,6 +163,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             parameters, arrays = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
+            if arrays["components_"].shape != (model.n_components, model.latent_size):
+                raise ValueError("its arrays do not belong to its parameters")
             for name in FITTED:
                 setattr(model, name, arrays[name])
             scalars = {n: array if array.ndim else array.item() for n, array in _part(arrays, "scaling.").items()}
@@ -170,8 +172,9 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             model.region_ = Region(**_part(arrays, "region."))
             network = {name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()}
             model._set_networks(network, int(arrays["n_features_in_"]))
+            model.predict_proba(np.zeros((1, model.n_features_in_)))
         except Exception as error:
-            raise UserError(f"{folder} holds no whole AeLLE model: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{folder} holds no whole AeLLE model: {in_one_line(error)}") from error
         return model
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """Writes the report: one HTML file that opens offline, its tables as CSV, and its figures as PNG and SVG."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from aelle.example_figures import example_figure
 from aelle.examples import Example
 from aelle.features import Correlation
 from aelle.generalisation import Transfer, as_table
+from aelle.markup import escaped_examples, escaped_plane, escaped_study, escaped_sweep
 from aelle.plane import SHARES as PLANE_SHARES
 from aelle.plane import TrainedPlane
 from aelle.predictors import COMBINED
@@ -84,7 +85,7 @@ def write_report(folder: Path, found: Findings) -> Path:
             path.unlink(missing_ok=True)
         else:
             _write_csv(path, table)
-    figures = _figures(found)
+    figures = _figures(_escaped(found))
     template = Environment(
         loader=PackageLoader("aelle", "."), autoescape=select_autoescape(default=True, default_for_string=True)
     ).get_template("report.html.j2")
@@ -139,6 +140,16 @@ def _tables(
         "features": features_table(found.correlations),
         "problems": problems_table(found.sweep),
     }
+
+
+def _escaped(found: Findings) -> Findings:
+    return replace(
+        found,
+        ended=escaped_sweep(found.ended),
+        plane=found.plane and escaped_plane(found.plane),
+        early=found.early and escaped_study(found.early),
+        examples=escaped_examples(found.examples),
+    )
 
 
 def _figures(found: Findings) -> dict[str, go.Figure]:

@@ -4,6 +4,7 @@ So a picture is defined once. What plotly knows and no figure of the report had 
 """
 
 import warnings
+from html import unescape
 from pathlib import Path
 from typing import Any, cast
 
@@ -203,4 +204,5 @@ def _span(axis: Any) -> tuple[float, float]:
 
 
 def _text(text: str | None) -> str:
-    return (text or "").replace("<br>", "\n")
+    """As plotly shows it: of its markup, figures have line breaks and escaped characters."""
+    return unescape((text or "").replace("<br>", "\n"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aelle.completion import complete_numbers
-from aelle.errors import UserError
+from aelle.errors import UnwritableError, UserError, reason
 from aelle.runs import DamagedRunError, Run, fingerprint, read_run, replace_atomically, run_folders, settings
 from aelle.stored import MOST_VARIANTS
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
@@ -68,6 +68,7 @@ class Plan:
             _check_whole("pack_size", identity["pack_size"], 1)
             _check_whole("epochs", identity["epochs"], 1)
             plan.packs()
+            fingerprint(plan.config)
         except Exception:
             raise plan._damaged() from None
         return plan
@@ -101,8 +102,8 @@ class Plan:
                 text = json.dumps(self.identity, indent=2)
                 replace_atomically(self.file, lambda file: file.write_text(text))
         except OSError as error:
-            raise UserError(
-                f"{self.folder} cannot be written ({error.strerror}): name another place with outputs=…"
+            raise UnwritableError(
+                f"{self.folder} cannot be written ({reason(error)}): name another place with outputs=…"
             ) from error
 
     def variant(self, number: int) -> Variant:
@@ -197,7 +198,8 @@ def check(config: dict[str, Any]) -> None:
         if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
             raise UserError(f"{name}={value}: give a number above 0")
     sweep = config["sweep"]
-    if not isinstance(sweep, str) or not sweep or Path(sweep).is_absolute() or ".." in Path(sweep).parts:
+    parts = Path(sweep).parts if isinstance(sweep, str) else ()
+    if not parts or Path(sweep).is_absolute() or ".." in parts or "\0" in sweep:
         raise UserError(f"sweep={sweep}: give the name of a folder below {config['outputs']}")
 
 

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
 from aelle.lyapunov import curve
-from aelle.scaling import signed_exp, signed_log
 from aelle.runs import Run
+from aelle.scaling import signed_exp, signed_log
 from aelle.selection import Selection, select
 
 

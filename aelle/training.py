@@ -1,5 +1,6 @@
 """Trains one pack as a population, from scratch or from where it stopped."""
 
+import inspect
 import traceback
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,13 +12,14 @@ from hydra.utils import get_class, get_object
 from torch import Tensor
 
 from aelle.callback import LyapunovCallback
-from aelle.errors import UserError
+from aelle.errors import UnwritableError, UserError, in_one_line, reason
 from aelle.locks import lock_file
 from aelle.progress import Progress
 from aelle.recorder import RunRecorder
 from aelle.resuming import Place, find_place
 from aelle.runs import RunFolder
 from aelle.sweep import Plan
+from aelle.tasks.population import PopulationModule
 from aelle.trainer import lean_trainer
 from aelle.variants import Variant
 
@@ -53,7 +55,13 @@ def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> bool
     except UserError:
         raise
     except Exception as error:
-        run.write_failure(place.variants, traceback.format_exc())
+        try:
+            run.write_failure(place.variants, traceback.format_exc())
+        except OSError as unwritable:
+            raise UnwritableError(
+                f"{run.path} cannot be written ({reason(unwritable)}): mend that, and the same command goes on from "
+                "the last epoch that was written"
+            ) from error
         last = (str(error).strip() or type(error).__name__).splitlines()[0]
         progress.say(f"failed with {type(error).__name__}: {last} (the traceback is in {run.path / 'status.json'})")
         return False
@@ -88,8 +96,15 @@ def load_data(config: dict[str, Any]) -> Data:
     try:
         loader = get_object(options.pop("_target_"))
     except Exception as error:
-        raise UserError(f"task.data: {str(error).splitlines()[0]}; name a loader of the project") from error
-    return loader(**options)
+        raise UserError(f"task.data: {in_one_line(error)}; name a loader of the project") from error
+    try:
+        inspect.signature(loader).bind(**options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"task.data: {in_one_line(error)}; give what its loader takes") from error
+    data = loader(**options)
+    if not isinstance(data, Data):
+        raise UserError(f"task.data: {loader.__name__} gives no data with a probe; name a loader of the project")
+    return data
 
 
 def check_options(config: dict[str, Any], data: Data) -> None:
@@ -97,9 +112,13 @@ def check_options(config: dict[str, Any], data: Data) -> None:
     lyapunov_callback(config["lyapunov"], data)
     _trainer(config, [])
     try:
-        get_class(config["task"]["module"]["_target_"])
+        module = get_class(config["task"]["module"]["_target_"])
     except Exception as error:
-        raise UserError(f"task.module: {str(error).splitlines()[0]}; name a class of aelle.tasks") from error
+        raise UserError(f"task.module: {in_one_line(error)}; name a class of aelle.tasks") from error
+    if not issubclass(module, PopulationModule):
+        raise UserError(
+            f"task.module: {module.__name__} trains no population; name a class of aelle.tasks, or of yours"
+        )
 
 
 def lyapunov_callback(options: dict[str, Any], data: Data) -> LyapunovCallback:

@@ -95,16 +95,33 @@ def test_a_killed_sweep_goes_on_and_gives_the_same_numbers(small_sweep, tmp_path
 
 
 @pytest.mark.long
-def test_a_sweep_killed_again_and_again_gives_the_same_numbers(small_sweep, tmp_path):
-    line = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=digits", *SMALL]
-    rng = random.Random(0)
-    for _ in range(10):
-        process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(4, 10))
+def test_a_sweep_killed_thirty_times_at_random_moments_gives_the_same_numbers(tmp_path):
+    sizes = [o for o in SMALL if not o.startswith("epochs")]
+    line = [sys.executable, "-u", str(ROOT / "train.py"), "-m", "experiment=digits", *sizes, "epochs=100"]
+    assert subprocess.run([*line, "outputs=whole"], cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+    sweep, rng, hits = tmp_path / "killed" / "digits", random.Random(0), 0
+    for _ in range(30):
+        process = subprocess.Popen([*line, "outputs=killed"], cwd=tmp_path, stdout=subprocess.PIPE)
+        assert process.stdout and process.stdout.readline().startswith(b"digits: 12 variants")
+        time.sleep(rng.uniform(0, 2))
         process.kill()
-        process.wait()
-    assert subprocess.run(line, cwd=tmp_path, timeout=300).returncode == 0
-    assert rows(tmp_path / "outputs" / "digits") == rows(small_sweep)
+        hits += process.wait() == -signal.SIGKILL and len(rows(sweep)) < 12 * 101
+        process.stdout.close()
+    assert hits >= 20
+    assert subprocess.run([*line, "outputs=killed"], cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+    assert rows(sweep) == rows(tmp_path / "whole" / "digits")
+    for resumed, whole in zip(weights(sweep), weights(tmp_path / "whole" / "digits"), strict=True):
+        assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.long
+def test_two_processes_share_a_sweep(small_sweep, tmp_path):
+    line = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=digits", *SMALL]
+    both = [subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert all(process.wait(timeout=300) in (0, 1) for process in both)
+    assert subprocess.run(line, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
+    sweep = tmp_path / "outputs" / "digits"
+    assert rows(sweep) == rows(small_sweep) and len(runs(sweep)) == 3
 
 
 def test_a_pack_killed_between_its_last_checkpoint_and_its_last_word_is_finished(small_sweep, tmp_path, main):
