@@ -46,7 +46,7 @@ def rows(printed: str) -> list[list[str]]:
 
 def test_every_part_prints_its_rows(bench, capsys):
     training = bench("training")
-    options = training.Options(rounds=2, device=torch.device("cpu"))
+    options = training.Options(rounds=1, device=torch.device("cpu"))
     training.population(options, V=2, hidden_size=4, epochs=1)
     training.framework(options, V=2, hidden_size=4, epochs=1)
     training.spectra(options, digits(), V=2, sizes=(4,), steps=2)
