@@ -17,13 +17,17 @@ from aelle.embedding import check_pictures
 from aelle.errors import TooFewError, UserError
 from aelle.examples import load_examples
 from aelle.features import correlations
+from aelle.findings import Findings
 from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
 from aelle.model import AeLLE
+from aelle.page import transfer_table
 from aelle.plane import trained_plane
-from aelle.report import Findings, transfer_table, write_report
+from aelle.report import write_report
+from aelle.report_figures import figures
 from aelle.reuse import fit_to_all, score_sweep
 from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
 from aelle.table import SweepTable, load_sweep
+from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.weights import load_weights
 
 Made = TypeVar("Made")
@@ -49,6 +53,10 @@ def analyze(config: DictConfig) -> None:
     parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
     AeLLE(1.0, **parameters).check_parameters()
     pictures = check_pictures(list(config.pictures) if OmegaConf.is_list(config.pictures) else config.pictures)
+    logger: dict[str, Any] | None = config.logger and OmegaConf.to_container(config.logger, resolve=True)  # pyright: ignore[reportAssignmentType]
+    if logger is not None and config.model is not None:
+        raise UserError(f"model={config.model}: only chances are told, and there is no analysis to show; logger=null")
+    tracker = analysis_tracker_of(logger)
 
     source = Path(config.sweep)
     arrays = _is_array_file(source)
@@ -113,6 +121,30 @@ def analyze(config: DictConfig) -> None:
     if early is not None:
         print(f"model: {folder / 'model'}, for other sweeps: python analyze.py model={folder / 'model'} sweep=…")
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
+    if tracker is not None:
+        show_analysis(tracker, _shown(folder, found, report))
+
+
+def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
+    """The findings as a dashboard has them."""
+    ended = found.ended
+    summary = {
+        "task": found.sweep.task,
+        "threshold": found.sweep.threshold,
+        "variants": found.sweep.size,
+        "ended": len(ended.losses),
+        "low_error": int(ended.low_error.sum()),
+    }
+    tables = ["variants"] if found.early is None else ["early_prediction", "savings", "variants"]
+    return Analysis(
+        found.sweep.name,
+        folder,
+        summary,
+        {name: folder / f"{name}.csv" for name in tables},
+        figures(found),
+        report,
+        folder / "model" if found.early is not None else None,
+    )
 
 
 def _is_array_file(source: Path) -> bool:

@@ -1,7 +1,7 @@
 """Writes the run folder while a pack trains."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pytorch_lightning as pl
@@ -19,11 +19,18 @@ class RunRecorder(Checkpoint):
 
     So a checkpoint never knows of an epoch that has no rows; rows later than the checkpoint are discarded on resuming.
     As Lightning runs its `Checkpoint`s last, the rows hold what the module and the other callbacks measured. `seconds`
-    are the pack's for that epoch, measuring and writing included, divided by its number of variants.
+    are the pack's for that epoch, measuring and writing included, divided by its number of variants. Of every tensor
+    [V] in the module's `metrics` there is a column. `tell` gets an epoch's rows once they are written.
     """
 
-    def __init__(self, folder: RunFolder, lyapunov: LyapunovCallback, rows: pa.Table | None = None):
-        self.folder, self.lyapunov = folder, lyapunov
+    def __init__(
+        self,
+        folder: RunFolder,
+        lyapunov: LyapunovCallback,
+        rows: pa.Table | None = None,
+        tell: Callable[[pa.Table], object] = lambda rows: None,
+    ):
+        self.folder, self.lyapunov, self.tell = folder, lyapunov, tell
         self.rows = [rows] if rows is not None else []
         self.since = time.perf_counter()
 
@@ -62,6 +69,7 @@ class RunRecorder(Checkpoint):
             replace_atomically(self.folder.checkpoint, lambda file: trainer.save_checkpoint(file))
         self.folder.write_variants(pl_module.variants, variant_states(pl_module, "running"))
         self.folder.write_status("running", epoch=epoch, device=str(pl_module.device))
+        self.tell(self.rows[-1])
 
 
 def variant_states(pl_module: PopulationModule, alive: str) -> list[str]:

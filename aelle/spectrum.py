@@ -72,24 +72,34 @@ class Spectrum:
 
     @property
     def entropy_rate(self) -> Float[Tensor, "*V"]:
-        """Sum of the positive exponents, nats per step: Pesin's bound of the Kolmogorov–Sinai entropy."""
-        return self.exponents.clamp(min=0).sum(-1)
+        """See `entropy_rate`."""
+        return entropy_rate(self.exponents)
 
     @property
     def kaplan_yorke_dimension(self) -> Float[Tensor, "*V"]:
-        """D = j + (λ_1 + … + λ_j) / |λ_{j+1}| with the largest j whose sum is not negative; 0 if λ_1 < 0.
-
-        K where even the sum of all K is not negative: the attractor fills the space, or, of a leading k, a lower bound.
-        """
-        sums = torch.nn.functional.pad(self.exponents.cumsum(-1), (1, 0))
-        j = (sums[..., 1:] >= 0).sum(-1, keepdim=True)
-        following = torch.nn.functional.pad(self.exponents, (0, 1), value=-torch.inf).gather(-1, j)
-        dimension = (j + sums.gather(-1, j) / following.abs())[..., 0]
-        return torch.where(self.exponents.isnan().any(-1), torch.nan, dimension)
+        """See `kaplan_yorke_dimension`."""
+        return kaplan_yorke_dimension(self.exponents)
 
     def resample(self, points: int) -> Float[Tensor, "*V M"]:
         """The spectrum's curve at a common length: see `resample`."""
         return resample(self.exponents, points)
+
+
+def entropy_rate(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*V"]:
+    """Sum of the positive exponents, nats per step: Pesin's bound of the Kolmogorov–Sinai entropy."""
+    return exponents.clamp(min=0).sum(-1)
+
+
+def kaplan_yorke_dimension(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*V"]:
+    """D = j + (λ_1 + … + λ_j) / |λ_{j+1}| with the largest j whose sum is not negative; 0 if λ_1 < 0.
+
+    K where even the sum of all K is not negative: the attractor fills the space, or, of a leading k, a lower bound.
+    """
+    sums = torch.nn.functional.pad(exponents.cumsum(-1), (1, 0))
+    j = (sums[..., 1:] >= 0).sum(-1, keepdim=True)
+    following = torch.nn.functional.pad(exponents, (0, 1), value=-torch.inf).gather(-1, j)
+    dimension = (j + sums.gather(-1, j) / following.abs())[..., 0]
+    return torch.where(exponents.isnan().any(-1), torch.nan, dimension)
 
 
 def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V M"]:

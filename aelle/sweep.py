@@ -21,6 +21,7 @@ NOT_IN_A_LABEL = (
     "sweep",
     "outputs",
     "pack",
+    "logger",
     "trainer.accelerator",
     "trainer.devices",
     "task.data.root",
@@ -217,7 +218,11 @@ def _numbers_label(variants: list[Variant]) -> str:
 
 def _overrides_label(overrides: list[str]) -> str:
     """A folder's name for a run that its overrides tell apart."""
-    telling = [o.lstrip("+~") for o in overrides if o.lstrip("+~").split("=")[0] not in NOT_IN_A_LABEL]
+    telling = [
+        o.lstrip("+~")
+        for o in overrides
+        if (name := o.lstrip("+~").split("=")[0]) not in NOT_IN_A_LABEL and not name.startswith("logger.")
+    ]
     return _shortened(re.sub(r"[^\w.,=+-]", "_", ",".join(sorted(telling))).lstrip(".")) or "defaults"
 
 

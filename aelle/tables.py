@@ -1,12 +1,45 @@
-"""The report's smaller tables, as their CSV files hold them."""
+"""The report's tables, as their CSV files hold them."""
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from aelle.comparison import Comparison
+from aelle.early import Study
 from aelle.embedding import Agreement
 from aelle.features import Correlation
+from aelle.findings import Findings
+from aelle.generalisation import as_table
 from aelle.shares import Group
 from aelle.table import SweepTable
+
+
+def tables(
+    found: Findings, worth: pd.DataFrame | None, chances: Float[np.ndarray, "V E"] | None
+) -> dict[str, pd.DataFrame | None]:
+    """By the names of their CSV files; None for one that this report lacks."""
+    early = found.early
+    return {
+        "early_prediction": early.summary if early else None,
+        "savings": worth,
+        "generalisation": as_table(found.elsewhere) if found.elsewhere else None,
+        "embeddings": agreements_table(found.comparison) if found.comparison else None,
+        "variants": variants_table(found.sweep, early, chances),
+        "shares": shares_table(found.shares),
+        "features": features_table(found.correlations),
+        "problems": problems_table(found.sweep),
+    }
+
+
+def variants_table(sweep: SweepTable, early: Study | None, chances: Float[np.ndarray, "V E"] | None) -> pd.DataFrame:
+    """A row per variant: hyperparameters, state, final loss, and the chance of low error as AeLLE saw it per epoch."""
+    table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
+    table["final_loss"] = np.where(sweep.variants["ended"], sweep.final_loss, np.nan)
+    table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["ended"])
+    if early is not None and chances is not None:
+        for k in early.epochs:
+            table[f"chance_epoch_{k}"] = chances[:, k]
+    return table
 
 
 def shares_table(shares: dict[str, list[Group]]) -> pd.DataFrame:

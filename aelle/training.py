@@ -15,11 +15,12 @@ from aelle.callback import LyapunovCallback
 from aelle.errors import UnwritableError, UserError, in_one_line, reason
 from aelle.locks import lock_file
 from aelle.progress import Progress
-from aelle.recorder import RunRecorder
+from aelle.recorder import RunRecorder, variant_states
 from aelle.resuming import Place, find_place
 from aelle.runs import RunFolder
 from aelle.sweep import Plan
 from aelle.tasks.population import PopulationModule
+from aelle.tracking import Tracking, tracker_of
 from aelle.trainer import lean_trainer
 from aelle.variants import Variant
 
@@ -51,7 +52,8 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], data: Data, pr
 
 def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> bool:
     try:
-        _fit(run, place, data, progress)
+        with Tracking(run, place, progress.say) as tracking:
+            _fit(run, place, data, progress, tracking)
     except UserError:
         raise
     except Exception as error:
@@ -68,13 +70,13 @@ def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> bool
     return True
 
 
-def _fit(run: RunFolder, place: Place, data: Data, progress: Progress) -> None:
+def _fit(run: RunFolder, place: Place, data: Data, progress: Progress, tracking: Tracking) -> None:
     config = run.config
     if place.rows is None:
         run.begin(place.variants)
     module = get_class(config["task"]["module"]["_target_"])(data, place.variants)
     lyapunov = lyapunov_callback(config["lyapunov"], data)
-    recorder = RunRecorder(run, lyapunov, place.rows)
+    recorder = RunRecorder(run, lyapunov, place.rows, tracking.rows)
     trainer = _trainer(config, [lyapunov, recorder, progress], default_root_dir=run.path)
     try:
         if place.rows is None:
@@ -87,6 +89,7 @@ def _fit(run: RunFolder, place: Place, data: Data, progress: Progress) -> None:
         raise
     # Not in a hook: of a run that was stopped after its last checkpoint, Lightning calls none.
     recorder.finish(module)
+    tracking.finish(variant_states(module, "complete"))
     progress.finish(module)
 
 
@@ -111,6 +114,7 @@ def check_options(config: dict[str, Any], data: Data) -> None:
     """Refuse what the run's parts would refuse, before anything is written."""
     lyapunov_callback(config["lyapunov"], data)
     _trainer(config, [])
+    tracker_of(config["logger"])
     try:
         module = get_class(config["task"]["module"]["_target_"])
     except Exception as error:

@@ -25,7 +25,7 @@ from aelle.features import correlations, features
 from aelle.figures import styled
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
-from aelle.report import FIGURES
+from aelle.report_figures import FIGURES
 from aelle.still_traces import rgba
 from aelle.stills import still, write_stills
 from aelle.table import SweepTable, load_sweep

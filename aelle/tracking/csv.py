@@ -1,0 +1,34 @@
+"""One `metrics.csv` per pack, for whoever reads spreadsheets."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from aelle.runs import replace_atomically
+from aelle.tracking.tracker import Outcome, Pack, Row
+
+
+class CsvFile:
+    """A row per variant and epoch with the variant's hyperparameters, replaced whole after each epoch.
+
+    Lightning's CSVLogger would drop the rows of before a stop, and make a folder per variant.
+    """
+
+    def start(self, pack: Pack) -> None:
+        self.path = pack.folder / "metrics.csv"
+        self.hyperparameters = [pack.hyperparameters(variant) for variant in pack.variants]
+        self.rows: list[Row] = []
+
+    def epoch(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
+        self._write(["running"] * len(rows))
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        self._write([outcome["state"] for outcome in outcomes])
+
+    def _write(self, states: Sequence[str]) -> None:
+        if not self.rows:
+            return
+        variants = pd.DataFrame(self.hyperparameters).assign(state=list(states))
+        table = pd.DataFrame(self.rows).astype({"variant": int, "epoch": int}).merge(variants, on="variant")
+        replace_atomically(self.path, lambda file: table.to_csv(file, index=False))

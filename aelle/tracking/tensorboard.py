@@ -1,0 +1,49 @@
+"""A TensorBoard folder per variant: `tensorboard --logdir outputs/<sweep>/tensorboard`."""
+
+from collections.abc import Sequence
+
+from aelle.errors import UserError
+from aelle.tracking.tracker import Outcome, Pack, Row
+
+
+class TensorBoardFolders:
+    """`<sweep>/tensorboard/<pack>/<variant>`: scalars over epochs, and a line of the HPARAMS tab.
+
+    What an earlier start of the pack has left there is removed: its rows are written again.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard.summary import hparams
+        except ImportError as error:
+            raise UserError(
+                "logger=tensorboard needs a package that is not installed: pip install 'aelle[tensorboard]'"
+            ) from error
+        self.writer, self.hparams = SummaryWriter, hparams
+
+    def start(self, pack: Pack) -> None:
+        self.hyperparameters = [pack.hyperparameters(variant) for variant in pack.variants]
+        self.writers = []
+        for variant in pack.variants:
+            folder = pack.folder.parent / "tensorboard" / pack.folder.name / f"{variant.number:04d}"
+            for file in folder.glob("events.out.tfevents.*"):
+                file.unlink()
+            self.writers.append(self.writer(str(folder)))
+
+    def epoch(self, rows: Sequence[Row]) -> None:
+        for writer, row in zip(self.writers, rows, strict=True):
+            for name, value in row.items():
+                if name not in ("variant", "epoch"):
+                    writer.add_scalar(name, value, int(row["epoch"]))
+            writer.flush()
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        for writer, chosen, outcome in zip(self.writers, self.hyperparameters, outcomes, strict=True):
+            results = {name: float(value) for name, value in outcome.items() if name != "state"}
+            # `add_hparams` would make another folder; these are the three records that it writes.
+            for record in self.hparams({**chosen, "state": outcome["state"]}, results):
+                writer._get_file_writer().add_summary(record)
+            for name, value in results.items():
+                writer.add_scalar(name, value)
+            writer.close()

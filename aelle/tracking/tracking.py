@@ -1,0 +1,87 @@
+"""Tells a tracker what a pack's run folder holds, and lets no failure of the tracker reach the training."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aelle.resuming import Place
+from aelle.runs import RunFolder
+from aelle.tracking.rows import rows_of
+from aelle.tracking.tracker import Analysis, AnalysisTracker, Outcome, Pack, Row, tracker_of
+
+ENDED = ("complete", "diverged")
+
+_given_up: set[str] = set()
+"""Trackers that have failed in this process: each pack would wait for them again, and warn again."""
+
+
+class Tracking:
+    """Around the training of a pack: a pack that is left without `finish` has failed, or was stopped.
+
+    `rows` takes what the recorder has written to `epochs.parquet`, so every per-variant metric that stands there is
+    tracked. Where the pack goes on, the tracker gets all earlier rows first: it needs no memory of its own.
+    """
+
+    def __init__(self, run: RunFolder, place: Place, say: Callable[[str], object]):
+        self.say, self.earlier, self.finished = say, place.rows, False
+        self.pack = Pack(run.path, run.config, place.variants, resumed=place.rows is not None)
+        self.last: list[Row] = []
+        self.name = str((run.config["logger"] or {}).get("_target_"))
+        self.tracker = None if self.name in _given_up else tracker_of(run.config["logger"])
+
+    def __enter__(self) -> "Tracking":
+        self._tell("start", self.pack)
+        if self.tracker is not None and self.earlier is not None:
+            for epoch in sorted(set(self.earlier["epoch"].to_pylist())):
+                self.rows(self.earlier.filter(pc.field("epoch") == epoch))
+        return self
+
+    def rows(self, table: pa.Table) -> None:
+        """The rows of one epoch, in the order of the pack's variants."""
+        if self.tracker is not None:
+            self.last = rows_of(table)
+            self._tell("epoch", self.last)
+
+    def finish(self, states: Sequence[str]) -> None:
+        """Each variant's state, in the order of the pack."""
+        self.finished = True
+        losses = [row["val_loss"] for row in self.last] or [None] * len(states)
+        self._tell("finish", [self._outcome(state, loss) for state, loss in zip(states, losses, strict=True)])
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if not self.finished:
+            self.finish(["failed" if isinstance(error, Exception) else "stopped"] * len(self.pack.variants))
+
+    def _outcome(self, state: str, loss: float | None) -> Outcome:
+        if state not in ENDED or loss is None:
+            return {"state": state}
+        return {
+            "state": state,
+            "final_loss": loss,
+            "low_error": state == "complete" and loss < self.pack.config["task"]["threshold"],
+        }
+
+    def _tell(self, word: str, what: Any) -> None:
+        if self.tracker is None:
+            return
+        try:
+            getattr(self.tracker, word)(what)
+        except Exception as error:
+            self.tracker = None
+            _given_up.add(self.name)
+            self.say(f"warning: the logger has failed ({_reason(error)}); training goes on without it")
+
+
+def show_analysis(tracker: AnalysisTracker, analysis: Analysis) -> None:
+    """The report is written by now, and stands whatever becomes of its mirror."""
+    try:
+        tracker.analysis(analysis)
+    except Exception as error:
+        print(f"warning: the logger has failed ({_reason(error)}); the report is complete without it")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,125 @@
+"""A Weights & Biases run per variant, grouped by sweep."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import wandb
+
+from aelle.errors import UserError
+from aelle.tracking.tracker import Analysis, Outcome, Pack, Row
+from aelle.variants import Variant
+
+EXIT_CODES = {"complete": 0, "diverged": 0, "failed": 1, "stopped": 255}
+"""Of a run's end; Weights & Biases shows 0 as finished, 1 as failed and 255 as killed."""
+
+SECONDS = 30
+"""To wait for a server at the start and the end of a run. What has not been sent then lies in the run's folder."""
+
+SETTINGS = {
+    "console": "off",
+    "save_code": False,
+    "disable_git": True,
+    "disable_job_creation": True,
+    "silent": True,
+    "symlink": False,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+    "init_timeout": SECONDS,
+    "finish_timeout": SECONDS,
+    "finish_timeout_raises": True,
+}
+"""Only what the pack reports: no console, code, git state or machine statistics, once per variant."""
+
+
+class WandbRuns:
+    """As many runs at once as the pack has variants, from its start to its end.
+
+    A run's id follows from sweep, variant and settings, so a pack that goes on continues its runs: epochs that the
+    server has are not sent again. Offline there is no server to ask, and the new folder holds the run from its first
+    epoch.
+    """
+
+    def __init__(self, project: str, entity: str | None, mode: str):
+        self.place: dict[str, Any] = {"project": project, "entity": entity, "mode": mode}
+        check_access(mode)
+
+    def start(self, pack: Pack) -> None:
+        def begin(variant: Variant) -> wandb.Run:
+            return self._begin(
+                pack.folder.parent,
+                group=pack.sweep,
+                job_type="variant",
+                name=f"{pack.sweep}-{variant.number}",
+                id=run_id(pack, variant),
+                resume="allow" if pack.resumed else None,
+                config=pack.hyperparameters(variant),
+            )
+
+        self.runs = _at_once(begin, pack.variants)
+
+    def epoch(self, rows: Sequence[Row]) -> None:
+        for run, row in zip(self.runs, rows, strict=True):
+            if row["epoch"] >= run.starting_step:
+                run.log({name: value for name, value in row.items() if name != "variant"}, step=int(row["epoch"]))
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        def end(run: wandb.Run, outcome: Outcome) -> None:
+            run.summary.update(outcome)
+            run.finish(exit_code=EXIT_CODES[outcome["state"]])
+
+        _at_once(end, self.runs, outcomes)
+
+    def analysis(self, analysis: Analysis) -> None:
+        """A run of its own, beside those of the sweep's variants."""
+        name = _allowed(analysis.sweep)
+        run = self._begin(analysis.folder, group=analysis.sweep, job_type="analysis", name=f"{name}-analysis")
+        run.log(
+            {f"tables/{table}": wandb.Table(dataframe=pd.read_csv(path)) for table, path in analysis.tables.items()}
+        )
+        run.log({f"figures/{figure}": wandb.Plotly(drawn) for figure, drawn in analysis.figures.items()})
+        run.summary.update(analysis.summary)
+        report = wandb.Artifact(f"{name}-report", type="report")
+        for path in (analysis.report, *analysis.tables.values()):
+            report.add_file(str(path))
+        run.log_artifact(report)
+        if analysis.model is not None:
+            model = wandb.Artifact(f"{name}-model", type="model")
+            model.add_dir(str(analysis.model))
+            run.log_artifact(model)
+        run.finish()
+
+    def _begin(self, folder: Path, **options: Any) -> wandb.Run:
+        return wandb.init(**self.place, **options, dir=folder, reinit="create_new", settings=wandb.Settings(**SETTINGS))
+
+
+def run_id(pack: Pack, variant: Variant) -> str:
+    """The same whenever this very variant is trained."""
+    digest = hashlib.sha256(pack.key(variant).encode()).hexdigest()[:8]
+    return f"{_allowed(pack.sweep)[:40]}-{variant.number}-{digest}"
+
+
+def check_access(mode: str) -> None:
+    """Raises UserError for an unknown mode, and where Weights & Biases would ask for a login."""
+    if mode not in ("online", "offline", "disabled"):
+        raise UserError(f"logger.mode={mode}: choose online, offline or disabled")
+    if mode == "online":
+        wandb.setup(wandb.Settings(silent=True))
+        if not wandb.login(prompt=False, verify=False):
+            raise UserError("logger=wandb finds no login: run `wandb login`, or choose logger.mode=offline")
+
+
+def _allowed(name: str) -> str:
+    """Without the characters that Weights & Biases forbids in ids and names."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+
+def _at_once(do: Callable, *of_each: Sequence) -> list:
+    """One after the other, the server's answers would take seconds of each epoch's time."""
+    with ThreadPoolExecutor(len(of_each[0])) as pool:
+        return list(pool.map(do, *of_each))
