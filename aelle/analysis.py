@@ -133,7 +133,7 @@ def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
         "threshold": found.sweep.threshold,
         "variants": found.sweep.size,
         "ended": len(ended.losses),
-        "low_error": int(ended.low_error.sum()),
+        "low_error_variants": int(ended.low_error.sum()),
     }
     tables = ["variants"] if found.early is None else ["early_prediction", "savings", "variants"]
     return Analysis(

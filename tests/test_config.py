@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
 from aelle.sweep import Plan
+from aelle.tracking import tracker_of
 from aelle.variants import Variant
 
 CONF = ROOT / "conf"
@@ -61,6 +62,16 @@ def test_every_task_has_a_search_space_without_an_experiment(task, monkeypatch, 
 @pytest.mark.parametrize("choice", choices("aelle"))
 def test_every_aelle_configuration_makes_a_model(choice):
     AeLLE(0.5, **composed("analyze", f"aelle={choice}", "sweep=s")["aelle"])
+
+
+@pytest.mark.parametrize("choice", choices("logger"))
+def test_every_logger_makes_a_tracker(choice, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for script in ("train", "analyze"):
+        tracker = tracker_of(
+            composed(script, f"logger={choice}", *(["sweep=s"] if script == "analyze" else []))["logger"]
+        )
+        assert all(callable(getattr(tracker, word)) for word in ("start", "epoch", "finish"))
 
 
 def planned(experiment: str) -> tuple[dict, list[Variant]]:

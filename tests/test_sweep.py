@@ -14,13 +14,13 @@ import torch
 from conftest import ROOT, SMALL, command
 from filelock import FileLock
 
-from aelle.runs import RunFolder, read_run, read_status, replace_atomically
+from aelle.runs import RunFolder, read_run, read_status, replace_atomically, run_folders
 from aelle.sweep import Plan
 from aelle.table import load_sweep
 
 
 def runs(sweep):
-    return [read_run(path) for path in sorted(sweep.glob("*/")) if path.is_dir() and ".damaged-" not in path.name]
+    return [read_run(path) for path in run_folders(sweep)]
 
 
 def rows(sweep) -> dict:
@@ -33,10 +33,10 @@ def rows(sweep) -> dict:
     return found
 
 
-def weights(sweep) -> list[dict]:
+def weights(sweep, packs="*") -> list[dict]:
     """The state of every network and of every optimiser in a sweep's checkpoints."""
     found = []
-    for path in sorted(sweep.glob("*/checkpoint.ckpt")):
+    for path in sorted(sweep.glob(f"{packs}/checkpoint.ckpt")):
         checkpoint = torch.load(path, weights_only=True)
         moments = checkpoint["optimizer_states"][0]["state"]
         flat = {f"adam {i} {name}": tensor for i, state in moments.items() for name, tensor in state.items()}

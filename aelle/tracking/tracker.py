@@ -12,12 +12,12 @@ from aelle.errors import UserError
 from aelle.runs import fingerprint
 from aelle.variants import Variant
 
-Row = dict[str, float]
+Row = dict[str, int | float]
 """One variant after one epoch: `variant`, `epoch`, and every number that was measured."""
 
 Outcome = dict[str, Any]
 """`state`: complete, diverged, failed or stopped; of a variant whose training has ended, `final_loss` and `low_error`
-too."""
+(0 or 1, which every kind of panel can draw) too."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Analysis:
     model: Path | None
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Where a pack is mirrored. Whatever its methods raise is reported once, and training goes on without it.
 

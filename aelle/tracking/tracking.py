@@ -61,7 +61,7 @@ class Tracking:
         return {
             "state": state,
             "final_loss": loss,
-            "low_error": state == "complete" and loss < self.pack.config["task"]["threshold"],
+            "low_error": int(state == "complete" and loss < self.pack.config["task"]["threshold"]),
         }
 
     def _tell(self, word: str, what: Any) -> None:

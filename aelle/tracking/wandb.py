@@ -17,7 +17,7 @@ from aelle.variants import Variant
 EXIT_CODES = {"complete": 0, "diverged": 0, "failed": 1, "stopped": 255}
 """Of a run's end; Weights & Biases shows 0 as finished, 1 as failed and 255 as killed."""
 
-SECONDS = 30
+SECONDS = 60
 """To wait for a server at the start and the end of a run. What has not been sent then lies in the run's folder."""
 
 SETTINGS = {
@@ -90,7 +90,8 @@ class WandbRuns:
         run.log_artifact(report)
         if analysis.model is not None:
             model = wandb.Artifact(f"{name}-model", type="model")
-            model.add_dir(str(analysis.model))
+            for path in sorted(analysis.model.iterdir()):
+                model.add_file(str(path))
             run.log_artifact(model)
         run.finish()
 
