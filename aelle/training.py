@@ -1,7 +1,9 @@
 """Trains one pack as a population, from scratch or from where it stopped."""
 
+import gc
 import inspect
 import traceback
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,31 +34,51 @@ class Data(Protocol):
     def probe(self, sequences: int, part: str = "val") -> Tensor | None: ...
 
 
+class Outcome(Enum):
+    TRAINED = auto()
+    FAILED = auto()
+    TOO_LARGE = auto()
+
+
 def train_pack(plan: Plan, folder: Path, variants: list[Variant], data: Data, progress: Progress) -> bool:
-    """Train what is not yet complete of these variants. False where a training failed, which its folder records."""
+    """Train what is not yet complete of these variants, in halves where they do not fit into memory side by side. False
+    where a training failed, which its folder records."""
     check_options(plan.config, data)
     plan.start()
     try:
         # Who asks for the status holds the lock for an instant.
         with FileLock(lock_file(folder), timeout=0.2):
+            room = len(variants)
             while missing := plan.incomplete(variants):
-                place, damaged = find_place(plan, folder, missing)
+                place, damaged = find_place(plan, folder, missing[:room])
                 if damaged:
                     progress.say(f"{place.path} was damaged and has been moved to {damaged.name}; it is trained anew")
-                if not _train(RunFolder(place.path, plan.config), place, data, progress):
+                outcome = _train(RunFolder(place.path, plan.config), place, data, progress)
+                if outcome is Outcome.FAILED:
                     return False
+                if outcome is Outcome.TOO_LARGE:
+                    room = len(place.variants) // 2
+                    progress.say(
+                        f"{len(place.variants)} variants do not fit into memory side by side: {room} at a time instead"
+                    )
+                    # What the exception's frames held is garbage by now, in cycles through the trainer.
+                    gc.collect()
+                    torch.cuda.empty_cache()
     except Timeout:
         progress.say(f"{folder} is being trained by another process, and is left to it")
     return True
 
 
-def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> bool:
+def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> Outcome:
     try:
         with Tracking(run, place, progress.say) as tracking:
             _fit(run, place, data, progress, tracking)
     except UserError:
         raise
     except Exception as error:
+        # Memory that runs out later than in the first epoch was taken by another process: no reason for halves.
+        if isinstance(error, torch.cuda.OutOfMemoryError) and len(place.variants) > 1 and not run.checkpoint.exists():
+            return Outcome.TOO_LARGE
         try:
             run.write_failure(place.variants, traceback.format_exc())
         except OSError as unwritable:
@@ -66,8 +88,8 @@ def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> bool
             ) from error
         last = (str(error).strip() or type(error).__name__).splitlines()[0]
         progress.say(f"failed with {type(error).__name__}: {last} (the traceback is in {run.path / 'status.json'})")
-        return False
-    return True
+        return Outcome.FAILED
+    return Outcome.TRAINED
 
 
 def _fit(run: RunFolder, place: Place, data: Data, progress: Progress, tracking: Tracking) -> None:
