@@ -18,9 +18,8 @@ from aelle.errors import TooFewError, UserError
 from aelle.examples import load_examples
 from aelle.features import correlations
 from aelle.findings import Findings
-from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
+from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfer_table, transfers
 from aelle.model import AeLLE
-from aelle.page import transfer_table
 from aelle.plane import trained_plane
 from aelle.report import write_report
 from aelle.report_figures import figures

@@ -98,6 +98,14 @@ def as_table(found: Sequence[Transfer]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(Transfer._fields))
 
 
+def transfer_table(elsewhere: list[Transfer]) -> list[dict]:
+    """A row per pair of what was learned from and what was scored, a cell per stage of training."""
+    rows: dict[tuple[str, str], list[Transfer]] = {}
+    for one in elsewhere:
+        rows.setdefault((one.learned, one.scored), []).append(one)
+    return [{"learned": learned, "scored": scored, "cells": cells} for (learned, scored), cells in rows.items()]
+
+
 def _fitted(part: SweepTable, model: AeLLE) -> AeLLE | None:
     copy = AeLLE(**model.get_params())
     try:

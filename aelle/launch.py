@@ -43,12 +43,14 @@ def run_job(config: DictConfig) -> None:
     if hydra.mode == RunMode.MULTIRUN:
         try:
             _train(config, hydra)
-        except UserError:
-            raise
         except (UnwritableError, OSError):
-            # Nor could another job write: this ends the sweep.
+            if kind(hydra) != "basic":
+                raise
+            # Nor could the next job write: this ends the sweep.
             with errors_in_one_line():
                 raise
+        except UserError:
+            raise
         except Exception:
             # An exception comes back from another process without its traceback.
             if kind(hydra) != "basic":

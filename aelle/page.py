@@ -5,7 +5,6 @@ import pandas as pd
 from jaxtyping import Float
 
 from aelle.early import Study
-from aelle.generalisation import Transfer
 from aelle.predictors import COMBINED
 from aelle.savings import HALVING, NO_CUT
 from aelle.table import SweepTable
@@ -66,11 +65,3 @@ def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
     epochs = [k for k in stages if k in at.loc[ways[0]].index]
     rows = [{"way": way, "cells": [dict(at.loc[(way, k)]) for k in epochs]} for way in ways]
     return [{"epochs": epochs}, *rows, {"way": HALVING, "cells": [dict(at.loc[HALVING].iloc[0])]}]
-
-
-def transfer_table(elsewhere: list[Transfer]) -> list[dict]:
-    """A row per pair of what was learned from and what was scored, a cell per stage of training."""
-    rows: dict[tuple[str, str], list[Transfer]] = {}
-    for one in elsewhere:
-        rows.setdefault((one.learned, one.scored), []).append(one)
-    return [{"learned": learned, "scored": scored, "cells": cells} for (learned, scored), cells in rows.items()]

@@ -8,14 +8,9 @@ import pytorch_lightning as pl
 from aelle.command_line import count, duration
 from aelle.sweep import Plan
 from aelle.tasks.population import PopulationModule
-from aelle.variants import Variant
+from aelle.variants import cost
 
 HALF_A_MINUTE = 30.0
-
-
-def cost(variant: Variant) -> float:
-    """Of training, relative: small networks take time in proportion to their units, large ones to their square."""
-    return float(variant.hyperparameters.get("hidden_size", 1)) ** 1.5
 
 
 class Progress(pl.Callback):

@@ -10,7 +10,8 @@ from plotly.offline import get_plotlyjs
 
 from aelle.evaluation import PRECISION
 from aelle.findings import Findings
-from aelle.page import answer, early_table, first_cut, keep, savings_table, transfer_table
+from aelle.generalisation import transfer_table
+from aelle.page import answer, early_table, first_cut, keep, savings_table
 from aelle.plane import SHARES as PLANE_SHARES
 from aelle.report_figures import FIGURES, TURNING, figures, side_by_side
 from aelle.runs import replace_atomically

@@ -11,11 +11,10 @@ import numpy as np
 
 from aelle.errors import UserError
 from aelle.locks import is_held
-from aelle.progress import cost
 from aelle.runs import Run, fingerprint, run_folders
 from aelle.selection import Selection, select
 from aelle.sweep import Plan
-from aelle.variants import Variant
+from aelle.variants import Variant, cost
 
 STATES = ("done", "running", "stale", "failed", "missing")
 PATIENCE = 600.0

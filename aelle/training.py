@@ -128,7 +128,7 @@ def load_data(config: dict[str, Any]) -> Data:
         raise UserError(f"task.data: {in_one_line(error)}; give what its loader takes") from error
     data = loader(**options)
     if not isinstance(data, Data):
-        raise UserError(f"task.data: {loader.__name__} gives no data with a probe; name a loader of the project")
+        raise UserError(f"task.data: {config['task']['data']['_target_']} gives no data with a probe")
     return data
 
 
@@ -142,9 +142,7 @@ def check_options(config: dict[str, Any], data: Data) -> None:
     except Exception as error:
         raise UserError(f"task.module: {in_one_line(error)}; name a class of aelle.tasks") from error
     if not issubclass(module, PopulationModule):
-        raise UserError(
-            f"task.module: {module.__name__} trains no population; name a class of aelle.tasks, or of yours"
-        )
+        raise UserError(f"task.module: {module.__name__} trains no population; name a PopulationModule")
 
 
 def lyapunov_callback(options: dict[str, Any], data: Data) -> LyapunovCallback:

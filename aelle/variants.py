@@ -131,6 +131,11 @@ def draw(space: Mapping[str, Any], seed: int, number: int) -> Variant:
     return Variant(number, hyperparameters, seeds)
 
 
+def cost(variant: Variant) -> float:
+    """Of training, relative: small networks take time in proportion to their units, large ones to their square."""
+    return float(variant.hyperparameters.get("hidden_size", 1)) ** 1.5
+
+
 def packs(variants: Sequence[Variant], pack_size: int) -> list[list[Variant]]:
     """The variants sorted by (shape, number) and cut where the shape changes or `pack_size` is reached."""
     cut: list[list[Variant]] = []
