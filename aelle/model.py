@@ -163,7 +163,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             parameters, arrays = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
-            if arrays["components_"].shape != (model.n_components, model.latent_size):
+            if any(arrays[name].shape != shape for name, shape in model._shapes(arrays["scaling.mean"].size).items()):
                 raise ValueError("its arrays do not belong to its parameters")
             for name in FITTED:
                 setattr(model, name, arrays[name])
@@ -192,6 +192,19 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.networks_.load_state_dict(parameters)
         # What a row gives must not depend on the rows beside it.
         self.networks_.double()
+
+    def _shapes(self, points: int) -> dict[str, tuple[int, ...]]:
+        """Of the fitted arrays that numpy would broadcast rather than refuse."""
+        C, L = self.n_components, self.latent_size
+        return {
+            "center_": (L,),
+            "components_": (C, L),
+            "scaling.mean": (points,),
+            "region.intercept": (),
+            "region.linear": (C,),
+            "region.quadratic": (C, C),
+            "n_features_in_": (),
+        }
 
     def _embed(self, spectra: Float[Array, "n M"]) -> None:
         """PCA of the training rows' latent, PC1 turned so that it rises as the predicted loss falls."""

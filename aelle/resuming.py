@@ -30,7 +30,8 @@ def find_place(plan: Plan, folder: Path, missing: list[Variant]) -> tuple[Place,
     """
     wanted = {v.number for v in missing}
     for path in _names(folder):
-        if not any((path / name).exists() for name in FILES):
+        # Settings and variants alone are of a run that was stopped before it began.
+        if not any((path / name).exists() for name in FILES if name not in ("config.yaml", "variants.parquet")):
             return Place(path, missing), None
         try:
             run = read_run(path)

@@ -24,7 +24,7 @@ FORMATS = ("png", "svg")
 WIDTH = 1080
 """In plotly's pixels; a PNG has twice as many."""
 
-LETTERS = 130
+LETTERS = 145
 """Of a legend, in the width of a page."""
 
 STYLE = {

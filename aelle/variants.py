@@ -133,7 +133,8 @@ def draw(space: Mapping[str, Any], seed: int, number: int) -> Variant:
 
 def cost(variant: Variant) -> float:
     """Of training, relative: small networks take time in proportion to their units, large ones to their square."""
-    return float(variant.hyperparameters.get("hidden_size", 1)) ** 1.5
+    units = variant.hyperparameters.get("hidden_size", 1)
+    return units**1.5 if isinstance(units, (int, float)) and units > 0 else 1.0
 
 
 def packs(variants: Sequence[Variant], pack_size: int) -> list[list[Variant]]:

@@ -58,10 +58,11 @@ def test_a_person_sees_what_is_done_and_what_to_type_next(tmp_path):
     done = command("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", cwd=tmp_path)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("digits: 12 variants in 3 packs, 1 epoch each")
-    assert [line.split(":")[0] for line in lines[1:4]] == ["pack 1 of 3", "pack 2 of 3", "pack 3 of 3"]
-    assert "5 of 12 variants done, about" in lines[1] and "left" in lines[1]
+    assert lines[1].startswith("one job at a time, ")
+    assert [line.split(":")[0] for line in lines[2:5]] == ["pack 1 of 3", "pack 2 of 3", "pack 3 of 3"]
+    assert "5 of 12 variants done, about" in lines[2] and "left" in lines[2]
     assert lines[-1] == "next: python analyze.py sweep=outputs/digits"
-    assert len(lines) == 6 and done.stderr == ""
+    assert len(lines) == 7 and done.stderr == ""
 
 
 def test_a_second_call_trains_nothing(small_sweep):
