@@ -25,7 +25,7 @@ from aelle.runs import RunFolder, replace_atomically
 from aelle.sweep import Plan
 from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
-from aelle.tracking.wandb import SETTINGS
+from aelle.tracking.wandb import SETTINGS, check_access
 
 OFFLINE = ["logger=wandb", "logger.mode=offline"]
 SWEEP = ["train.py", "-m", "experiment=digits", *SMALL, "pack=1,2"]
@@ -161,8 +161,8 @@ def test_tensorboard_has_a_folder_per_variant_without_what_a_stopped_run_left(ma
 
 def test_online_a_stopped_pack_sends_only_what_the_server_lacks(main, small_sweep, monkeypatch, server):
     fail_at(monkeypatch, "epochs.parquet", 3)
-    code, out, _ = main(*PACK, "logger=wandb")
-    assert code == 1 and "failed with OSError" in out
+    code, out, err = main(*PACK, "logger=wandb")
+    assert code == 1 and "failed with OSError" in out and err == ""
     assert len(server.history) == 2 and set(server.ends.values()) == {1}
     assert main(*PACK, "logger=wandb")[0] == 0
     assert set(server.ends.values()) == {0}
@@ -281,6 +281,11 @@ def test_what_cannot_work_is_one_line_before_anything_is_trained(main, monkeypat
     code, out, err = main("train.py", *many, "experiment=digits", *SMALL, *overrides)
     assert code == 2 and err.count("\n") == 1 and err.startswith("error: ") and says in err and out == ""
     assert not sweep.exists()
+
+
+def test_a_login_is_found_and_leaves_nothing_that_a_job_on_another_machine_would_look_for(server, capfd):
+    check_access("online")
+    assert "WANDB_SERVICE" not in os.environ and capfd.readouterr() == ("", "")
 
 
 def test_no_dashboard_is_imported_without_being_chosen():

@@ -61,6 +61,7 @@ class WandbRuns:
                 config=pack.hyperparameters(variant),
             )
 
+        _set_up()
         self.runs = _at_once(begin, pack.variants)
 
     def epoch(self, rows: Sequence[Row]) -> None:
@@ -77,6 +78,7 @@ class WandbRuns:
 
     def analysis(self, analysis: Analysis) -> None:
         """A run of its own, beside those of the sweep's variants."""
+        _set_up()
         name = _allowed(analysis.sweep)
         run = self._begin(analysis.folder, group=analysis.sweep, job_type="analysis", name=f"{name}-analysis")
         run.log(
@@ -110,9 +112,17 @@ def check_access(mode: str) -> None:
     if mode not in ("online", "offline", "disabled"):
         raise UserError(f"logger.mode={mode}: choose online, offline or disabled")
     if mode == "online":
-        wandb.setup(wandb.Settings(silent=True))
-        if not wandb.login(prompt=False, verify=False):
+        _set_up()
+        known = wandb.login(prompt=False, verify=False)
+        # What has been started for that would be looked for by jobs on other machines, through the environment.
+        wandb.teardown()
+        if not known:
             raise UserError("logger=wandb finds no login: run `wandb login`, or choose logger.mode=offline")
+
+
+def _set_up() -> None:
+    """Start what all runs of this process share, which would otherwise say for each where its login comes from."""
+    wandb.setup(wandb.Settings(silent=True))
 
 
 def _allowed(name: str) -> str:
