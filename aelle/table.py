@@ -176,7 +176,7 @@ def _fill(
             continue
         column = epochs[name].combine_chunks()
         lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(int)
-        values, starts = column.flatten().to_numpy(), np.cumsum(lengths) - lengths
+        values, starts = column.flatten().to_numpy(zero_copy_only=False), np.cumsum(lengths) - lengths
         for K in np.unique(lengths[lengths > 0]):
             rows = np.flatnonzero(wanted & (lengths == K))
             into[v[rows], e[rows]] = curve(values[starts[rows, None] + np.arange(K)], into.shape[2])
