@@ -45,7 +45,7 @@ def trained(sweep: Path) -> list[int]:
 @pytest.mark.parametrize(
     "launcher",
     [
-        pytest.param("joblib", marks=needs("joblib")),
+        pytest.param("joblib", marks=[needs("joblib"), pytest.mark.long]),
         pytest.param("submitit_local", marks=needs("submitit")),
         pytest.param("ray", marks=[needs("ray"), pytest.mark.long]),
     ],
@@ -54,20 +54,27 @@ def test_a_failing_job_is_recorded_with_its_traceback_and_alone_is_started_again
     (tmp_path / "failing.py").write_text(FAILING)
     (tmp_path / "broken").touch()
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    line = ["-m", "experiment=digits", *SMALL, "task.module._target_=failing.Failing", f"hydra/launcher={launcher}"]
+    line = [
+        "-m",
+        "experiment=digits",
+        *SMALL,
+        "size=7",
+        "task.module._target_=failing.Failing",
+        f"hydra/launcher={launcher}",
+    ]
     done = command("train.py", *line, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
     sweep = tmp_path / "outputs" / "digits"
-    assert done.returncode == 1 and "2 variants not complete; failed: pack-0002" in done.stderr
-    assert "1 CPU thread each" in done.stdout and len(trained(sweep)) == 10
-    traceback = read_status(sweep / "pack-0002")["error"]
+    assert done.returncode == 1 and "2 variants not complete; failed: pack-0001" in done.stderr
+    assert "1 CPU thread each" in done.stdout and len(trained(sweep)) == 5
+    traceback = read_status(sweep / "pack-0001")["error"]
     assert 'failing.py", line' in traceback and traceback.endswith("RuntimeError: no luck\n")
 
     (tmp_path / "broken").unlink()
-    files = {file: file.stat().st_mtime_ns for file in sweep.glob("pack-000[01]/*")}
+    files = {file: file.stat().st_mtime_ns for file in sweep.glob("pack-0000/*")}
     again = command("train.py", *line, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
-    assert again.returncode == 0 and "12 of 12 variants complete" in again.stdout, again.stderr
-    assert "failed" not in again.stdout and trained(sweep) == list(range(12))
-    assert files == {file: file.stat().st_mtime_ns for file in sweep.glob("pack-000[01]/*")}
+    assert again.returncode == 0 and "7 of 7 variants complete" in again.stdout, again.stderr
+    assert "failed" not in again.stdout and trained(sweep) == list(range(7))
+    assert files == {file: file.stat().st_mtime_ns for file in sweep.glob("pack-0000/*")}
 
 
 def start(cwd: Path, *overrides: str) -> subprocess.Popen:
@@ -92,7 +99,7 @@ def wait_for(folder: Path, condition) -> None:
     ("launcher", "says"),
     [
         pytest.param("joblib", "the jobs beside it were stopped", marks=needs("joblib")),
-        pytest.param("submitit_local", "go on by themselves", marks=needs("submitit")),
+        pytest.param("submitit_local", "go on by themselves", marks=[needs("submitit"), pytest.mark.long]),
     ],
 )
 def test_a_killed_job_is_one_line_and_goes_on_at_the_next_start(tmp_path, launcher, says):
@@ -104,8 +111,9 @@ def test_a_killed_job_is_one_line_and_goes_on_at_the_next_start(tmp_path, launch
         os.kill(read_status(killed)["process"], signal.SIGKILL)
         _, err = running.communicate(timeout=240)
     assert running.returncode == 1
-    assert err.splitlines()[-1].startswith("error: ") and says in err and "the same command again" in err
-    assert "Traceback" not in err
+    # joblib's own tracker of temporary files may add a warning.
+    (line_of_error,) = [text for text in err.splitlines() if text.startswith("error: ")]
+    assert says in line_of_error and "the same command again" in line_of_error and "Traceback" not in err
     if launcher == "submitit_local":
         wait_for(sweep / "pack-0001", lambda status: status["state"] == "complete")
     assert read_status(killed)["state"] == "running"
