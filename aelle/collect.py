@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from aelle.command_line import count
 from aelle.errors import UserError, in_one_line, reason
-from aelle.runs import DamagedRunError, Run, read_run, replace_atomically
+from aelle.files import replace_atomically
+from aelle.runs import DamagedRunError, Run, read_run
 from aelle.selection import Selection, select
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
 from aelle.errors import TooFewError, UserError, in_one_line
 from aelle.lyapunov import curve
-from aelle.model_files import read_model, write_model
+from aelle.model_files import Fitted, read_model, write_model
 from aelle.parameters import check_parameters
 from aelle.regions import CLASSIFIERS, Region
 from aelle.samples import Sample, as_array, train_and_validation
@@ -25,8 +25,6 @@ from aelle.scaling import Scaling
 from aelle.trainer import lean_trainer
 
 Array = np.ndarray
-
-FITTED = ("center_", "components_", "n_features_in_")
 
 
 class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -149,29 +147,20 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     def save(self, folder: str | Path) -> None:
         """Parameters as JSON and arrays as NPZ: nothing that could run code when it is read."""
         check_is_fitted(self)
-        network = {f"network.{name}": tensor.numpy() for name, tensor in self.networks_.state_dict().items()}
-        scaling = {f"scaling.{name}": np.asarray(value) for name, value in self.scaling_._asdict().items()}
-        region = {f"region.{name}": np.asarray(value) for name, value in self.region_._asdict().items()}
-        fitted = {name: np.asarray(getattr(self, name)) for name in FITTED}
         parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
-        write_model(Path(folder), parameters, {**fitted, **scaling, **region, **network})
+        plane, network = (self.center_, self.components_), self.networks_.state_dict()
+        write_model(Path(folder), parameters, Fitted(self.scaling_, self.region_, *plane, network, self.n_features_in_))
 
     @classmethod
     def load(cls, folder: str | Path) -> "AeLLE":
         """What `save` wrote. Raises ValueError where that is not whole."""
         try:
-            parameters, arrays = read_model(Path(folder))
+            parameters, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
-            if any(arrays[name].shape != shape for name, shape in model._shapes(arrays["scaling.mean"].size).items()):
-                raise ValueError("its arrays do not belong to its parameters")
-            for name in FITTED:
-                setattr(model, name, arrays[name])
-            scalars = {n: array if array.ndim else array.item() for n, array in _part(arrays, "scaling.").items()}
-            model.scaling_ = Scaling(**scalars)
-            model.region_ = Region(**_part(arrays, "region."))
-            network = {name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()}
-            model._set_networks(network, int(arrays["n_features_in_"]))
+            model.scaling_, model.region_ = fitted.scaling, fitted.region
+            model.center_, model.components_ = fitted.center, fitted.components
+            model._set_networks(fitted.network, fitted.n_features)
             model.predict_proba(np.zeros((1, model.n_features_in_)))
         except Exception as error:
             raise UserError(f"{folder} holds no whole AeLLE model: {in_one_line(error)}") from error
@@ -192,19 +181,6 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.networks_.load_state_dict(parameters)
         # What a row gives must not depend on the rows beside it.
         self.networks_.double()
-
-    def _shapes(self, points: int) -> dict[str, tuple[int, ...]]:
-        """Of the fitted arrays that numpy would broadcast rather than refuse."""
-        C, L = self.n_components, self.latent_size
-        return {
-            "center_": (L,),
-            "components_": (C, L),
-            "scaling.mean": (points,),
-            "region.intercept": (),
-            "region.linear": (C,),
-            "region.quadratic": (C, C),
-            "n_features_in_": (),
-        }
 
     def _embed(self, spectra: Float[Array, "n M"]) -> None:
         """PCA of the training rows' latent, PC1 turned so that it rises as the predicted loss falls."""
@@ -252,7 +228,3 @@ def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None
         except TooFewError:
             del model.networks_  # Not fitted, whatever it was before.
             raise
-
-
-def _part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -1,20 +1,44 @@
-"""A fitted model as two files: parameters as JSON, arrays as NPZ. Nothing that could run code when it is read."""
+"""A fitted model as two files: parameters as JSON, arrays as NPZ. Nothing that could run code when it is read.
+
+Axes: C component, L latent, M point of the spectrum that enters.
+"""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from aelle.runs import replace_atomically
+from aelle.files import replace_atomically
+from aelle.regions import Region
+from aelle.scaling import Scaling
 
 FORMAT = 2
 
 
-def write_model(folder: Path, parameters: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+class Fitted(NamedTuple):
+    """All that a fit has found. `network`: the autoencoder's parameters, as a population of one; `n_features`: the
+    points of the spectra that were given."""
+
+    scaling: Scaling
+    region: Region
+    center: Float[np.ndarray, "L"]
+    components: Float[np.ndarray, "C L"]
+    network: dict[str, Tensor]
+    n_features: int
+
+
+def write_model(folder: Path, parameters: dict[str, Any], fitted: Fitted) -> None:
     """Into `aelle.json` and `arrays.npz`, each replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "parameters": parameters}, indent=2)
+    arrays = {"center_": fitted.center, "components_": fitted.components, "n_features_in_": np.array(fitted.n_features)}
+    arrays |= {f"network.{name}": tensor.numpy() for name, tensor in fitted.network.items()}
+    arrays |= {f"scaling.{name}": np.asarray(value) for name, value in fitted.scaling._asdict().items()}
+    arrays |= {f"region.{name}": np.asarray(value) for name, value in fitted.region._asdict().items()}
 
     def write_arrays(path: Path) -> None:
         with path.open("wb") as file:
@@ -24,10 +48,28 @@ def write_model(folder: Path, parameters: dict[str, Any], arrays: dict[str, np.n
     replace_atomically(folder / "aelle.json", lambda path: path.write_text(text))
 
 
-def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Parameters and arrays. Raises ValueError, or what the readers of JSON and NPZ raise, where they are not whole."""
+def read_model(folder: Path) -> tuple[dict[str, Any], Fitted]:
+    """Parameters and what was fitted. Raises ValueError, or what the readers of JSON and NPZ raise, where they are not
+    whole or do not belong to each other."""
     description = json.loads((folder / "aelle.json").read_text())
     if description["format"] != FORMAT:
         raise ValueError(f"its format is {description['format']}, and this version reads format {FORMAT}")
+    parameters = description["parameters"]
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
-        return description["parameters"], {name: file[name] for name in file.files}
+        arrays = {name: file[name] for name in file.files}
+    C, L, M = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size
+    shapes = {"center_": (L,), "components_": (C, L), "n_features_in_": (), "scaling.mean": (M,)}
+    shapes |= {"region.intercept": (), "region.linear": (C,), "region.quadratic": (C, C)}
+    # numpy would broadcast some of them rather than refuse.
+    if any(arrays[name].shape != shape for name, shape in shapes.items()):
+        raise ValueError("its arrays do not belong to its parameters")
+    scaling: dict[str, Any] = {
+        n: array if array.ndim else array.item() for n, array in _part(arrays, "scaling.").items()
+    }
+    network = {name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()}
+    region, n_features = Region(**_part(arrays, "region.")), int(arrays["n_features_in_"])
+    return parameters, Fitted(Scaling(**scaling), region, arrays["center_"], arrays["components_"], network, n_features)
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -9,8 +9,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from aelle.callback import LyapunovCallback
+from aelle.files import replace_atomically
 from aelle.lyapunov import Spectrum
-from aelle.runs import RunFolder, replace_atomically
+from aelle.run_folder import RunFolder
 from aelle.tasks.population import PopulationModule
 
 

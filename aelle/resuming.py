@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aelle.runs import FILES, DamagedRunError, Run, fingerprint, read_checkpoint_epoch, read_run
+from aelle.runs import FILES, DamagedRunError, Run, read_checkpoint_epoch, read_run
+from aelle.settings import fingerprint
 from aelle.sweep import Plan
 from aelle.variants import Variant
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from aelle.early import sample
 from aelle.evaluation import score
+from aelle.files import replace_atomically
 from aelle.lyapunov import curve
 from aelle.model import AeLLE
-from aelle.runs import replace_atomically
 from aelle.table import SweepTable
 
 BEST = 8

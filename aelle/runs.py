@@ -1,4 +1,4 @@
-"""The run folder of one pack: every file is replaced atomically, carries checksums, and bears the run's fingerprint.
+"""Reads run folders. Every file in one is replaced atomically, carries checksums, and bears the run's fingerprint.
 
     config.yaml       resolved; its `fingerprint` stands in status.json
     variants.parquet  a row per variant: number, hyperparameters, seeds, state, error
@@ -13,13 +13,10 @@ The Parquet files have page checksums, and the fingerprint in their metadata.
 import hashlib
 import json
 import os
-import platform
 import re
 import zipfile
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,11 +24,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from omegaconf import OmegaConf
 
 from aelle.errors import in_one_line
+from aelle.settings import fingerprint
 from aelle.stored import check_config, check_status, check_table, parse_config
-from aelle.variants import Variant
 
 FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
 
@@ -41,113 +37,6 @@ PACK = re.compile(r"^pack: (0|[1-9]\d*)$", re.MULTILINE)
 
 class DamagedRunError(ValueError):
     """A file of a run folder does not parse, or does not match its checksum or fingerprint."""
-
-
-def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """What determines a variant's results, its number apart. Where and how it runs, and how it is judged, does not."""
-    task = json.loads(json.dumps(config["task"]))
-    task.pop("threshold", None)
-    task["data"].pop("root", None)
-    trainer = {name: value for name, value in config["trainer"].items() if name not in ("accelerator", "devices")}
-    space = {name: config[name] for name in config["hyperparameters"]}
-    fixed = {name: config[name] for name in ("seed", "epochs", "lyapunov")}
-    return {**space, **fixed, "trainer": trainer, "task": task}
-
-
-def fingerprint(config: dict[str, Any]) -> str:
-    text = json.dumps(settings(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in its place: a reader sees the old or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        # Of a full disk the system names no file.
-        if error.errno is not None:
-            error.filename = error.filename or str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-class RunFolder:
-    """One pack's folder, as the process that trains it writes it."""
-
-    def __init__(self, path: Path, config: dict[str, Any]):
-        self.path, self.config = path, config
-        self.started = _now()
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.ckpt"
-
-    def begin(self, variants: Sequence[Variant]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        text = OmegaConf.to_yaml(OmegaConf.create(self.config))
-        replace_atomically(self.path / "config.yaml", lambda file: file.write_text(text))
-        self.write_variants(variants, ["running"] * len(variants))
-        self.write_status("running", epoch=0)
-
-    def write_variants(self, variants: Sequence[Variant], states: Sequence[str], error: str | None = None) -> None:
-        columns: dict[str, Any] = {"variant": [v.number for v in variants]}
-        columns |= {name: [v.hyperparameters[name] for v in variants] for name in variants[0].hyperparameters}
-        columns |= {f"{purpose}_seed": [v.seeds[purpose] for v in variants] for purpose in variants[0].seeds}
-        columns |= {"state": list(states), "error": pa.array([error] * len(variants), pa.string())}
-        self._write_table("variants.parquet", pa.table(columns))
-
-    def write_epochs(self, rows: pa.Table) -> None:
-        self._write_table("epochs.parquet", rows)
-
-    def write_examples(self, variants: Sequence[Variant], examples: dict[str, pa.Array]) -> None:
-        self._write_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
-
-    def write_status(self, state: str, *, epoch: int, device: str = "", error: str | None = None) -> None:
-        # Seconds, for which who reads tables or asks for help need not wait.
-        import pytorch_lightning
-        import torch
-
-        status = {
-            "format": 1,
-            "state": state,
-            "fingerprint": fingerprint(self.config),
-            "epoch": epoch,
-            "epochs": self.config["epochs"],
-            "started": self.started,
-            "updated": _now(),
-            "host": platform.node(),
-            "process": os.getpid(),
-            "device": device,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "pytorch-lightning": pytorch_lightning.__version__,
-            },
-            "error": error,
-        }
-        status["checksum"] = _checksum(status)
-        text = json.dumps(status, indent=2)
-        replace_atomically(self.path / "status.json", lambda file: file.write_text(text))
-
-    def write_failure(self, variants: Sequence[Variant], error: str) -> None:
-        """Record an exception; what the run had written before stays, for the next start to go on from."""
-        try:
-            epoch = read_status(self.path)["epoch"]
-        except DamagedRunError:
-            epoch = 0
-        self.write_variants(variants, ["failed"] * len(variants), error)
-        self.write_status("failed", epoch=epoch, error=error)
-
-    def _write_table(self, name: str, table: pa.Table) -> None:
-        table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})
-        replace_atomically(
-            self.path / name, lambda file: pq.write_table(table, file, write_page_checksum=True, compression="zstd")
-        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +88,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     try:
         status = json.loads((folder / "status.json").read_text())
         claimed = status.pop("checksum")
-        if claimed != _checksum(status):
+        if claimed != checksum(status):
             raise ValueError("its checksum does not match")
         check_status(status)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -264,9 +153,5 @@ def run_folders(sweep: Path) -> list[Path]:
     ]
 
 
-def _checksum(status: dict[str, Any]) -> str:
+def checksum(status: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(status, sort_keys=True).encode()).hexdigest()
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -9,7 +9,8 @@ from typing import Any
 
 from aelle.command_line import count, counted
 from aelle.errors import UserError
-from aelle.runs import DamagedRunError, Run, read_run, run_folders, settings
+from aelle.runs import DamagedRunError, Run, read_run, run_folders
+from aelle.settings import settings
 
 RANK = {"complete": 0, "running": 1, "failed": 2}
 """Of a variant's runs the first counts."""

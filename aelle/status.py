@@ -11,8 +11,9 @@ import numpy as np
 
 from aelle.errors import UserError
 from aelle.locks import is_held
-from aelle.runs import Run, fingerprint, run_folders
+from aelle.runs import Run, run_folders
 from aelle.selection import Selection, select
+from aelle.settings import fingerprint
 from aelle.sweep import Plan
 from aelle.variants import Variant, cost
 

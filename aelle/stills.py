@@ -17,7 +17,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, MultipleLocator, NullLocator
 
-from aelle.runs import replace_atomically
+from aelle.files import replace_atomically
 from aelle.still_traces import DASHES, PIXEL, Scale, colour_owner, colour_scale, draw, rgba
 
 FORMATS = ("png", "svg")

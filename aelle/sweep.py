@@ -11,7 +11,9 @@ from typing import Any
 
 from aelle.completion import complete_numbers
 from aelle.errors import UnwritableError, UserError, reason
-from aelle.runs import DamagedRunError, Run, fingerprint, read_run, replace_atomically, run_folders, settings
+from aelle.files import replace_atomically
+from aelle.runs import DamagedRunError, Run, read_run, run_folders
+from aelle.settings import fingerprint, settings
 from aelle.stored import MOST_VARIANTS
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aelle.data import SPLIT_SEED, Part, first_sequences
 from aelle.errors import UserError
-from aelle.runs import replace_atomically
+from aelle.files import replace_atomically
 from aelle.variants import generator
 
 LENGTH = 101

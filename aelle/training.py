@@ -19,7 +19,7 @@ from aelle.locks import lock_file
 from aelle.progress import Progress
 from aelle.recorder import RunRecorder, variant_states
 from aelle.resuming import Place, find_place
-from aelle.runs import RunFolder
+from aelle.run_folder import RunFolder
 from aelle.sweep import Plan
 from aelle.tasks.population import PopulationModule
 from aelle.tracking import Tracking, tracker_of

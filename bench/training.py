@@ -29,7 +29,7 @@ from torch import Tensor
 from aelle.callback import LyapunovCallback
 from aelle.data import ImageRows, digits, mnist
 from aelle.recorder import RunRecorder
-from aelle.runs import RunFolder
+from aelle.run_folder import RunFolder
 from aelle.tasks.classification import SequenceClassification, cross_entropy
 from aelle.variants import Variant, draw
 

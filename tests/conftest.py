@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+# As train.py has it: threads that spin while they wait slow each other down. Read when PyTorch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import pytorch_lightning as pl
 import torch

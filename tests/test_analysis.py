@@ -17,7 +17,8 @@ from aelle.model import AeLLE
 from aelle.predictor import Predictor
 from aelle.predictors import COMBINED, Plane, predictors
 from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
-from aelle.runs import RunFolder, read_run
+from aelle.run_folder import RunFolder
+from aelle.runs import read_run
 from aelle.scaling import signed_log
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep

@@ -6,7 +6,9 @@ import pytest
 from test_runs import CONFIG, damage, rows
 
 from aelle import completion
-from aelle.runs import DamagedRunError, RunFolder, fingerprint, read_run, run_folders
+from aelle.run_folder import RunFolder
+from aelle.runs import DamagedRunError, read_run, run_folders
+from aelle.settings import fingerprint
 from aelle.sweep import Plan
 
 SETTINGS = {**CONFIG, "size": 5, "pack_size": 2, "variants": None}

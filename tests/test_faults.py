@@ -14,8 +14,9 @@ import torch
 from conftest import ROOT, SMALL
 from test_sweep import rows, runs
 
+from aelle.files import replace_atomically
 from aelle.recorder import RunRecorder
-from aelle.runs import replace_atomically, run_folders
+from aelle.runs import run_folders
 from aelle.status import sweep_status
 
 WHOLE = ["-m", "experiment=digits", *SMALL]
@@ -80,7 +81,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_stays_whole(
         replaced.append(target)
         replace(source, target)
 
-    monkeypatch.setattr("aelle.runs.os.replace", full)
+    monkeypatch.setattr("aelle.files.os.replace", full)
     code, _, err = main("train.py", *start)
     assert code == 2 and err.count("\n") == 1, err
     assert re.fullmatch(r"error: outputs/digits\S* cannot be written \(No space left on device\): .*\n", err)

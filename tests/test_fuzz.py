@@ -20,15 +20,9 @@ from aelle.arrays import load_arrays
 from aelle.collect import collect
 from aelle.errors import UserError
 from aelle.model import AeLLE
-from aelle.runs import (
-    DamagedRunError,
-    RunFolder,
-    _checksum,
-    fingerprint,
-    read_checkpoint_epoch,
-    read_example,
-    read_run,
-)
+from aelle.run_folder import RunFolder
+from aelle.runs import DamagedRunError, checksum, read_checkpoint_epoch, read_example, read_run
+from aelle.settings import fingerprint
 from aelle.status import sweep_status
 from aelle.status_text import status_text
 from aelle.sweep import Plan
@@ -157,7 +151,7 @@ def test_a_status_of_any_content(whole, sweep, data):
     del status["checksum"]
     document = data.draw(DOCUMENTS) if data.draw(st.booleans()) else altered(data, status)
     if isinstance(document, dict):
-        document["checksum"] = _checksum(document)
+        document["checksum"] = checksum(document)
     (sweep / "pack-0000" / "status.json").write_text(json.dumps(document))
     read_sweep(sweep)
 
@@ -173,7 +167,7 @@ def test_a_configuration_of_any_content(whole, sweep, data):
     del status["checksum"]
     with suppress(Exception):
         status["fingerprint"] = fingerprint(document)
-    (run / "status.json").write_text(json.dumps({**status, "checksum": _checksum(status)}))
+    (run / "status.json").write_text(json.dumps({**status, "checksum": checksum(status)}))
     for name in ("variants", "epochs"):
         table = pq.read_table(whole / "pack-0000" / f"{name}.parquet")
         table = table.replace_schema_metadata({"fingerprint": status["fingerprint"]})

@@ -4,8 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from aelle import runs
-from aelle.runs import RunFolder, read_run, read_status
+from aelle.files import replace_atomically
+from aelle.run_folder import RunFolder
+from aelle.runs import read_run, read_status
 
 SWEEPS = {
     "charrnn_small": ["size=2", "hidden_size=4", "keep=0.05", "epochs=3", "lyapunov.sequences=2"],
@@ -41,7 +42,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
     assert main("train.py", *line, "outputs=whole")[0] == 0
     (whole,) = tmp_path.glob("whole/*/*/")
 
-    replace, written = runs.replace_atomically, []
+    replace, written = replace_atomically, []
 
     def killed_after_the_second_checkpoint(path, write):
         replace(path, write)

@@ -8,17 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from aelle.errors import UserError
+from aelle.files import replace_atomically
 from aelle.resuming import find_place
-from aelle.runs import (
-    DamagedRunError,
-    RunFolder,
-    fingerprint,
-    read_checkpoint_epoch,
-    read_run,
-    read_status,
-    replace_atomically,
-    run_folders,
-)
+from aelle.run_folder import RunFolder
+from aelle.runs import DamagedRunError, read_checkpoint_epoch, read_example, read_run, read_status, run_folders
+from aelle.settings import fingerprint
 from aelle.sweep import Plan
 
 CONFIG = {
@@ -114,6 +109,35 @@ def test_a_reader_refuses_a_damaged_file_by_name(run, name, how):
     with pytest.raises(DamagedRunError, match=name):
         read_run(run.path)
     assert run_folders(run.path.parent) == [run.path]
+
+
+@pytest.mark.parametrize("how", ["empty", "truncated", "flipped", "missing", "folder"])
+def test_a_damaged_example_is_refused_by_name(run, plan, how):
+    run.write_examples([plan.variant(0)], {"output": pa.array([[0.1, 0.2]])})
+    assert read_example(run.path, 0) == {"output": [0.1, 0.2]}
+    damage(run.path / "examples.parquet", how)
+    with pytest.raises(DamagedRunError, match=r"examples\.parquet"):
+        read_example(run.path, 0)
+
+
+@pytest.mark.parametrize("how", ["empty", "truncated", "flipped", "folder"])
+def test_a_damaged_plan_is_refused_with_a_remedy(tmp_path, how):
+    config = {**CONFIG, "pack_size": 2}
+    Plan(config, tmp_path).start()
+    assert Plan.started(tmp_path).identity == Plan(config, tmp_path).identity
+    damage(tmp_path / "sweep.json", how)
+    with pytest.raises(UserError, match="delete it, and the sweep goes on"):
+        Plan.started(tmp_path)
+
+
+@pytest.mark.parametrize("last", ["config.yaml", "variants.parquet"])
+def test_a_run_stopped_while_it_begins_is_begun_again_in_its_place(run, plan, last):
+    for name in ("status.json", "epochs.parquet", "checkpoint.ckpt"):
+        (run.path / name).unlink()
+    if last == "config.yaml":
+        (run.path / "variants.parquet").unlink()
+    found, damaged = place(plan, 0, 1)
+    assert found.path == run.path and found.rows is None and damaged is None
 
 
 def test_a_folder_that_another_run_has_taken_is_left_alone(run, plan):

@@ -12,7 +12,8 @@ from test_analysis import QUICK, write_arrays
 from test_browser import BROWSER, opened
 
 from aelle import __main__
-from aelle.runs import DamagedRunError, RunFolder, read_run
+from aelle.run_folder import RunFolder
+from aelle.runs import DamagedRunError, read_run
 from aelle.sweep import Plan
 from aelle.table import load_sweep
 

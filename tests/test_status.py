@@ -15,7 +15,8 @@ from filelock import FileLock
 
 from aelle import __main__, runs
 from aelle.errors import UserError
-from aelle.runs import RunFolder, read_run
+from aelle.run_folder import RunFolder
+from aelle.runs import read_run
 from aelle.status import sweep_status
 from aelle.status_text import status_text
 from aelle.sweep import Plan

@@ -20,8 +20,9 @@ from test_sweep import rows, runs, weights
 from wandb_files import saved_runs
 from wandb_server import Server
 
+from aelle.files import replace_atomically
 from aelle.resuming import Place
-from aelle.runs import RunFolder, replace_atomically
+from aelle.run_folder import RunFolder
 from aelle.sweep import Plan
 from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
@@ -82,7 +83,7 @@ def fail_at(monkeypatch, file: str, time: int) -> None:
             raise OSError("No space left on device")
         replace_atomically(path, write)
 
-    monkeypatch.setattr("aelle.runs.replace_atomically", full)
+    monkeypatch.setattr("aelle.run_folder.replace_atomically", full)
 
 
 def hold(history: dict[int, dict], written: dict, number: int, epochs: range) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from aelle.runs import replace_atomically
+from aelle.files import replace_atomically
 from aelle.tracking.tracker import Outcome, Pack, Row
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aelle.resuming import Place
-from aelle.runs import RunFolder
+from aelle.run_folder import RunFolder
 from aelle.tracking.rows import rows_of
 from aelle.tracking.tracker import Analysis, AnalysisTracker, Outcome, Pack, Row, tracker_of
 

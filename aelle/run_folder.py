@@ -1,0 +1,96 @@
+"""Writes the run folder of one pack, whose files `aelle.runs` describes and reads."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+from aelle.files import replace_atomically
+from aelle.runs import DamagedRunError, checksum, read_status
+from aelle.settings import fingerprint
+from aelle.variants import Variant
+
+
+class RunFolder:
+    """One pack's folder, as the process that trains it writes it."""
+
+    def __init__(self, path: Path, config: dict[str, Any]):
+        self.path, self.config = path, config
+        self.started = _now()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.ckpt"
+
+    def begin(self, variants: Sequence[Variant]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = OmegaConf.to_yaml(OmegaConf.create(self.config))
+        replace_atomically(self.path / "config.yaml", lambda file: file.write_text(text))
+        self.write_variants(variants, ["running"] * len(variants))
+        self.write_status("running", epoch=0)
+
+    def write_variants(self, variants: Sequence[Variant], states: Sequence[str], error: str | None = None) -> None:
+        columns: dict[str, Any] = {"variant": [v.number for v in variants]}
+        columns |= {name: [v.hyperparameters[name] for v in variants] for name in variants[0].hyperparameters}
+        columns |= {f"{purpose}_seed": [v.seeds[purpose] for v in variants] for purpose in variants[0].seeds}
+        columns |= {"state": list(states), "error": pa.array([error] * len(variants), pa.string())}
+        self._write_table("variants.parquet", pa.table(columns))
+
+    def write_epochs(self, rows: pa.Table) -> None:
+        self._write_table("epochs.parquet", rows)
+
+    def write_examples(self, variants: Sequence[Variant], examples: dict[str, pa.Array]) -> None:
+        self._write_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
+
+    def write_status(self, state: str, *, epoch: int, device: str = "", error: str | None = None) -> None:
+        # Seconds, for which who reads tables or asks for help need not wait.
+        import pytorch_lightning
+        import torch
+
+        status = {
+            "format": 1,
+            "state": state,
+            "fingerprint": fingerprint(self.config),
+            "epoch": epoch,
+            "epochs": self.config["epochs"],
+            "started": self.started,
+            "updated": _now(),
+            "host": platform.node(),
+            "process": os.getpid(),
+            "device": device,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "pytorch-lightning": pytorch_lightning.__version__,
+            },
+            "error": error,
+        }
+        status["checksum"] = checksum(status)
+        text = json.dumps(status, indent=2)
+        replace_atomically(self.path / "status.json", lambda file: file.write_text(text))
+
+    def write_failure(self, variants: Sequence[Variant], error: str) -> None:
+        """Record an exception; what the run had written before stays, for the next start to go on from."""
+        try:
+            epoch = read_status(self.path)["epoch"]
+        except DamagedRunError:
+            epoch = 0
+        self.write_variants(variants, ["failed"] * len(variants), error)
+        self.write_status("failed", epoch=epoch, error=error)
+
+    def _write_table(self, name: str, table: pa.Table) -> None:
+        table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})
+        replace_atomically(
+            self.path / name, lambda file: pq.write_table(table, file, write_page_checksum=True, compression="zstd")
+        )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
