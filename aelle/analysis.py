@@ -18,21 +18,19 @@ from aelle.errors import TooFewError, UserError
 from aelle.examples import load_examples
 from aelle.features import correlations
 from aelle.findings import Findings
-from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfer_table, transfers
+from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
+from aelle.printed import print_elsewhere, print_shares, print_table
 from aelle.report import write_report
 from aelle.report_figures import figures
 from aelle.reuse import fit_to_all, score_sweep
-from aelle.shares import PAPER, PAPER_ON_FEATURES, shares
+from aelle.shares import shares
 from aelle.table import SweepTable, load_sweep
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.weights import load_weights
 
 Made = TypeVar("Made")
-
-FEW = 8
-"""Fewer variants have no rank correlations worth printing."""
 
 
 def analyze(config: DictConfig) -> None:
@@ -89,21 +87,20 @@ def analyze(config: DictConfig) -> None:
     early, reason = _or_reason(lambda: study(ended, model, config.splits, shares_of_parts))
     fitted = fit_to_all(ended, model) if early is not None else None
     elsewhere = [] if early is None or fitted is None else _elsewhere(ended, early, fitted, others)
-    of_features = correlations(ended)
     found = Findings(
-        sweep,
-        ended,
-        shares(ended),
-        of_features,
-        examples,
-        plane,
-        comparison,
-        no_plane,
-        early,
-        reason,
-        elsewhere,
-        shares_of_parts,
-        _settings(parameters),
+        sweep=sweep,
+        ended=ended,
+        shares=shares(ended),
+        correlations=correlations(ended),
+        examples=examples,
+        plane=plane,
+        comparison=comparison,
+        no_plane=no_plane,
+        early=early,
+        reason=reason,
+        elsewhere=elsewhere,
+        parts=shares_of_parts,
+        settings=", ".join(f"{name} {value}" for name, value in parameters.items()),
     )
     if early is None or fitted is None:
         print(f"no classification: {reason}")
@@ -112,10 +109,10 @@ def analyze(config: DictConfig) -> None:
             low, middle, high = np.quantile(finite, [0, 0.5, 1])
             print(f"final losses from {low:.3g} to {high:.3g}; their median as the threshold: threshold={middle:.3g}")
     else:
-        _print_table(early, ended.epochs)
+        print_table(early, ended.epochs)
         fitted.save(folder / "model")
-    _print_shares(found)
-    _print_elsewhere(elsewhere)
+    print_shares(found)
+    print_elsewhere(elsewhere)
     report = write_report(folder, found)
     if early is not None:
         print(f"model: {folder / 'model'}, for other sweeps: python analyze.py model={folder / 'model'} sweep=…")
@@ -190,53 +187,3 @@ def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:
 
 def _in_one_line(problems: list[str]) -> str:
     return problems[0] + (f"; and {len(problems) - 1} more like it" if len(problems) > 1 else "") if problems else ""
-
-
-def _print_table(early: Study, epochs: int) -> None:
-    """Recall, precision and area of each predictor at the report's stages of training."""
-    summary = early.summary
-    names = list(summary["predictor"].unique())
-    width = max(map(len, names))
-    stages = early.stages(epochs)
-    print("\nrecall % / precision % / area under the ROC curve × 100")
-    print(f"(test variants of {count(early.splits, 'split')}, which no predictor has seen)\n")
-    print(f"{'of training':{width}}" + "".join(f"{100 * k / epochs:>14.0f} %" for k in stages))
-    for name in names:
-        rows = summary[summary["predictor"] == name].set_index("epoch")
-        cells = ["/".join(_percent(rows[part][k]) for part in ("recall", "precision", "auc")) for k in stages]
-        print(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
-    print()
-
-
-def _print_elsewhere(elsewhere: list[Transfer]) -> None:
-    """The area of AeLLE's ranking of what is unlike the variants that it has learned from."""
-    for row in transfer_table(elsewhere):
-        areas = ", ".join(f"{100 * cell.area:.0f} ({100 * cell.training:.0f} %)" for cell in row["cells"])
-        print(f"AeLLE learned from {row['learned']}, on {row['scored']}: area {areas}")
-
-
-def _settings(parameters: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in parameters.items())
-
-
-def _print_shares(found: Findings) -> None:
-    """The share of low-error variants per hyperparameter, and the features' correlations, with the paper's words."""
-    paper = PAPER.get(found.sweep.task)
-    if len(found.ended.losses) == 0:
-        return
-    print(f"low-error: {_percent(found.ended.low_error.mean())} %" + (f"; the paper: {paper.of_all}" if paper else ""))
-    for name, groups in found.shares.items():
-        print(f"  {name} " + ", ".join(f"{g.label}: {100 * g.low / g.variants:.0f} % of {g.variants}" for g in groups))
-        if paper and name in paper.of_hyperparameter:
-            print(f"    the paper: {paper.of_hyperparameter[name]}")
-    known = [one for one in found.correlations if np.isfinite(one.rho)]
-    n = min((one.n for one in known), default=0)
-    if n >= FEW:
-        cells = [f"{one.feature} {one.rho:+.2f}" for one in known]
-        print(f"rank correlation of the final loss with {', '.join(cells)}")
-        print(f"    (of {n} variants; chance alone gives up to {1.96 / (n - 1) ** 0.5:.2f} in 95 of 100 sweeps)")
-        print(f"    the paper: {PAPER_ON_FEATURES}\n")
-
-
-def _percent(share: float) -> str:
-    return "   –" if np.isnan(share) else f"{100 * share:4.0f}"

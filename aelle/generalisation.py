@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from aelle.early import INTERVAL, STAGES, Study, sample
+from aelle.early import INTERVAL, STAGES, Study
 from aelle.errors import TooFewError
 from aelle.evaluation import area
-from aelle.model import AeLLE, fit_side_by_side
-from aelle.reuse import chances
+from aelle.model import AeLLE
+from aelle.reuse import chances, fit_to_all
 from aelle.shares import MANY, groupable
 from aelle.table import SweepTable
 from aelle.variants import generator
@@ -107,9 +107,7 @@ def transfer_table(elsewhere: list[Transfer]) -> list[dict]:
 
 
 def _fitted(part: SweepTable, model: AeLLE) -> AeLLE | None:
-    copy = AeLLE(**model.get_params())
     try:
-        fit_side_by_side([copy], [sample(part, model.history, np.arange(len(part.losses)))])
+        return fit_to_all(part, model)
     except TooFewError:
         return None
-    return copy

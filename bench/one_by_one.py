@@ -32,17 +32,11 @@ class Member(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.readout(self.rnn(x)[0][:, -1])
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
-
-    def train_dataloader(self) -> ShuffledBatches:
-        return self.batches
-
-    def val_dataloader(self) -> list[str]:
-        return ["val", "test"]
-
-    def on_train_epoch_start(self) -> None:
-        self.train_loss_sum.zero_()
+    # What does not depend on the network is that of the population, so that the work is the same.
+    configure_optimizers = SequenceClassification.configure_optimizers
+    train_dataloader = SequenceClassification.train_dataloader
+    val_dataloader = SequenceClassification.val_dataloader
+    on_train_epoch_start = SequenceClassification.on_train_epoch_start
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         loss = F.cross_entropy(self(self.train_x[batch[0]]), self.train_y[batch[0]])
@@ -110,16 +104,7 @@ def bare_epochs(
     return total / len(module.train_x)
 
 
-@torch.no_grad()
-def evaluate(module: SequenceClassification) -> dict[str, Tensor]:
-    """Losses and accuracies [V] of the validation and test parts."""
-    found, V = {}, len(module.network)
-    for name in ("val", "test"):
-        part = module.part(name)
-        loss, correct = torch.zeros(2, V, device=part.x.device, dtype=part.x.dtype)
-        for x, y in zip(part.x.split(module.rows), part.y.split(module.rows), strict=True):
-            logits = module.network(x.expand(V, *x.shape))
-            loss += cross_entropy(logits, y.expand(V, *y.shape)) * len(y)
-            correct += (logits.argmax(-1) == y).sum(1)
-        found |= {f"{name}_loss": loss / len(part.y), f"{name}_accuracy": correct / len(part.y)}
-    return found
+def evaluate(module: SequenceClassification) -> None:
+    """Of the validation and test parts, as after each epoch."""
+    for part in module.val_dataloader():
+        module.evaluated(part)

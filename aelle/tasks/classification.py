@@ -88,19 +88,23 @@ class SequenceClassification(PopulationModule):
         return self.summed(losses)
 
     def validation_step(self, part: str, _: int) -> None:
-        data = self.part(part)
-        V = len(self.variants)
+        loss, accuracy = self.evaluated(part)
+        self.alive &= loss.isfinite()
+        self.metrics[f"{part}_loss"] = loss.masked_fill(~self.alive, torch.nan)
+        self.metrics[f"{part}_accuracy"] = accuracy
+        self.log(f"{part}_loss", self.metrics[f"{part}_loss"].nanmedian(), batch_size=1, add_dataloader_idx=False)
+
+    @torch.no_grad()
+    def evaluated(self, part: str) -> tuple[Float[Tensor, "V"], Float[Tensor, "V"]]:
+        """Losses and accuracies of the part of that name."""
+        data, V = self.part(part), len(self.variants)
         loss_sum = torch.zeros_like(self.train_loss_sum)
         correct = torch.zeros_like(self.train_loss_sum)
         for x, y in zip(data.x.split(self.rows), data.y.split(self.rows), strict=True):
             logits = self(x.expand(V, *x.shape))
             loss_sum += cross_entropy(logits, y.expand(V, *y.shape)) * len(y)
             correct += (logits.argmax(-1) == y).flatten(1).sum(1)
-        loss = loss_sum / len(data.y)
-        self.alive &= loss.isfinite()
-        self.metrics[f"{part}_loss"] = loss.masked_fill(~self.alive, torch.nan)
-        self.metrics[f"{part}_accuracy"] = correct / data.y.numel()
-        self.log(f"{part}_loss", self.metrics[f"{part}_loss"].nanmedian(), batch_size=1, add_dataloader_idx=False)
+        return loss_sum / len(data.y), correct / data.y.numel()
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
