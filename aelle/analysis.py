@@ -20,6 +20,7 @@ from aelle.features import correlations
 from aelle.findings import Findings
 from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
 from aelle.model import AeLLE
+from aelle.parameters import is_number
 from aelle.plane import trained_plane
 from aelle.printed import print_elsewhere, print_shares, print_table
 from aelle.report import write_report
@@ -40,9 +41,9 @@ def analyze(config: DictConfig) -> None:
         raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
-    if config.threshold is not None and not (_is_number(config.threshold) and 0 < config.threshold < np.inf):
+    if config.threshold is not None and not (is_number(config.threshold) and 0 < config.threshold < np.inf):
         raise UserError(f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's")
-    shares_of_parts = [float(share) if _is_number(share) else 0.0 for share in config.shares]
+    shares_of_parts = [float(share) if is_number(share) else 0.0 for share in config.shares]
     if len(shares_of_parts) != 3 or min(shares_of_parts) <= 0 or abs(sum(shares_of_parts) - 1) > 1e-6:
         raise UserError(
             f"shares={list(config.shares)}: give three above 0 whose sum is 1, of training, validation, test"
@@ -171,10 +172,6 @@ def _elsewhere(ended: SweepTable, early: Study, fitted: AeLLE, others: list[Swee
     for other in others:
         found += transfers(fitted, ended.name, f"{other.name} (task {other.task})", other.ended())
     return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from joblib import cpu_count
 
-from aelle.errors import UserError
+from aelle.errors import UserError, in_one_line
 
 INSTALL = {"joblib": ".", "submitit_slurm": "'.[slurm]'", "submitit_local": "'.[slurm]'", "ray": "'.[ray]'"}
 """What pip installs of this project for a launcher."""
@@ -61,5 +61,5 @@ def lost_job(error: BaseException) -> str | None:
         library = "ray"
     if library not in AFTER_A_LOST_JOB:
         return None
-    cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    cause = in_one_line(error).rstrip(".")
     return f"{library}: {cause}; {AFTER_A_LOST_JOB[library]}; the same command again trains what is missing"

@@ -28,14 +28,14 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         if not _is_whole(parameters[name]) or parameters[name] < least:
             raise UserError(f"{name}={parameters[name]}: give a whole number of at least {least}")
     for name, (least, most) in RANGES.items():
-        if not _is_number(parameters[name]) or not least <= parameters[name] <= most:
+        if not is_number(parameters[name]) or not least <= parameters[name] <= most:
             raise UserError(f"{name}={parameters[name]}: give a number from {least:g} to {most:g}")
     points, components, alphas = parameters["points"], parameters["n_components"], parameters["alphas"]
     if points is not None and (not _is_whole(points) or points < 2):
         raise UserError(f"points={points}: give a whole number of at least 2, or null for as many as the spectrum has")
     if components > parameters["latent_size"]:
         raise UserError(f"n_components={components}: the latent has {parameters['latent_size']} dimensions to embed")
-    if not len(alphas) or not all(_is_number(alpha) and alpha >= 0 for alpha in alphas):
+    if not len(alphas) or not all(is_number(alpha) and alpha >= 0 for alpha in alphas):
         raise UserError(f"alphas={list(alphas)}: give at least one number, none negative")
 
 
@@ -43,5 +43,5 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

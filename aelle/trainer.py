@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from aelle.errors import UserError
+from aelle.errors import UserError, in_one_line
 
 
 def lean_trainer(**options: Any) -> pl.Trainer:
@@ -27,4 +27,4 @@ def lean_trainer(**options: Any) -> pl.Trainer:
             **options,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {str(error).splitlines()[0]}; see trainer in python train.py --help") from error
+        raise UserError(f"trainer: {in_one_line(error)}; see trainer in python train.py --help") from error

@@ -86,8 +86,9 @@ def _train(run: RunFolder, place: Place, data: Data, progress: Progress) -> Outc
                 f"{run.path} cannot be written ({reason(unwritable)}): mend that, and the same command goes on from "
                 "the last epoch that was written"
             ) from error
-        last = (str(error).strip() or type(error).__name__).splitlines()[0]
-        progress.say(f"failed with {type(error).__name__}: {last} (the traceback is in {run.path / 'status.json'})")
+        progress.say(
+            f"failed with {type(error).__name__}: {in_one_line(error)} (the traceback is in {run.path / 'status.json'})"
+        )
         return Outcome.FAILED
     return Outcome.TRAINED
 

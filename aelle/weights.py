@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from aelle.errors import in_one_line
 from aelle.runs import DamagedRunError
 from aelle.table import SweepTable
 
@@ -123,5 +124,5 @@ def _read(path: Path, epoch: int, networks: int) -> tuple[str, Float[Tensor, "V 
         if len(weights) < networks:
             raise ValueError(f"it holds {len(weights)} networks, and variants.parquet at least {networks}")
     except Exception as error:
-        raise DamagedRunError(f"{path.name}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
+        raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
     return NAMES[name], weights

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import plotly.graph_objects as go
 from hydra.utils import get_class
 
-from aelle.errors import UserError
+from aelle.errors import UserError, in_one_line
 from aelle.settings import fingerprint
 from aelle.variants import Variant
 
@@ -99,7 +99,7 @@ def tracker_of(logger: dict[str, Any] | None) -> Tracker | None:
     try:
         tracker = get_class(options.pop("_target_"))
     except Exception as error:
-        raise UserError(f"logger: {str(error).splitlines()[0]}; choose csv, tensorboard, wandb or null") from error
+        raise UserError(f"logger: {in_one_line(error)}; choose csv, tensorboard, wandb or null") from error
     return tracker(**options)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aelle.errors import in_one_line
 from aelle.resuming import Place
 from aelle.run_folder import RunFolder
 from aelle.tracking.rows import rows_of
@@ -72,7 +73,7 @@ class Tracking:
         except Exception as error:
             self.tracker = None
             _given_up.add(self.name)
-            self.say(f"warning: the logger has failed ({_reason(error)}); training goes on without it")
+            self.say(f"warning: the logger has failed ({in_one_line(error)}); training goes on without it")
 
 
 def show_analysis(tracker: AnalysisTracker, analysis: Analysis) -> None:
@@ -80,8 +81,4 @@ def show_analysis(tracker: AnalysisTracker, analysis: Analysis) -> None:
     try:
         tracker.analysis(analysis)
     except Exception as error:
-        print(f"warning: the logger has failed ({_reason(error)}); the report is complete without it")
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        print(f"warning: the logger has failed ({in_one_line(error)}); the report is complete without it")
