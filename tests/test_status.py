@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, SMALL
 from filelock import FileLock
 
-from aelle import __main__, runs
+from aelle import __main__, run_folder
 from aelle.errors import UserError
 from aelle.run_folder import RunFolder
 from aelle.runs import read_run
@@ -80,7 +80,7 @@ def test_every_state_of_a_pack_is_told(sweep, aelle):
 
 
 def test_a_run_on_another_host_is_judged_by_its_age(sweep, monkeypatch):
-    monkeypatch.setattr(runs.platform, "node", lambda: "elsewhere")
+    monkeypatch.setattr(run_folder.platform, "node", lambda: "elsewhere")
     unfinish(sweep, "pack-0001", "running", 1)
     long_ago = (datetime.now(timezone.utc) - timedelta(hours=2)).isoformat()
     monkeypatch.setattr(runs, "_now", lambda: long_ago)
