@@ -83,7 +83,7 @@ def test_a_run_on_another_host_is_judged_by_its_age(sweep, monkeypatch):
     monkeypatch.setattr(run_folder.platform, "node", lambda: "elsewhere")
     unfinish(sweep, "pack-0001", "running", 1)
     long_ago = (datetime.now(timezone.utc) - timedelta(hours=2)).isoformat()
-    monkeypatch.setattr(runs, "_now", lambda: long_ago)
+    monkeypatch.setattr(run_folder, "_now", lambda: long_ago)
     unfinish(sweep, "pack-0002", "running", 1)
     monkeypatch.undo()
     assert states(sweep) == ["done", "running", "stale"]
