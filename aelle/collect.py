@@ -69,11 +69,12 @@ def _rows(run: Run) -> pa.Table:
         raise DamagedRunError(f"epochs.parquet: {min(twice)} is measured, and a hyperparameter's name")
     place = {number: row for row, number in enumerate(run.numbers)}
     of_variant = variants.take(pa.array([place[number] for number in epochs["variant"].to_pylist()], pa.int64()))
+    complete = run.status["state"] == "complete"
     columns: dict[str, object] = {
         "run": pa.array([run.path.name] * epochs.num_rows, pa.string()),
         "variant": epochs["variant"],
         "epoch": epochs["epoch"],
-        "ended": pa.array([run.status["state"] == "complete"] * epochs.num_rows, pa.bool_()),
+        "ended": pa.array([complete and state != "pruned" for state in of_variant["state"].to_pylist()], pa.bool_()),
     }
     columns |= {name: of_variant[name] for name in variants.column_names if name not in columns}
     return pa.table(columns | {name: epochs[name] for name in epochs.column_names if name not in columns})

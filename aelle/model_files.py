@@ -18,6 +18,8 @@ from aelle.scaling import Scaling
 
 FORMAT = 2
 
+MODEL_FILES = ("aelle.json", "arrays.npz")
+
 
 class Fitted(NamedTuple):
     """All that a fit has found. `network`: the autoencoder's parameters, as a population of one; `n_features`: the

@@ -38,21 +38,23 @@ class Progress(pl.Callback):
             self.say(f"epoch {self.last_epoch} of {epochs}, about {left} left", end="" if live else "\n")
             self.said = now
 
-    def finish(self, pl_module: PopulationModule) -> None:
-        """What the pack has come to, and how much of the sweep is left."""
-        V, seconds, epochs = len(pl_module.variants), time.perf_counter() - self.since, self.plan.config["epochs"]
+    def finish(self, pl_module: PopulationModule, variants: list[Variant]) -> None:
+        """What the pack of these variants has come to, and how much of the sweep is left."""
+        V, seconds, epochs = len(variants), time.perf_counter() - self.since, self.plan.config["epochs"]
         line = f"{count(V, 'variant')} in {duration(seconds)}"
         if "val_loss" in pl_module.metrics:
             line += f", {int((pl_module.metrics['val_loss'] < self.plan.config['task']['threshold']).sum())} low-error"
         diverged = int(pl_module.diverged().sum())
         line += f", {diverged} diverged" if diverged else ""
+        pruned = V - len(pl_module.variants)
+        line += f", {pruned} pruned" if pruned else ""
         if self.plan.config["pack"] is not None:
             wanted = self.plan.wanted()
             left = wanted - self.plan.complete()
             line += f"; {len(wanted) - len(left)} of {len(wanted)} variants done"
             whole = seconds * epochs / max(self.last_epoch - self.first_epoch, 1)
             cost_left = sum(cost(v) for pack in self.plan.packs() for v in pack if v.number in left)
-            rest = whole * cost_left / sum(map(cost, pl_module.variants))
+            rest = whole * cost_left / sum(map(cost, variants))
             line += f", about {duration(rest / self.workers)} left" if left and self.workers else ""
         self.say(line)
 

@@ -13,12 +13,14 @@ from aelle.files import replace_atomically
 from aelle.lyapunov import Spectrum
 from aelle.run_folder import RunFolder
 from aelle.tasks.population import PopulationModule
+from aelle.variants import Variant
 
 
 class RunRecorder(Checkpoint):
-    """After each epoch: the rows so far, then the checkpoint, then states and status, each replaced atomically.
+    """After each epoch: the rows so far, then states, then the checkpoint and the status, each replaced atomically.
 
-    So a checkpoint never knows of an epoch that has no rows; rows later than the checkpoint are discarded on resuming.
+    So a checkpoint never knows of an epoch that has no rows, nor lacks a variant that is not recorded as pruned; rows
+    later than the checkpoint are discarded on resuming. `variants` are all of the pack, pruned ones included.
     As Lightning runs its `Checkpoint`s last, the rows hold what the module and the other callbacks measured. `seconds`
     are the pack's for that epoch, measuring and writing included, divided by its number of variants. Of every tensor
     [V] in the module's `metrics` there is a column. `tell` gets an epoch's rows once they are written.
@@ -28,10 +30,11 @@ class RunRecorder(Checkpoint):
         self,
         folder: RunFolder,
         lyapunov: LyapunovCallback,
+        variants: Sequence[Variant],
         rows: pa.Table | None = None,
         tell: Callable[[pa.Table], object] = lambda rows: None,
     ):
-        self.folder, self.lyapunov, self.tell = folder, lyapunov, tell
+        self.folder, self.lyapunov, self.variants, self.tell = folder, lyapunov, variants, tell
         self.rows = [rows] if rows is not None else []
         self.since = time.perf_counter()
 
@@ -43,9 +46,11 @@ class RunRecorder(Checkpoint):
         self._write_epoch(trainer, pl_module, trainer.current_epoch + 1)
 
     def finish(self, pl_module: PopulationModule) -> None:
-        examples = {name: _column(values) for name, values in pl_module.example_outputs().items()}
-        self.folder.write_examples(pl_module.variants, examples)
-        self.folder.write_variants(pl_module.variants, variant_states(pl_module, "complete"))
+        # Where all were pruned, none has an example.
+        if pl_module.variants:
+            examples = {name: _column(values) for name, values in pl_module.example_outputs().items()}
+            self.folder.write_examples(pl_module.variants, examples)
+        self.folder.write_variants(self.variants, variant_states(self.variants, pl_module, "complete"))
         self.folder.write_status("complete", epoch=self.folder.config["epochs"], device=str(pl_module.device))
 
     def _write_epoch(self, trainer: pl.Trainer, pl_module: PopulationModule, epoch: int) -> None:
@@ -66,15 +71,18 @@ class RunRecorder(Checkpoint):
                 columns[f"{prefix}clamped"] = spectrum.clamped.tolist()
         self.rows.append(pa.table(columns))
         self.folder.write_epochs(pa.concat_tables(self.rows, promote_options="default"))
+        self.folder.write_variants(self.variants, variant_states(self.variants, pl_module, "running"))
         if epoch > 0:
             replace_atomically(self.folder.checkpoint, lambda file: trainer.save_checkpoint(file))
-        self.folder.write_variants(pl_module.variants, variant_states(pl_module, "running"))
         self.folder.write_status("running", epoch=epoch, device=str(pl_module.device))
         self.tell(self.rows[-1])
 
 
-def variant_states(pl_module: PopulationModule, alive: str) -> list[str]:
-    return ["diverged" if diverged else alive for diverged in pl_module.diverged().tolist()]
+def variant_states(variants: Sequence[Variant], pl_module: PopulationModule, alive: str) -> list[str]:
+    """Of all variants of the pack: those that the module has no more were pruned."""
+    members = zip(pl_module.variants, pl_module.diverged().tolist(), strict=True)
+    states = {v.number: "diverged" if diverged else alive for v, diverged in members}
+    return [states.get(v.number, "pruned") for v in variants]
 
 
 def _floats(values: Tensor) -> Sequence[float]:

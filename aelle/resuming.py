@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from aelle.runs import FILES, DamagedRunError, Run, read_checkpoint_epoch, read_run
 from aelle.settings import fingerprint
+from aelle.stored import check_complete
 from aelle.sweep import Plan
 from aelle.variants import Variant
 
@@ -21,6 +22,19 @@ class Place:
     path: Path
     variants: list[Variant]
     rows: pa.Table | None = None
+
+    @property
+    def last(self) -> pa.Table | None:
+        """The rows of the checkpoint's epoch."""
+        return None if self.rows is None else self.rows.filter(pc.field("epoch") == max(self.rows["epoch"].to_pylist()))
+
+    @property
+    def left(self) -> list[Variant]:
+        """The variants that the checkpoint holds; the others have been pruned."""
+        if self.last is None:
+            return self.variants
+        numbers = set(self.last["variant"].to_pylist())
+        return [v for v in self.variants if v.number in numbers]
 
 
 def find_place(plan: Plan, folder: Path, missing: list[Variant]) -> tuple[Place, Path | None]:
@@ -52,8 +66,10 @@ def _stopped(plan: Plan, run: Run) -> Place:
     """Rows later than the checkpoint are discarded."""
     epoch = read_checkpoint_epoch(run.path / "checkpoint.ckpt")
     rows = run.epochs.filter(pc.field("epoch") <= epoch)
-    if rows.num_rows != len(run.numbers) * (epoch + 1):
-        raise DamagedRunError("epochs.parquet: it lacks rows that the checkpoint has behind it")
+    try:
+        check_complete(run.numbers, run.pruned, rows, epoch)
+    except ValueError as error:
+        raise DamagedRunError(f"{error}, by its checkpoint") from error
     return Place(run.path, [plan.variant(number) for number in run.numbers], rows)
 
 

@@ -4,6 +4,7 @@ Axes: V variant, E epoch, M point of the model's spectra.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,19 @@ def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:
 
 def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None) -> Float[np.ndarray, "V E"]:
     """The chance of low error after each epoch, or after those given; NaN where no spectrum was measured. Spectra of
-    another length are brought to the model's."""
-    found, seen = np.full(sweep.losses.shape, np.nan), sweep.seen(model.history)
+    another length are first brought to the model's."""
+    found = np.full(sweep.losses.shape, np.nan)
+    seen = replace(sweep, spectra=curve(sweep.spectra, model.n_features_in_)).seen(model.history)
     for k in sweep.measured_epochs if epochs is None else epochs:
-        known = np.isfinite(seen[:, k]).all(1)
-        if known.any():
-            found[known, k] = model.predict_proba(curve(seen[known, k], model.n_features_in_))[:, 1]
+        found[:, k] = chances_of(model, seen[:, k])
+    return found
+
+
+def chances_of(model: AeLLE, seen: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V"]:
+    """The chance of low error of what the model is to see of each variant; NaN where that is not finite."""
+    found, known = np.full(len(seen), np.nan), np.isfinite(seen).all(1)
+    if known.any():
+        found[known] = model.predict_proba(seen[known])[:, 1]
     return found
 
 

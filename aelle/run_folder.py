@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from aelle.files import replace_atomically
-from aelle.runs import DamagedRunError, checksum, read_status
+from aelle.runs import DamagedRunError, checksum, read_run
 from aelle.settings import fingerprint
 from aelle.variants import Variant
 
@@ -79,10 +79,11 @@ class RunFolder:
     def write_failure(self, variants: Sequence[Variant], error: str) -> None:
         """Record an exception; what the run had written before stays, for the next start to go on from."""
         try:
-            epoch = read_status(self.path)["epoch"]
+            run = read_run(self.path)
+            epoch, pruned = run.status["epoch"], run.pruned
         except DamagedRunError:
-            epoch = 0
-        self.write_variants(variants, ["failed"] * len(variants), error)
+            epoch, pruned = 0, set()
+        self.write_variants(variants, ["pruned" if v.number in pruned else "failed" for v in variants], error)
         self.write_status("failed", epoch=epoch, error=error)
 
     def _write_table(self, name: str, table: pa.Table) -> None:

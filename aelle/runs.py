@@ -3,7 +3,7 @@
     config.yaml       resolved; its `fingerprint` stands in status.json
     variants.parquet  a row per variant: number, hyperparameters, seeds, state, error
     epochs.parquet    a row per variant and epoch, epoch 0 = before training
-    examples.parquet  a row per variant: what it put out at the end of training, as its task has it
+    examples.parquet  a row per variant that was not pruned: what it put out at the end, as its task has it
     checkpoint.ckpt   the last epoch, for resuming (a zip archive with CRCs; read with weights_only=True)
     status.json       state, fingerprint, epoch, versions, device, and a checksum of itself
 
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from aelle.errors import in_one_line
 from aelle.settings import fingerprint
-from aelle.stored import check_config, check_status, check_table, parse_config
+from aelle.stored import check_complete, check_config, check_rows, check_status, check_table, parse_config
 
 FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
 
@@ -53,6 +53,11 @@ class Run:
     def numbers(self) -> list[int]:
         return self.variants["variant"].to_pylist()
 
+    @property
+    def pruned(self) -> set[int]:
+        """The numbers of the variants that were stopped early."""
+        return set(self.variants.filter(pc.field("state") == "pruned")["variant"].to_pylist())
+
 
 def read_run(path: Path) -> Run:
     """All but the checkpoint. Raises DamagedRunError, naming the file, where something is not as it was written."""
@@ -65,13 +70,12 @@ def read_run(path: Path) -> Run:
     else:
         epochs = _read_table(path / "epochs.parquet", status, ("variant", "epoch", "val_loss"))
     run = Run(path, status, config, variants, epochs)
-    pairs = set(zip(epochs["variant"].to_pylist(), epochs["epoch"].to_pylist(), strict=True))
-    if len(set(run.numbers)) != len(run.numbers):
-        raise DamagedRunError("variants.parquet: a variant stands in it twice")
-    if len(pairs) != epochs.num_rows or not {number for number, _ in pairs} <= set(run.numbers):
-        raise DamagedRunError("epochs.parquet: its rows are not one per variant and epoch")
-    if status["state"] == "complete" and len(pairs) != len(run.numbers) * (config["epochs"] + 1):
-        raise DamagedRunError("epochs.parquet: rows are missing, although the run is complete")
+    try:
+        check_rows(run.numbers, epochs)
+        if status["state"] == "complete":
+            check_complete(run.numbers, run.pruned, epochs, config["epochs"])
+    except ValueError as error:
+        raise DamagedRunError(str(error)) from error
     return run
 
 

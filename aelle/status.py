@@ -163,10 +163,17 @@ def _work(plan: Plan | None, found: Selection) -> tuple[float, float]:
         names = run.config["hyperparameters"]
         values = run.variants.select(names).to_pylist()
         costs = [cost(Variant(number, one, {})) for number, one in zip(run.numbers, values, strict=True)]
-        done += sum(costs) * run.status["epoch"]
+        epochs_of = Counter(run.epochs["variant"].to_pylist())
+        pruned = run.pruned
+        done += sum(
+            cost_of * (epochs_of[number] - 1 if number in pruned else run.status["epoch"])
+            for number, cost_of in zip(run.numbers, costs, strict=True)
+        )
         for row in rows:
             key = (r if run.config["size"] is None else None, run.numbers[row])
-            reached[key], weights[key] = run.status["epoch"], costs[row]
+            # Of a pruned variant nothing is left to do.
+            reached[key] = run.config["epochs"] if run.numbers[row] in pruned else run.status["epoch"]
+            weights[key] = costs[row]
     if plan:
         for pack in plan.packs():
             for variant in pack:

@@ -28,6 +28,7 @@ def _lines(status: Status) -> Iterator[str]:
     states = [pack.state for pack in packs]
     yield "packs     " + ", ".join(f"{states.count(state)} {state}" for state in STATES)
     done = f"{variants['complete']} complete, {variants['diverged']} diverged"
+    done += f", {variants['pruned']} pruned" if variants["pruned"] else ""
     yield f"variants  {done}, {variants['running'] + variants['failed']} under way, {variants['missing']} not begun"
     yield f"time      {_time(status)}"
     for state in ("running", "stale", "failed"):

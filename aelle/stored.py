@@ -4,6 +4,8 @@ Nothing here instantiates, imports or resolves what a file names. Raises ValueEr
 """
 
 import math
+from collections import Counter
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -89,3 +91,24 @@ def check_table(table: pa.Table, needed: tuple[str, ...]) -> None:
         kind = table.schema.field(name).type
         if table[name].null_count or not (types.is_integer(kind) or types.is_floating(kind) or types.is_string(kind)):
             raise ValueError(f"its {name} holds nulls, or is of type {kind}")
+
+
+def check_rows(numbers: Sequence[int], epochs: pa.Table) -> None:
+    """A row at most per variant and epoch, and of the run's variants only."""
+    pairs = set(zip(epochs["variant"].to_pylist(), epochs["epoch"].to_pylist(), strict=True))
+    if len(set(numbers)) != len(numbers):
+        raise ValueError("variants.parquet: a variant stands in it twice")
+    if len(pairs) != epochs.num_rows or not {number for number, _ in pairs} <= set(numbers):
+        raise ValueError("epochs.parquet: its rows are not one per variant and epoch")
+
+
+def check_complete(numbers: Sequence[int], pruned: Collection[int], epochs: pa.Table, last: int) -> None:
+    """Of rows that are one per variant and epoch: every variant has all up to epoch `last`, a pruned one up to some."""
+    counts = Counter(epochs["variant"].to_pylist())
+    reached = dict.fromkeys(numbers, -1)
+    for number, epoch in zip(epochs["variant"].to_pylist(), epochs["epoch"].to_pylist(), strict=True):
+        reached[number] = max(reached[number], epoch)
+    for number in numbers:
+        end = reached[number] if number in pruned else last
+        if reached[number] != end or counts[number] != end + 1 or not 0 <= end <= last:
+            raise ValueError(f"epochs.parquet: rows are missing, although variant {number} has come further")

@@ -12,6 +12,7 @@ from typing import Any
 from aelle.completion import complete_numbers
 from aelle.errors import UnwritableError, UserError, reason
 from aelle.files import replace_atomically
+from aelle.prediction_options import check_prediction, with_digest
 from aelle.runs import DamagedRunError, Run, read_run, run_folders
 from aelle.settings import fingerprint, settings
 from aelle.stored import MOST_VARIANTS
@@ -24,13 +25,14 @@ NOT_IN_A_LABEL = (
     "outputs",
     "pack",
     "logger",
+    "prediction.model",
     "trainer.accelerator",
     "trainer.devices",
     "task.data.root",
 )
 
 
-FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "trainer", "task")
+FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
 """What sweep.json holds beside the search space."""
 
 
@@ -45,6 +47,7 @@ class Plan:
     def of(cls, config: dict[str, Any]) -> "Plan":
         """Check the configuration and, where the sweep has been started, that it was with the same settings."""
         check(config)
+        config = with_digest(config)
         plan = cls(config, Path(config["outputs"]) / config["sweep"])
         if plan.file.exists():
             difference = _difference(plan._started(), plan.identity)
@@ -200,6 +203,7 @@ def check(config: dict[str, Any]) -> None:
         optional = name == "trainer.gradient_clip_val" and value is None
         if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
             raise UserError(f"{name}={value}: give a number above 0")
+    check_prediction(config)
     sweep = config["sweep"]
     parts = Path(sweep).parts if isinstance(sweep, str) else ()
     if not parts or Path(sweep).is_absolute() or ".." in parts or "\0" in sweep:

@@ -140,17 +140,26 @@ def _assemble(name: str, found: Selection) -> SweepTable:
 
 
 def _frame(used: list[tuple[Run, list[int]]]) -> pd.DataFrame:
-    """A row per variant, run after run. Tables of one schema are joined before they become a frame, which is faster."""
+    """A row per variant, run after run; its `row` is where the run's checkpoint has it, which holds no pruned ones.
+
+    Tables of one schema are joined before they become a frame, which is faster.
+    """
     frames = []
     for _, part in groupby(used, key=lambda one: one[0].variants.schema.remove_metadata()):
         some = list(part)
         frame = pa.concat_tables([run.variants.take(rows) for run, rows in some]).to_pandas()
         lengths = [len(rows) for _, rows in some]
         run = np.repeat([run.path.name for run, _ in some], lengths)
-        ended = np.repeat([run.status["state"] == "complete" for run, _ in some], lengths)
-        row = np.concatenate([rows for _, rows in some])
+        kept = (frame["state"] != "pruned").to_numpy()
+        ended = kept & np.repeat([run.status["state"] == "complete" for run, _ in some], lengths)
+        row = np.concatenate([_members(run)[rows] for run, rows in some])
         frames.append(frame.assign(number=frame["variant"], run=run, row=row, ended=ended))
     return pd.concat(frames, ignore_index=True)
+
+
+def _members(run: Run) -> Int[np.ndarray, "V"]:
+    states = run.variants["state"].to_numpy()
+    return np.cumsum(states != "pruned") - 1
 
 
 def _longest(epochs: pa.Table) -> int:

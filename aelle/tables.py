@@ -82,7 +82,7 @@ def unfinished(sweep: SweepTable) -> list[dict]:
     """The variants of the sweep that were not trained to their end, by what became of them."""
     variants = sweep.variants
     rows = []
-    for state in ("running", "failed", "diverged"):
+    for state in ("running", "failed", "diverged", "pruned"):
         numbers = variants["variant"][variants["state"] == state].tolist()
         if numbers:
             errors = variants["error"][variants["state"] == state].dropna()

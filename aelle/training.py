@@ -3,9 +3,10 @@
 import gc
 import inspect
 import traceback
+from collections.abc import Callable
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +26,10 @@ from aelle.tasks.population import PopulationModule
 from aelle.tracking import Tracking, tracker_of
 from aelle.trainer import lean_trainer
 from aelle.variants import Variant
+
+if TYPE_CHECKING:
+    from aelle.chance_report import ChanceReport
+    from aelle.model import AeLLE
 
 
 @runtime_checkable
@@ -97,10 +102,11 @@ def _fit(run: RunFolder, place: Place, data: Data, progress: Progress, tracking:
     config = run.config
     if place.rows is None:
         run.begin(place.variants)
-    module = get_class(config["task"]["module"]["_target_"])(data, place.variants)
+    module = get_class(config["task"]["module"]["_target_"])(data, place.left)
     lyapunov = lyapunov_callback(config["lyapunov"], data)
-    recorder = RunRecorder(run, lyapunov, place.rows, tracking.rows)
-    trainer = _trainer(config, [lyapunov, recorder, progress], default_root_dir=run.path)
+    prediction, report = _prediction(config["prediction"], lyapunov, place, progress.say)
+    recorder = RunRecorder(run, lyapunov, place.variants, place.rows, tracking.rows)
+    trainer = _trainer(config, [lyapunov, *prediction, recorder, progress], default_root_dir=run.path)
     try:
         if place.rows is None:
             trainer.validate(module, verbose=False)
@@ -111,9 +117,11 @@ def _fit(run: RunFolder, place: Place, data: Data, progress: Progress, tracking:
             raise KeyboardInterrupt from exit_
         raise
     # Not in a hook: of a run that was stopped after its last checkpoint, Lightning calls none.
+    if report is not None:
+        report.finish(module)
     recorder.finish(module)
-    tracking.finish(variant_states(module, "complete"))
-    progress.finish(module)
+    tracking.finish(variant_states(place.variants, module, "complete"))
+    progress.finish(module, place.variants)
 
 
 def load_data(config: dict[str, Any]) -> Data:
@@ -137,6 +145,7 @@ def check_options(config: dict[str, Any], data: Data) -> None:
     """Refuse what the run's parts would refuse, before anything is written."""
     lyapunov_callback(config["lyapunov"], data)
     _trainer(config, [])
+    _model(config["prediction"])
     tracker_of(config["logger"])
     try:
         module = get_class(config["task"]["module"]["_target_"])
@@ -157,6 +166,38 @@ def lyapunov_callback(options: dict[str, Any], data: Data) -> LyapunovCallback:
         over=options["over"],
         dtype=getattr(torch, options["precision"]),
     )
+
+
+def _model(options: dict[str, Any]) -> "AeLLE | None":
+    if options["model"] is None:
+        return None
+    # Who trains without a model need not wait for scikit-learn.
+    from aelle.model import AeLLE
+
+    try:
+        return AeLLE.load(options["model"])
+    except UserError as error:
+        raise UserError(f"prediction.model: {error}; name the folder of one that analyze.py has saved") from error
+
+
+def _prediction(
+    options: dict[str, Any], lyapunov: LyapunovCallback, place: Place, say: Callable[[str], object]
+) -> tuple[list[pl.Callback], "ChanceReport | None"]:
+    """The callbacks that tell chances and, on request, prune by them; none without a model."""
+    model = _model(options)
+    if model is None:
+        return [], None
+    from aelle.chance_report import ChanceReport
+    from aelle.prediction import PredictionCallback
+    from aelle.pruning import PruningCallback
+
+    prediction, pruning = PredictionCallback(model, lyapunov), None
+    if place.rows is not None:
+        prediction.go_on(place.rows, [v.number for v in place.left])
+    if options["prune"] is not None:
+        pruning = PruningCallback(prediction, options["prune"], options["after"], place.last)
+    report = ChanceReport(place.path, place.variants, prediction, pruning, say, place.rows)
+    return [prediction, *([pruning] if pruning else []), report], report
 
 
 def _trainer(config: dict[str, Any], callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:

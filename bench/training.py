@@ -122,7 +122,7 @@ def framework(options: Options, V: int = 25, hidden_size: int = 64, epochs: int 
         with tempfile.TemporaryDirectory() as folder:
             run = RunFolder(Path(folder) / "pack-0000", planned(Path(folder)).config)
             run.begin(chosen)
-            recorder = RunRecorder(run, LyapunovCallback("network", probe))
+            recorder = RunRecorder(run, LyapunovCallback("network", probe), chosen)
             train(SequenceClassification(digits(), chosen), epochs, options.device, recorder)
 
     check("Lightning and the bare loop", lightning("64-true", 1), bare(torch.float64, 1))

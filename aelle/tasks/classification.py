@@ -30,6 +30,7 @@ class SequenceClassification(PopulationModule):
     val_y: Tensor
     train_loss_sum: Tensor
     recurrent_bias = True
+    shared = tuple(f"{part}_{what}" for part in ("train", "val", "test") for what in "xy")
 
     def __init__(self, data: ImageRows | Characters, variants: Sequence[Variant]):
         super().__init__(variants)
@@ -57,6 +58,10 @@ class SequenceClassification(PopulationModule):
             self.register_buffer(f"{name}_x", part.x, persistent=False)
             self.register_buffer(f"{name}_y", part.y, persistent=False)
         self.register_buffer("train_loss_sum", torch.zeros(len(variants)), persistent=False)
+
+    def keep(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        super().keep(rows, optimizers)
+        self.batches.keep(rows)
 
     def part(self, name: str) -> Part:
         return Part(getattr(self, f"{name}_x"), getattr(self, f"{name}_y"))

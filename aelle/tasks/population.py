@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -16,10 +17,11 @@ class PopulationModule(pl.LightningModule):
 
     A variant whose loss or gradient is not finite has diverged: from that step on its gradient is zero, from the end
     of that epoch its weights stand still, and the others go on. `metrics` holds what the last evaluation measured, [V]
-    each.
+    each. Every parameter has a leading variant axis, and so has every buffer but those that are named in `shared`.
     """
 
     alive: Tensor
+    shared: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, variants: Sequence[Variant]):
         super().__init__()
@@ -55,6 +57,24 @@ class PopulationModule(pl.LightningModule):
                 for state in optimizer.state.values():
                     state["exp_avg"][diverged] = 0
 
+    @torch.no_grad()
+    def keep(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Go on with these variants alone, by their rows on the variant axis: each with its weights, its state of the
+        optimizer and all else that it has."""
+        rows = list(rows)
+        for optimizer in optimizers:
+            for parameter, state in optimizer.state.items():
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        state[name] = value[rows]
+        for parameter in self.parameters():
+            parameter.data, parameter.grad = parameter[rows], None
+        for name, buffer in self.named_buffers():
+            if name not in self.shared:
+                buffer.data = buffer[rows]
+        self.metrics = {name: values[rows] for name, values in self.metrics.items()}
+        self.variants = [self.variants[row] for row in rows]
+
     @abstractmethod
     def example_outputs(self) -> dict[str, Tensor | list]:
         """What each variant puts out in the end, for pictures: columns of V rows, tensors [V, …] or lists of V."""
@@ -75,6 +95,11 @@ class ShuffledBatches:
         self.batch_size, self.seeds, self.epoch = batch_size, seeds, epoch
         self.kept = max(1, round(keep * samples))
         self.samples = [_permutation(samples, seed, "keep")[: self.kept] for seed in seeds] if keep < 1 else None
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these variants alone."""
+        self.seeds = [self.seeds[row] for row in rows]
+        self.samples = self.samples and [self.samples[row] for row in rows]
 
     def __len__(self) -> int:
         return -(-self.kept // self.batch_size)

@@ -21,7 +21,7 @@ class CsvFile:
 
     def epoch(self, rows: Sequence[Row]) -> None:
         self.rows += rows
-        self._write(["running"] * len(rows))
+        self._write(["running"] * len(self.hyperparameters))
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         self._write([outcome["state"] for outcome in outcomes])

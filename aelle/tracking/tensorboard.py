@@ -24,22 +24,23 @@ class TensorBoardFolders:
 
     def start(self, pack: Pack) -> None:
         self.hyperparameters = [pack.hyperparameters(variant) for variant in pack.variants]
-        self.writers = []
+        self.writers = {}
         for variant in pack.variants:
             folder = pack.folder.parent / "tensorboard" / pack.folder.name / f"{variant.number:04d}"
             for file in folder.glob("events.out.tfevents.*"):
                 file.unlink()
-            self.writers.append(self.writer(str(folder)))
+            self.writers[variant.number] = self.writer(str(folder))
 
     def epoch(self, rows: Sequence[Row]) -> None:
-        for writer, row in zip(self.writers, rows, strict=True):
+        for row in rows:
+            writer = self.writers[int(row["variant"])]
             for name, value in row.items():
                 if name not in ("variant", "epoch"):
                     writer.add_scalar(name, value, int(row["epoch"]))
             writer.flush()
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
-        for writer, chosen, outcome in zip(self.writers, self.hyperparameters, outcomes, strict=True):
+        for writer, chosen, outcome in zip(self.writers.values(), self.hyperparameters, outcomes, strict=True):
             results = {name: float(value) for name, value in outcome.items() if name != "state"}
             # `add_hparams` would make another folder; these are the three records that it writes.
             for record in self.hparams({**chosen, "state": outcome["state"]}, results):

@@ -16,8 +16,8 @@ Row = dict[str, int | float]
 """One variant after one epoch: `variant`, `epoch`, and every number that was measured."""
 
 Outcome = dict[str, Any]
-"""`state`: complete, diverged, failed or stopped; of a variant whose training has ended, `final_loss` and `low_error`
-(0 or 1, which every kind of panel can draw) too."""
+"""`state`: complete, diverged, pruned, failed or stopped; of a variant whose training has ended, `final_loss` and
+`low_error` (0 or 1, which every kind of panel can draw) too."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Tracker(Protocol):
     def start(self, pack: Pack) -> None: ...
 
     def epoch(self, rows: Sequence[Row]) -> None:
-        """A row per variant of the pack, in its order."""
+        """A row per variant of the pack that has not been pruned, in its order."""
         ...
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:

@@ -41,7 +41,7 @@ class Tracking:
         return self
 
     def rows(self, table: pa.Table) -> None:
-        """The rows of one epoch, in the order of the pack's variants."""
+        """The rows of one epoch, of the variants that have not been pruned, in the order of the pack."""
         if self.tracker is not None:
             self.last = rows_of(table)
             self._tell("epoch", self.last)
@@ -49,12 +49,17 @@ class Tracking:
     def finish(self, states: Sequence[str]) -> None:
         """Each variant's state, in the order of the pack."""
         self.finished = True
-        losses = [row["val_loss"] for row in self.last] or [None] * len(states)
-        self._tell("finish", [self._outcome(state, loss) for state, loss in zip(states, losses, strict=True)])
+        losses = {row["variant"]: row["val_loss"] for row in self.last}
+        numbers = [variant.number for variant in self.pack.variants]
+        outcomes = [self._outcome(state, losses.get(n)) for n, state in zip(numbers, states, strict=True)]
+        self._tell("finish", outcomes)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self.finished:
-            self.finish(["failed" if isinstance(error, Exception) else "stopped"] * len(self.pack.variants))
+            state = "failed" if isinstance(error, Exception) else "stopped"
+            numbers = [variant.number for variant in self.pack.variants]
+            left = {row["variant"] for row in self.last} or set(numbers)
+            self.finish([state if number in left else "pruned" for number in numbers])
 
     def _outcome(self, state: str, loss: float | None) -> Outcome:
         if state not in ENDED or loss is None:

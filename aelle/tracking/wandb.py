@@ -14,7 +14,7 @@ from aelle.errors import UserError
 from aelle.tracking.tracker import Analysis, Outcome, Pack, Row
 from aelle.variants import Variant
 
-EXIT_CODES = {"complete": 0, "diverged": 0, "failed": 1, "stopped": 255}
+EXIT_CODES = {"complete": 0, "diverged": 0, "pruned": 0, "failed": 1, "stopped": 255}
 """Of a run's end; Weights & Biases shows 0 as finished, 1 as failed and 255 as killed."""
 
 SECONDS = 60
@@ -62,10 +62,12 @@ class WandbRuns:
             )
 
         _set_up()
-        self.runs = _at_once(begin, pack.variants)
+        runs = _at_once(begin, pack.variants)
+        self.runs = {variant.number: run for variant, run in zip(pack.variants, runs, strict=True)}
 
     def epoch(self, rows: Sequence[Row]) -> None:
-        for run, row in zip(self.runs, rows, strict=True):
+        for row in rows:
+            run = self.runs[int(row["variant"])]
             if row["epoch"] >= run.starting_step:
                 run.log({name: value for name, value in row.items() if name != "variant"}, step=int(row["epoch"]))
 
@@ -74,7 +76,7 @@ class WandbRuns:
             run.summary.update(outcome)
             run.finish(exit_code=EXIT_CODES[outcome["state"]])
 
-        _at_once(end, self.runs, outcomes)
+        _at_once(end, list(self.runs.values()), outcomes)
 
     def analysis(self, analysis: Analysis) -> None:
         """A run of its own, beside those of the sweep's variants."""

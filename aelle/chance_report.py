@@ -1,0 +1,88 @@
+"""The chances of a pack's variants while it trains: a table at the terminal, and `chances.csv` in its run folder."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytorch_lightning as pl
+from jaxtyping import Float
+
+from aelle.command_line import count
+from aelle.prediction import PredictionCallback
+from aelle.pruning import PruningCallback
+from aelle.recorder import variant_states
+from aelle.files import replace_atomically
+from aelle.tasks.population import PopulationModule
+from aelle.variants import Variant
+
+WIDTH = 80
+
+
+class ChanceReport(pl.Callback):
+    """After each epoch with chances: the table is said, and the file replaced, which has a row per variant and epoch.
+
+    Its place among the trainer's callbacks is behind `prediction` and `pruning`. `rows`: those of a run that goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        variants: list[Variant],
+        prediction: PredictionCallback,
+        pruning: PruningCallback | None,
+        say: Callable[[str], object],
+        rows: pa.Table | None = None,
+    ):
+        self.path, self.variants = folder / "chances.csv", variants
+        self.prediction, self.pruning, self.say = prediction, pruning, say
+        known = rows is not None and "chance" in rows.column_names
+        self.frames = [rows.select(["variant", "epoch", "chance"]).to_pandas()] if rows is not None and known else []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
+        if trainer.current_epoch == 0:
+            self._report(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
+        self._report(trainer, pl_module, trainer.current_epoch + 1)
+
+    def finish(self, pl_module: PopulationModule) -> None:
+        self._write(pl_module, "complete")
+
+    def _report(self, trainer: pl.Trainer, pl_module: PopulationModule, epoch: int) -> None:
+        chances = self.prediction.chances.get(epoch)
+        if chances is None:
+            return
+        numbers = [v.number for v in pl_module.variants]
+        self.frames.append(pd.DataFrame({"variant": numbers, "epoch": epoch, "chance": chances}))
+        self._write(pl_module, "running")
+        below = f"a final validation loss below {self.prediction.model.threshold:.4g}"
+        said = f"after epoch {epoch} of {trainer.max_epochs}, variants and their chance of {below}\n"
+        said += chance_table(numbers, chances)
+        if self.pruning is not None and self.pruning.stopping:
+            low, left = len(self.pruning.stopping), len(numbers) - len(self.pruning.stopping)
+            said += f"\n{count(low, 'variant')} below {100 * self.pruning.below:.4g} % stopped, {left or 'none'} left"
+        self.say(said)
+
+    def _write(self, pl_module: PopulationModule, alive: str) -> None:
+        stopping: Collection[int] = self.pruning.stopping if self.pruning else ()
+        states = dict(
+            zip([v.number for v in self.variants], variant_states(self.variants, pl_module, alive), strict=True)
+        )
+        states |= dict.fromkeys(stopping, "pruned")
+        table = pd.concat(self.frames, ignore_index=True)
+        table["state"] = table["variant"].map(states)
+        replace_atomically(self.path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+
+
+def chance_table(numbers: list[int], chances: Float[np.ndarray, "V"]) -> str:
+    """In columns, line by line, the best first."""
+    width, order = len(str(max(numbers))), np.argsort(-np.nan_to_num(chances, nan=-1), kind="stable")
+    cells = [f"{numbers[row]:>{width}} {_percent(float(chances[row]))}" for row in order]
+    columns = WIDTH // (len(cells[0]) + 3)
+    return "\n".join("   ".join(cells[at : at + columns]) for at in range(0, len(cells), columns))
+
+
+def _percent(chance: float) -> str:
+    return f"{100 * chance:3.0f} %" if np.isfinite(chance) else "  – %"

@@ -1,0 +1,87 @@
+"""Chances of low error while networks train, by a model that has learned from other networks.
+
+Axes: V variant, K exponent, M point of the model's spectra.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+
+from aelle.callback import LyapunovCallback
+from aelle.model import AeLLE
+from aelle.reuse import chances_of
+from aelle.scaling import signed_exp, signed_log
+from aelle.spectrum import curve
+
+
+class PredictionCallback(pl.Callback):
+    """After every epoch with a spectrum, the chance that `model` gives each network that `lyapunov` watches.
+
+    Its place among the trainer's callbacks is behind `lyapunov`. `.chances` maps the epoch (0 = before training) to
+    the chances of low error [V] (V = 1 of a single network), NaN where the network has diverged; a population's
+    `metrics` hold those of the last epoch. The trainer's logger gets `lyapunov/chance`, a population's median.
+    """
+
+    def __init__(self, model: AeLLE, lyapunov: LyapunovCallback):
+        self.model, self.lyapunov = model, lyapunov
+        self.chances: dict[int, Float[np.ndarray, "V"]] = {}
+        self.mean = RunningMean()
+
+    def go_on(self, rows: pa.Table, numbers: Sequence[int]) -> None:
+        """Take up what a stopped run's `epochs.parquet` has of these variants."""
+        for epoch in sorted(set(rows["epoch"].to_pylist())):
+            at = {row["variant"]: row for row in rows.filter(pc.field("epoch") == epoch).to_pylist()}
+            spectra = [at[number].get("spectrum") for number in numbers]
+            if None not in spectra:
+                self._at_length(np.array(spectra))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these variants of the population alone."""
+        if self.model.history:
+            self.mean.keep(rows)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            self._predict(pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        self._predict(pl_module, epoch)
+        if epoch in self.chances:
+            pl_module.log("lyapunov/chance", torch.as_tensor(self.chances[epoch]).nanmedian())
+
+    def _predict(self, pl_module: pl.LightningModule, epoch: int) -> None:
+        metrics = getattr(pl_module, "metrics", {})
+        metrics.pop("chance", None)
+        if epoch in self.lyapunov.spectra:
+            exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
+            self.chances[epoch] = chances_of(self.model, self._at_length(np.atleast_2d(exponents)))
+            metrics["chance"] = torch.as_tensor(self.chances[epoch])
+
+    def _at_length(self, spectra: Float[np.ndarray, "V K"]) -> Float[np.ndarray, "V M"]:
+        """What the model is to see after an epoch, given that epoch's spectra."""
+        spectra = curve(spectra, self.model.n_features_in_)
+        return self.mean.add(spectra) if self.model.history else spectra
+
+
+class RunningMean:
+    """The mean of the spectra so far, taken of sign(λ) log(1 + |λ|), as `SweepTable.histories` has it."""
+
+    def __init__(self):
+        self.total, self.count = np.zeros((1, 1)), np.zeros((1, 1))
+
+    def add(self, spectra: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V M"]:
+        """The mean with these; NaN for a variant whose spectrum is not finite, and is not counted."""
+        known = np.isfinite(spectra).all(1, keepdims=True)
+        self.total = self.total + np.where(known, signed_log(spectra), 0)
+        self.count = self.count + known
+        with np.errstate(invalid="ignore"):
+            return signed_exp(np.where(known, self.total / self.count, np.nan))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.total, self.count = self.total[list(rows)], self.count[list(rows)]

@@ -1,0 +1,52 @@
+"""What may be chosen of the prediction while training, and which model it is."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from aelle.errors import UserError, reason
+from aelle.model_files import MODEL_FILES
+
+
+def check_prediction(config: dict[str, Any]) -> None:
+    """Raises UserError for values that no run could use. Whether the model is whole shows when it is loaded."""
+    model, prune, after = (config["prediction"][name] for name in ("model", "prune", "after"))
+    if model is not None and not isinstance(model, str):
+        raise UserError(f"prediction.model={model}: give the folder of a model that analyze.py has saved, or null")
+    if type(after) is not int or after < 0:
+        raise UserError(f"prediction.after={after}: give an epoch, a whole number from 0 on")
+    if prune is None:
+        return
+    if isinstance(prune, bool) or not isinstance(prune, (int, float)) or not 0 < prune < 1:
+        raise UserError(f"prediction.prune={prune}: give a chance between 0 and 1, or null")
+    if model is None:
+        raise UserError(
+            f"prediction.prune={prune} needs a model: name the folder of one that analyze.py has saved, as "
+            "prediction.model=outputs/digits/model"
+        )
+    every, epochs = config["lyapunov"]["every_n_epochs"], config["epochs"]
+    measured = every if isinstance(every, list) else range(0, epochs, every)
+    if not any(after <= epoch < epochs for epoch in measured):
+        raise UserError(
+            f"prediction.after={after}: from then on no spectrum is measured before the last of the {epochs} epochs; "
+            "give an earlier epoch, or measure more with lyapunov.every_n_epochs"
+        )
+
+
+def with_digest(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the digest of the model by which variants are pruned, if they are: another model under
+    the same name would give other results. Raises UserError where its files cannot be read."""
+    prediction = config["prediction"]
+    if prediction["prune"] is None:
+        return config
+    folder = Path(prediction["model"])
+    digest = hashlib.sha256()
+    for name in MODEL_FILES:
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise UserError(
+                f"prediction.model={folder} holds no whole AeLLE model ({name}: {reason(error)}): name the folder of "
+                "one that analyze.py has saved"
+            ) from error
+    return {**config, "prediction": {**prediction, "digest": digest.hexdigest()[:16]}}

@@ -1,0 +1,385 @@
+"""Chances while training are those of the finished sweep; what is pruned leaves the others as they would have been."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import SMALL, trainer
+from test_analysis import QUICK, synthetic
+from test_resuming import KilledError, assert_equal, results
+from test_runs import CONFIG, rows
+from test_sweep import rows as sweep_rows
+from test_tracking import Kept, tracking  # noqa: F401
+from test_training import small_data, variant
+
+from aelle import runs
+from aelle.callback import LyapunovCallback
+from aelle.chance_report import chance_table
+from aelle.collect import collect
+from aelle.early import sample
+from aelle.model import AeLLE
+from aelle.prediction import PredictionCallback, RunningMean
+from aelle.reuse import chances, fit_to_all
+from aelle.runs import RunFolder, fingerprint, read_run, run_folders
+from aelle.status import sweep_status
+from aelle.status_text import status_text
+from aelle.sweep import Plan
+from aelle.table import load_sweep
+from aelle.targets import FourSines
+from aelle.tasks import CharacterPrediction, SequenceClassification, TargetLearning
+from aelle.text import characters
+from aelle.tracking import Tracking
+from aelle.variants import Variant
+from aelle.weights import load_weights
+
+SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def model(small_sweep, tmp_path_factory) -> Path:
+    """The folder of a model of the small sweep's own variants."""
+    table = load_sweep(small_sweep)
+    known = sample(table, True, np.arange(12))
+    folder = tmp_path_factory.mktemp("model")
+    made = AeLLE(float(np.median(table.final_loss)), epochs=40)
+    made.fit(known.spectra, known.losses, validation=(known.spectra, known.losses)).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(small_sweep, model) -> np.ndarray:
+    """The chances [V, E] of the sweep that was trained to its end."""
+    return chances(AeLLE.load(model), load_sweep(small_sweep))
+
+
+@pytest.fixture(scope="module")
+def below(expected) -> float:
+    """A chance that some of each pack are below after epoch 1, and that none comes near."""
+    known = np.sort(expected[:, 1:3].ravel())
+    middle = len(known) // 2 + np.diff(known[len(known) // 2 - 3 : len(known) // 2 + 4]).argmax() - 3
+    return float(known[middle : middle + 2].mean())
+
+
+@pytest.fixture
+def pruned(main, model, below, tmp_path) -> Path:
+    """The folder of the small sweep, pruned after epochs 1 and 2."""
+    code, out, err = main(*SWEEP, f"prediction.model={model}", f"prediction.prune={below}", "logger=csv")
+    assert code == 0, err
+    assert f"below {100 * below:.4g} % stopped" in out and " pruned" in out
+    return tmp_path / "outputs" / "digits"
+
+
+def stops(expected: np.ndarray, below: float) -> dict[int, int]:
+    """The epoch after which each variant is stopped, of those that are."""
+    return {v: int(np.argmax(low)) + 1 for v, low in enumerate(expected[:, 1:3] < below) if low.any()}
+
+
+def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tmp_path, small_sweep, model, expected):
+    code, out, err = main(*SWEEP, f"prediction.model={model}")
+    assert code == 0, err
+    sweep = tmp_path / "outputs" / "digits"
+    found, plain = sweep_rows(sweep), sweep_rows(small_sweep)
+    of_rows = {at: row.pop("chance") for at, row in found.items()}
+    assert found == plain
+    np.testing.assert_allclose([of_rows[v, e] for v in range(12) for e in range(4)], expected.ravel(), rtol=1e-9)
+    first = read_run(sweep / "pack-0000")
+    assert first.status["fingerprint"] == read_run(small_sweep / "pack-0000").status["fingerprint"]
+    table = pd.read_csv(first.path / "chances.csv")
+    assert len(table) == 5 * 4 and set(table["state"]) == {"complete"}
+    np.testing.assert_allclose(table["chance"], [of_rows[v, e] for e in range(4) for v in range(5)], rtol=1e-5)
+    best = int(np.argmax(expected[:5, 2]))
+    at = out.index("pack 1 of 3: after epoch 2 of 3, variants and their chance")
+    assert out[at:].splitlines()[1].startswith(f"{best} {100 * expected[best, 2]:3.0f} %")
+    assert max(map(len, out.splitlines())) <= 120
+    assert "12 of 12 variants are complete already" in main(*SWEEP)[1]
+
+
+def test_variants_below_the_chance_are_stopped_and_recorded(pruned, expected, below, small_sweep):
+    at = stops(expected, below)
+    assert 0 < len(at) < 12 and set(at.values()) <= {1, 2}
+    found, plain = sweep_rows(pruned), sweep_rows(small_sweep)
+    assert set(found) == {(v, e) for v in range(12) for e in range(at.get(v, 3) + 1)}
+    for key, row in found.items():
+        assert row["val_loss"] == pytest.approx(plain[key]["val_loss"], rel=1e-3), key
+    for folder in run_folders(pruned):
+        run = read_run(folder)
+        assert run.pruned == set(at) & set(run.numbers)
+        examples = pq.ParquetFile(folder / "examples.parquet").read()["variant"].to_pylist()
+        assert examples == [n for n in run.numbers if n not in at]
+        of_file = pd.read_csv(folder / "chances.csv").groupby("variant")
+        assert dict(of_file["epoch"].max()) == {n: at.get(n, 3) for n in run.numbers}
+        assert dict(of_file["state"].first()) == {n: "pruned" if n in at else "complete" for n in run.numbers}
+        metrics = pd.read_csv(folder / "metrics.csv").groupby("variant")["state"].first()
+        assert dict(metrics) == dict(of_file["state"].first())
+
+
+def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_path):
+    at, survivors = stops(expected, below), [v for v in range(12) if v not in stops(expected, below)]
+    table = load_sweep(pruned)
+    assert table.problems == [] and list(table.ended().variants["variant"]) == survivors
+    weights, problems = load_weights(pruned, table.ended())
+    assert problems == [] and weights is not None
+    of_pack = torch.load(pruned / "pack-0000" / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    of_pack = of_pack["network.weight_hh_l0"].flatten(1)
+    members = [v for v in survivors if v < 5]
+    rows_of_pack = [list(weights.rows).index(row) for row, v in enumerate(survivors) if v < 5]
+    np.testing.assert_array_equal(next(iter(weights.blocks()))[rows_of_pack], of_pack.double().numpy())
+    assert len(members) == len(of_pack)
+
+    line = status_text(sweep_status(pruned)).splitlines()[2]
+    assert line == f"variants  {len(survivors)} complete, 0 diverged, {len(at)} pruned, 0 under way, 0 not begun"
+    assert sweep_status(pruned).left == 0
+    collect(pruned, tmp_path / "all.parquet")
+    rows = pq.ParquetFile(tmp_path / "all.parquet").read().to_pandas()
+    assert set(rows["variant"][rows["ended"]]) == set(survivors) and set(rows["variant"][~rows["ended"]]) == set(at)
+
+    options = [f"prediction.model={model}", f"prediction.prune={below}"]
+    assert "12 of 12 variants are complete already" in main(*SWEEP, *options)[1]
+    code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
+    assert code == 0 and f"12 variants, {len(survivors)} of them ended" in out, err
+    variants = pd.read_csv(pruned / "variants.csv").set_index("variant")
+    assert set(variants.index[variants["state"] == "pruned"]) == set(at)
+    assert variants["final_loss"].isna().equals(variants["state"] == "pruned")
+    problems = pd.read_csv(pruned / "problems.csv")
+    assert set(problems["variant"]) == set(at) and set(problems["state"]) == {"pruned"}
+    code, out, err = main("analyze.py", f"sweep={pruned}", f"model={model}")
+    told = pd.read_csv(pruned / "chances.csv").set_index("variant")
+    assert code == 0 and told.loc[list(at), "chance_epoch_3"].isna().all() and told["chance_epoch_1"].notna().all(), err
+
+
+def test_another_model_or_chance_is_another_sweep(pruned, model, below, main, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    assert main(*SWEEP, f"prediction.model={other}", f"prediction.prune={below}")[0] == 0
+    fit_to_all(synthetic(), AeLLE(0.5, epochs=4)).save(other)
+    for line in (
+        [f"prediction.model={other}", f"prediction.prune={below}"],
+        [f"prediction.model={model}", f"prediction.prune={below / 2}"],
+        [],
+    ):
+        code, _, err = main(*SWEEP, *line)
+        assert code == 2 and "was started with other settings (prediction" in err
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["experiment=digits", "hidden_size=8", "epochs=4", "lyapunov.sequences=4"],
+        ["experiment=charrnn_small", "hidden_size=4", "keep=0.05", "epochs=4", "lyapunov.sequences=2"],
+        ["experiment=target", "hidden_size=24", "epochs=4", "lyapunov.every_n_epochs=[0,1,3]", "lyapunov.k=4"],
+    ],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, model, line, when):
+    """Killed before or after the checkpoint of epoch 2, when some have been pruned after epoch 1."""
+    torch.set_num_threads(1)
+    line = ["train.py", *line, "size=4", "variants=0-3", f"prediction.model={model}"]
+    assert main(*line, "outputs=unpruned")[0] == 0
+    (run,) = map(read_run, tmp_path.glob("unpruned/*/*/"))
+    of_first = sorted(row["chance"] for row in run.epochs.to_pylist() if row["epoch"] == 1)
+    line.append(f"prediction.prune={np.mean(of_first[1:3])}")
+    assert main(*line, "outputs=whole")[0] == 0
+    (whole,) = tmp_path.glob("whole/*/*/")
+    assert 0 < len(read_run(whole).pruned) < 4
+
+    replace, written = runs.replace_atomically, []
+
+    def killed(path, write):
+        written.append(path.name)
+        if len(written) == 2 and when == "before":
+            raise KilledError
+        replace(path, write)
+        if len(written) == 2:
+            raise KilledError
+
+    monkeypatch.setattr("aelle.recorder.replace_atomically", killed)
+    with pytest.raises(KilledError):
+        main(*line, "outputs=resumed")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (resumed,) = tmp_path.glob("resumed/*/*/")
+    assert main(*line, "outputs=resumed")[0] == 0
+    assert_equal(results(resumed), results(whole))
+    assert read_run(resumed).variants.equals(read_run(whole).variants)
+    assert (resumed / "chances.csv").read_text() == (whole / "chances.csv").read_text()
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch, model, after):
+    line = ["train.py", "experiment=digits", *SMALL, "variants=0-2", f"prediction.model={model}"]
+    line += ["prediction.prune=0.9999999", f"prediction.after={after}"]
+    monkeypatch.setattr("aelle.chance_report.ChanceReport.finish", lambda *_: (_ for _ in ()).throw(KilledError))
+    with pytest.raises(KilledError):
+        main(*line)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = main(*line)
+    assert code == 0 and "3 variants in" in out and "3 pruned" in out, err
+    sweep = tmp_path / "outputs" / "digits"
+    (run,) = map(read_run, run_folders(sweep))
+    assert run.pruned == {0, 1, 2} and set(run.epochs["epoch"].to_pylist()) == set(range(after + 1))
+    assert not (run.path / "examples.parquet").exists()
+    assert Plan.of({**run.config, "variants": "0-2"}).complete() == {0, 1, 2}
+    code, out, err = main("analyze.py", f"sweep={sweep}", *QUICK)
+    assert code == 0 and "0 of them ended" in out, err
+
+
+class Keep(pl.Callback):
+    """Keeps some variants before an epoch."""
+
+    def __init__(self, rows: list[int], epoch: int = 2):
+        self.rows, self.epoch = rows, epoch
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        if trainer.current_epoch == self.epoch:
+            pl_module.keep(self.rows, trainer.optimizers)
+
+
+def character_variant(number: int) -> Variant:
+    shared = {"dropout": 0.3, "keep": 0.5, "cell": "gru"}
+    return variant(number, **shared)
+
+
+def trained(task: str, callbacks=()):
+    if task == "characters":
+        text = "".join(chr(97 + (i * i) % 7) for i in range(101 * 40))
+        module = CharacterPrediction(characters(text, "every"), [character_variant(n) for n in range(4)]).double()
+    elif task == "target":
+        space = {"hidden_size": 20, "g": 1.3, "target": "random"}
+        chosen = [Variant(n, space, {"init": n, "shuffle": n}) for n in range(4)]
+        module = TargetLearning(FourSines(), chosen)
+    else:
+        # As many sequences as variants in a part that is shared: it must not be taken for one per variant.
+        data = small_data()
+        data = type(data)(data.train, data.val, type(data.test)(data.test.x[:4], data.test.y[:4]), data.classes)
+        module = SequenceClassification(data, [variant(n, 0.5 + n) for n in range(4)]).double()
+    options = {} if task == "target" else {"gradient_clip_val": 0.5}
+    trainer(callbacks, max_epochs=4, **options).fit(module)
+    return module
+
+
+@pytest.mark.parametrize("task", ["classification", "characters", "target"])
+def test_survivors_train_on_as_the_members_of_the_whole_population(task):
+    whole, left = trained(task), trained(task, [Keep([3, 1])])
+    assert [v.number for v in left.variants] == [3, 1]
+    tensors = dict(whole.named_parameters()) | dict(whole.named_buffers())
+    for name, found in [*left.named_parameters(), *left.named_buffers()]:
+        wanted = tensors[name] if name in whole.shared else tensors[name][[3, 1]]
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11, msg=lambda m, name=name: f"{name}: {m}")
+    for name, values in left.metrics.items():
+        torch.testing.assert_close(values, whole.metrics[name][[3, 1]], rtol=1e-9, atol=1e-11)
+    assert all(len(column) == 2 for column in left.example_outputs().values())
+
+
+def test_the_running_mean_is_the_history_of_a_sweep():
+    sweep = synthetic(V=6, E=4)
+    sweep.spectra[1, 2], sweep.spectra[4, 0] = np.nan, np.inf
+    mean = RunningMean()
+    found = np.stack([mean.add(sweep.spectra[:, e]) for e in range(3)], 1)
+    np.testing.assert_array_equal(found, sweep.histories[:, :3])
+    mean.keep([4, 1])
+    np.testing.assert_array_equal(mean.add(sweep.spectra[[4, 1], 3]), sweep.histories[[4, 1], 3])
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_any_module_with_a_recurrent_network_is_told_its_chance(history):
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(2, 5)
+
+        def training_step(self, batch, _):
+            return self.rnn(batch)[0].square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10, history=history))
+    lyapunov = LyapunovCallback("rnn", torch.randn(3, 6, 2), every_n_epochs=2)
+    prediction = PredictionCallback(fitted, lyapunov)
+    trainer([lyapunov, prediction], max_epochs=3).fit(Module(), torch.randn(2, 6, 2))
+    spectra = np.stack([lyapunov.spectra[e].resample(8).numpy() for e in (0, 2, 3)])
+    table = synthetic(V=1, E=2)
+    table.spectra[0] = spectra
+    seen = table.seen(history)[0]
+    found = np.concatenate([prediction.chances[e] for e in (0, 2, 3)])
+    np.testing.assert_allclose(found, fitted.predict_proba(seen)[:, 1], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["prediction.prune=0.1"], "prediction.prune=0.1 needs a model"),
+        (["prediction.prune=1.5", "prediction.model={model}"], "prediction.prune=1.5: give a chance between 0 and 1"),
+        (["prediction.prune=true", "prediction.model={model}"], "prediction.prune=True: give a chance"),
+        (["prediction.prune=.nan", "prediction.model={model}"], "prediction.prune=nan: give a chance"),
+        (["prediction.model=3"], "prediction.model=3: give the folder"),
+        (["prediction.model=nowhere"], "prediction.model: nowhere holds no whole AeLLE model"),
+        (["prediction.model=nowhere", "prediction.prune=0.1"], "prediction.model=nowhere holds no whole AeLLE model"),
+        (["prediction.after=-1"], "prediction.after=-1: give an epoch"),
+        (
+            ["prediction.after=3", "prediction.prune=0.1", "prediction.model={model}"],
+            "prediction.after=3: from then on",
+        ),
+        (
+            ["lyapunov.every_n_epochs=[0,3]", "prediction.prune=0.1", "prediction.model={model}"],
+            "prediction.after=1: from then on",
+        ),
+    ],
+)
+def test_a_wrong_option_is_one_line_before_anything_is_written(main, tmp_path, model, options, words):
+    for call in (SWEEP, ["train.py", *SWEEP[2:]]):
+        code, _, err = main(*call, *(option.format(model=model) for option in options))
+        assert code == 2 and err.count("\n") == 1 and words in err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_fingerprint_of_a_sweep_that_is_not_pruned_is_what_it_was():
+    prediction = {"model": "m", "prune": None, "after": 2}
+    assert fingerprint({**CONFIG, "prediction": prediction}) == fingerprint(CONFIG)
+    pruning = {**prediction, "prune": 0.1, "digest": "a"}
+    same, others = {**pruning, "model": "n"}, [{**pruning, "digest": "b"}, {**pruning, "after": 1}, prediction]
+    assert fingerprint({**CONFIG, "prediction": same}) == fingerprint({**CONFIG, "prediction": pruning})
+    for other in others:
+        assert fingerprint({**CONFIG, "prediction": other}) != fingerprint({**CONFIG, "prediction": pruning})
+
+
+def test_a_failed_pack_keeps_what_was_pruned(tmp_path):
+    plan = Plan(CONFIG, tmp_path)
+    run = RunFolder(tmp_path / "pack-0000", CONFIG)
+    chosen = [plan.variant(n) for n in range(3)]
+    run.begin(chosen)
+    run.write_epochs(rows(epochs=1, variants=3))
+    run.write_variants(chosen, ["running", "pruned", "running"])
+    run.write_status("running", epoch=1)
+    run.write_failure(chosen, "why")
+    assert read_run(run.path).variants["state"].to_pylist() == ["failed", "pruned", "failed"]
+
+
+def test_trackers_are_told_of_those_that_are_left(tracking: Tracking):  # noqa: F811
+    import pyarrow as pa
+
+    both = pa.table({"variant": [0, 1], "epoch": [1, 1], "val_loss": [0.4, 0.9]})
+    with pytest.raises(ValueError, match="x"), tracking:
+        tracking.rows(both)
+        tracking.rows(both.slice(1).set_column(1, "epoch", [[2]]))
+        raise ValueError("x")
+    assert Kept.outcomes == [{"state": "pruned"}, {"state": "failed"}]
+
+
+@pytest.mark.parametrize("V", [1, 2, 25, 1003])
+def test_the_table_is_whole_and_eighty_columns_wide(V):
+    rng = np.random.default_rng(V)
+    chance = rng.uniform(size=V)
+    chance[V // 2] = np.nan
+    lines = chance_table(list(range(7, V + 7)), chance).splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = pd.read_csv(io.StringIO("\n".join(lines).replace("   ", "\n").replace(" %", "")), header=None, sep="|")
+    numbers = [int(cell.split()[0]) for cell in cells[0]]
+    assert numbers == [7 + row for row in np.argsort(-np.nan_to_num(chance, nan=-1))]
