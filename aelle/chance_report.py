@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytorch_lightning as pl
 from jaxtyping import Float
 
@@ -37,8 +38,11 @@ class ChanceReport(pl.Callback):
     ):
         self.path, self.variants = folder / "chances.csv", variants
         self.prediction, self.pruning, self.say = prediction, pruning, say
-        known = rows is not None and "chance" in rows.column_names
-        self.frames = [rows.select(["variant", "epoch", "chance"]).to_pandas()] if rows is not None and known else []
+        self.frames: list[pd.DataFrame] = []
+        if rows is not None and "chance" in rows.column_names:
+            # Null after an epoch without a spectrum, NaN of a diverged variant.
+            measured = rows.filter(pc.field("chance").is_valid())
+            self.frames.append(measured.select(["variant", "epoch", "chance"]).to_pandas())
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         if trainer.current_epoch == 0:
