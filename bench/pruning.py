@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--prune", type=float, default=0.1, help="the chance below which a variant is stopped")
     parser.add_argument("overrides", nargs="*", help="for every sweep, as hidden_size=16")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
 
     sweeps = [f"size={options.variants}", f"epochs={options.epochs}", *options.overrides]
     learned, _ = trained(options.folder, "learned", *sweeps, "seed=1")
