@@ -26,7 +26,9 @@ from aelle.early import sample
 from aelle.model import AeLLE
 from aelle.prediction import PredictionCallback, RunningMean
 from aelle.reuse import chances, fit_to_all
-from aelle.runs import RunFolder, fingerprint, read_run, run_folders
+from aelle.run_folder import RunFolder
+from aelle.runs import read_run, run_folders
+from aelle.settings import fingerprint
 from aelle.status import sweep_status
 from aelle.status_text import status_text
 from aelle.sweep import Plan
