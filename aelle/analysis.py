@@ -69,6 +69,8 @@ def analyze(config: DictConfig) -> None:
         f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
+    if sweep.pruned:
+        print(f"{count(sweep.pruned, 'variant')} pruned: what is learned and scored here is of those that trained on")
     if config.model is not None:
         path = score_sweep(folder, sweep, AeLLE.load(config.model))
         print(f"every variant and epoch: {path}")

@@ -90,6 +90,11 @@ class SweepTable:
         return self.take(np.flatnonzero(measured))
 
     @property
+    def pruned(self) -> int:
+        """How many variants were stopped early."""
+        return int((self.variants["state"] == "pruned").sum())
+
+    @property
     def measured_epochs(self) -> list[int]:
         """The epochs at which spectra were measured."""
         return [int(e) for e in np.flatnonzero(np.isfinite(self.spectra).any(axis=(0, 2)))]

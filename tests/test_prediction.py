@@ -151,6 +151,8 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     assert "12 of 12 variants are complete already" in main(*SWEEP, *options)[1]
     code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
     assert code == 0 and f"12 variants, {len(survivors)} of them ended" in out, err
+    assert f"{len(at)} variants pruned: what is learned" in out
+    assert f"{len(at)} of 12 variants were pruned." in (pruned / "report.html").read_text()
     variants = pd.read_csv(pruned / "variants.csv").set_index("variant")
     assert set(variants.index[variants["state"] == "pruned"]) == set(at)
     assert variants["final_loss"].isna().equals(variants["state"] == "pruned")
