@@ -61,9 +61,10 @@ class ChanceReport(pl.Callback):
         numbers = [v.number for v in pl_module.variants]
         self.frames.append(pd.DataFrame({"variant": numbers, "epoch": epoch, "chance": chances}))
         self._write(pl_module, "running")
-        below = f"a final validation loss below {self.prediction.model.threshold:.4g}"
-        said = f"after epoch {epoch} of {trainer.max_epochs}, variants and their chance of {below}\n"
-        said += chance_table(numbers, chances)
+        said = f"after epoch {epoch} of {trainer.max_epochs}"
+        if len(self.frames) == 1:
+            said += f", variants and their chance of a final validation loss below {self.prediction.model.threshold:.4g}"
+        said += f"\n{chance_table(numbers, chances)}"
         if self.pruning is not None and self.pruning.stopping:
             low, left = len(self.pruning.stopping), len(numbers) - len(self.pruning.stopping)
             said += f"\n{count(low, 'variant')} below {100 * self.pruning.below:.4g} % stopped, {left or 'none'} left"
