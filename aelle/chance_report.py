@@ -39,6 +39,7 @@ class ChanceReport(pl.Callback):
         self.path, self.variants = folder / "chances.csv", variants
         self.prediction, self.pruning, self.say = prediction, pruning, say
         self.frames: list[pd.DataFrame] = []
+        self.said = False
         if rows is not None and "chance" in rows.column_names:
             # Null after an epoch without a spectrum, NaN of a diverged variant.
             measured = rows.filter(pc.field("chance").is_valid())
@@ -62,9 +63,12 @@ class ChanceReport(pl.Callback):
         self.frames.append(pd.DataFrame({"variant": numbers, "epoch": epoch, "chance": chances}))
         self._write(pl_module, "running")
         said = f"after epoch {epoch} of {trainer.max_epochs}"
-        if len(self.frames) == 1:
-            said += f", variants and their chance of a final validation loss below {self.prediction.model.threshold:.4g}"
+        if not self.said:
+            said += (
+                f", variants and their chance of a final validation loss below {self.prediction.model.threshold:.4g}"
+            )
         said += f"\n{chance_table(numbers, chances)}"
+        self.said = True
         if self.pruning is not None and self.pruning.stopping:
             low, left = len(self.pruning.stopping), len(numbers) - len(self.pruning.stopping)
             said += f"\n{count(low, 'variant')} below {100 * self.pruning.below:.4g} % stopped, {left or 'none'} left"

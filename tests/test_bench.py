@@ -57,6 +57,30 @@ def test_every_part_prints_its_rows(bench, capsys):
         assert np.isfinite(float(number.rstrip("×% "))), what
 
 
+def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):
+    pruning = bench("pruning")
+    sizes = [
+        "--variants",
+        "12",
+        "--epochs",
+        "3",
+        "--prune",
+        "0.5",
+        "hidden_size=4",
+        "pack_size=12",
+    ]
+    monkeypatch.setattr(sys, "argv", ["pruning.py", str(tmp_path), *sizes, "task.threshold=2.18"])
+    pruning.main()
+    _heading, _, unmeasured, whole, pruned, once, halved = rows(capsys.readouterr().out)
+    best = min(load_sweep(tmp_path / "whole").final_loss)
+    assert whole[3] == unmeasured[3] == f"{best:.4f}" and whole[2] == unmeasured[2] == "100 %"
+    # 12 variants for the first epoch, 6 for the second, 3 for the third.
+    assert halved[2] == f"{100 * 21 / 36:.0f} %"
+    assert all(row[1].endswith(" s") for row in (unmeasured, whole, pruned, once, halved))
+    left = load_sweep(tmp_path / "pruned").ended()
+    assert 0 < len(left.losses) < 12 and pruned[3] == f"{min(left.final_loss):.4f}"
+
+
 def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys):
     training, one_by_one = bench("training"), bench("one_by_one")
     of_network = one_by_one.member_state

@@ -102,7 +102,8 @@ def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tm
     assert len(table) == 5 * 4 and set(table["state"]) == {"complete"}
     np.testing.assert_allclose(table["chance"], [of_rows[v, e] for e in range(4) for v in range(5)], rtol=1e-5)
     best = int(np.argmax(expected[:5, 2]))
-    at = out.index("pack 1 of 3: after epoch 2 of 3, variants and their chance")
+    assert out.count("pack 1 of 3: after epoch 0 of 3, variants and their chance of a final validation loss below") == 1
+    at = out.index("pack 1 of 3: after epoch 2 of 3\n")
     assert out[at:].splitlines()[1].startswith(f"{best} {100 * expected[best, 2]:3.0f} %")
     assert max(map(len, out.splitlines())) <= 120
     assert "12 of 12 variants are complete already" in main(*SWEEP)[1]
