@@ -7,12 +7,14 @@ if TYPE_CHECKING:
     from aelle.callback import LyapunovCallback
     from aelle.lyapunov import Spectrum, lyapunov_spectrum
     from aelle.model import AeLLE
+    from aelle.prediction import PredictionCallback
 
-__all__ = ["AeLLE", "LyapunovCallback", "Spectrum", "lyapunov_spectrum"]
+__all__ = ["AeLLE", "LyapunovCallback", "PredictionCallback", "Spectrum", "lyapunov_spectrum"]
 
 HOMES = {
     "AeLLE": "aelle.model",
     "LyapunovCallback": "aelle.callback",
+    "PredictionCallback": "aelle.prediction",
     "Spectrum": "aelle.lyapunov",
     "lyapunov_spectrum": "aelle.lyapunov",
 }
