@@ -32,7 +32,8 @@ def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None
     """The chance of low error after each epoch, or after those given; NaN where no spectrum was measured. Spectra of
     another length are first brought to the model's."""
     found = np.full(sweep.losses.shape, np.nan)
-    seen = replace(sweep, spectra=curve(sweep.spectra, model.n_features_in_)).seen(model.history)
+    at_length = replace(sweep, spectra=curve(sweep.spectra, model.n_features_in_), test_spectra=None)
+    seen = at_length.seen(model.history)
     for k in sweep.measured_epochs if epochs is None else epochs:
         found[:, k] = chances_of(model, seen[:, k])
     return found

@@ -27,6 +27,7 @@ from aelle.embedding import check_pictures
 from aelle.errors import UserError
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
+from aelle.model_files import MODEL_FILES
 from aelle.runs import FILES
 from aelle.sweep import Plan
 from aelle.variants import NUMERIC, WORDS, check_space
@@ -126,6 +127,10 @@ def test_every_command_is_one_that_could_start(line, own_files, monkeypatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(own_files))
     monkeypatch.setenv("WANDB_MODE", "offline")
+    # The analysis before it would have saved one; which, counts where variants are pruned.
+    (model := tmp_path / "outputs" / "digits" / "model").mkdir(parents=True)
+    for name in MODEL_FILES:
+        (model / name).touch()
     check_command(line, own_files, monkeypatch)
 
 
@@ -238,6 +243,8 @@ def test_a_search_space_of_ones_own_is_trained_and_reported(documented):
     assert variants.groupby(["cell", "hidden_size"]).size().tolist() == [6, 6, 6, 6]
     documented("python analyze.py sweep=outputs/mine", *few, f"threshold={middle_loss('outputs/mine')}")
     documented("python analyze.py sweep=outputs/mine model=outputs/digits/model")
+    told = "python train.py -m experiment=digits sweep=second seed=1 prediction.model=outputs/digits/model"
+    assert "variants and their chance" in documented(told, *SMALL)
 
     page = ROOT / "docs" / "report.md"
     for name, said in columns_of(page).items():
