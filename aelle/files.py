@@ -1,8 +1,11 @@
-"""Files that are replaced whole."""
+"""Files that are replaced whole, and the names of those that only a late import knows how to read."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+MODEL_FILES = ("aelle.json", "arrays.npz")
+"""What a saved AeLLE consists of; `aelle.model_files` writes and reads them."""
 
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aelle.files import replace_atomically
+from aelle.files import MODEL_FILES, replace_atomically
 from aelle.regions import Region
 from aelle.scaling import Scaling
 
 FORMAT = 2
 
-MODEL_FILES = ("aelle.json", "arrays.npz")
+PARAMETERS, ARRAYS = MODEL_FILES
 
 
 class Fitted(NamedTuple):
@@ -46,18 +46,18 @@ def write_model(folder: Path, parameters: dict[str, Any], fitted: Fitted) -> Non
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    replace_atomically(folder / "arrays.npz", write_arrays)
-    replace_atomically(folder / "aelle.json", lambda path: path.write_text(text))
+    replace_atomically(folder / ARRAYS, write_arrays)
+    replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
 
 
 def read_model(folder: Path) -> tuple[dict[str, Any], Fitted]:
     """Parameters and what was fitted. Raises ValueError, or what the readers of JSON and NPZ raise, where they are not
     whole or do not belong to each other."""
-    description = json.loads((folder / "aelle.json").read_text())
+    description = json.loads((folder / PARAMETERS).read_text())
     if description["format"] != FORMAT:
         raise ValueError(f"its format is {description['format']}, and this version reads format {FORMAT}")
     parameters = description["parameters"]
-    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+    with np.load(folder / ARRAYS, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     C, L, M = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size
     shapes = {"center_": (L,), "components_": (C, L), "n_features_in_": (), "scaling.mean": (M,)}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError, reason
-from aelle.model_files import MODEL_FILES
+from aelle.files import MODEL_FILES
 
 
 def check_prediction(config: dict[str, Any]) -> None:

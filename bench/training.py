@@ -3,7 +3,7 @@
 population  V networks trained one by one, each an `nn.LSTM` in a small LightningModule, over the population of them.
 framework   Lightning's training of a population, without and with its run folder, over a bare PyTorch loop.
 spectra     the share of spectra in an epoch of `smnist` at the paper's settings, from some training steps.
-growth      time over the number of variants, hidden units, sequences and steps, with fitted exponents.
+growth      time over the number of variants, hidden units, sequences and steps, with fitted exponents; and a plot.
 start       seconds from the command line to the first training step and to the help.
 
 Competitors take turns, in another order each round; a table row gives the median of the rounds' ratios and their range.
@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from many_runs import planned
@@ -45,6 +46,7 @@ AT = {"V": 8, "N": 64, "B": 32, "T": 16}
 class Options:
     rounds: int
     device: torch.device
+    plot: Path = Path("growth.svg")
 
 
 def variants(V: int, hidden_size: int) -> list[Variant]:
@@ -158,7 +160,8 @@ def spectra(
 def growth(options: Options, at: dict[str, int] = AT, factors: tuple[float, ...] = (0.5, 1, 2, 4)) -> None:
     """One of them at a time, the others as in `at`; the exponent is the slope of log time over log size."""
     print("<!-- median: the exponent; range: milliseconds at each size, the least of the rounds -->")
-    for axis in at:
+    figure, drawn = plt.subplots(1, len(at), sharey=True, figsize=(3 * len(at), 3), layout="constrained")
+    for axis, ax in zip(at, drawn, strict=True):
         sizes = [round(at[axis] * factor) for factor in factors]
         times = [in_turn(_work({**at, axis: size}, options.device), options) for size in sizes]
         for name in times[0]:
@@ -166,6 +169,15 @@ def growth(options: Options, at: dict[str, int] = AT, factors: tuple[float, ...]
             exponent = np.polyfit(np.log(sizes), np.log(least), 1)[0]
             milliseconds = ", ".join(f"{1000 * value:.3g}" for value in least)
             print(f"| {name}, {axis} = {', '.join(map(str, sizes))} | {exponent:.2f} | {milliseconds} | |", flush=True)
+            ax.loglog(sizes, [1000 * value for value in least], "o-", label=f"{name}, ~{axis}^{exponent:.2f}")
+        ax.set_xticks(sizes, [str(size) for size in sizes])
+        ax.minorticks_off()
+        ax.set_xlabel(axis)
+        ax.legend(fontsize="small")
+    drawn[0].set_ylabel("ms")
+    figure.savefig(options.plot, metadata={"Date": None} if options.plot.suffix == ".svg" else None)
+    plt.close(figure)
+    print(f"<!-- drawn in {options.plot} -->")
 
 
 def _work(at: dict[str, int], device: torch.device) -> dict[str, Callable[[], object]]:
@@ -203,13 +215,14 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--plot", type=Path, default=Options.plot, help="of growth, as SVG, PNG or PDF")
     chosen = parser.parse_args()
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     print(f"{torch.get_num_threads()} threads, {chosen.device}, {chosen.rounds} rounds\n")
     for name in chosen.parts or PARTS:
         print(f"| {name} | median | range | goal |\n|---|---|---|---|")
-        PARTS[name](Options(chosen.rounds, chosen.device))
+        PARTS[name](Options(chosen.rounds, chosen.device, chosen.plot))
         print()
 
 

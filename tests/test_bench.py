@@ -44,9 +44,9 @@ def rows(printed: str) -> list[list[str]]:
     return [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("|")]
 
 
-def test_every_part_prints_its_rows(bench, capsys):
+def test_every_part_prints_its_rows(bench, tmp_path, capsys):
     training = bench("training")
-    options = training.Options(rounds=1, device=torch.device("cpu"))
+    options = training.Options(1, torch.device("cpu"), tmp_path / "growth.svg")
     training.population(options, V=2, hidden_size=4, epochs=1)
     training.framework(options, V=2, hidden_size=4, epochs=1)
     training.spectra(options, digits(), V=2, sizes=(4,), steps=2)
@@ -55,6 +55,7 @@ def test_every_part_prints_its_rows(bench, capsys):
     assert len(found) == 1 + 2 + 1 + 4 * 2
     for what, number, *_ in found:
         assert np.isfinite(float(number.rstrip("×% "))), what
+    assert options.plot.read_text().count('<g id="axes_') == 4
 
 
 def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):

@@ -25,9 +25,9 @@ from omegaconf import DictConfig, OmegaConf
 import aelle.__main__
 from aelle.embedding import check_pictures
 from aelle.errors import UserError
+from aelle.files import MODEL_FILES
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
-from aelle.model_files import MODEL_FILES
 from aelle.runs import FILES
 from aelle.sweep import Plan
 from aelle.variants import NUMERIC, WORDS, check_space
