@@ -1,6 +1,7 @@
 """`python -m aelle`: what a sweep has come to, and its rows for other tools."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from aelle.collect import collect
@@ -15,13 +16,19 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     about = "packs done, running, stale, failed and missing; time left; best variants; first error"
-    status = commands.add_parser("status", help=about, description=f"Tell of a sweep, complete or not: {about}.")
+    status = commands.add_parser(
+        "status",
+        help=about,
+        description=f"Tell of a sweep, complete or not: {about}. Stale: begun, and no process is at it, be it "
+        "interrupted or killed; the same command goes on from its last epoch.",
+    )
     about = "write all rows of a sweep into one Parquet file"
     rows = commands.add_parser(
         "collect",
         help=about,
         description=f"{about.capitalize()}: a row per variant and epoch, with hyperparameters, seeds, state, losses, "
-        "metrics and spectra (nats per step). Runs that cannot be read are named on stderr and left out.",
+        "metrics and spectra (nats per step). Runs that cannot be read are named on stderr and left out, "
+        "and the exit code is then 1.",
     )
     for command in (status, rows):
         command.add_argument("sweep", type=Path, help="the folder of a sweep, e.g. outputs/digits")
@@ -29,8 +36,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.command == "status":
         print(status_text(sweep_status(chosen.sweep)))
-    else:
-        collect(chosen.sweep, chosen.to or chosen.sweep / "collected.parquet")
+    elif not collect(chosen.sweep, chosen.to or chosen.sweep / "collected.parquet"):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def analyze(config: DictConfig) -> None:
     if arrays and config.threshold is None and config.model is None:
         raise UserError(f"threshold=null: {source} names no task with one; give the final validation loss of low error")
     sweep = _load(source, config.threshold)
-    others = _load_others(config)
+    others = _load_others(config, sweep)
     folder = Path("outputs") / source.stem if arrays else source
     folder.mkdir(parents=True, exist_ok=True)
     ended = sweep.ended()
@@ -72,12 +72,17 @@ def analyze(config: DictConfig) -> None:
     if sweep.pruned:
         print(f"{count(sweep.pruned, 'variant')} pruned: what is learned and scored here is of those that trained on")
     if config.model is not None:
-        path = score_sweep(folder, sweep, AeLLE.load(config.model))
+        try:
+            model = AeLLE.load(config.model)
+        except UserError as error:
+            raise UserError(f"model: {error}; name the folder of one that an analysis has saved") from error
+        path = score_sweep(folder, sweep, model)
         print(f"every variant and epoch: {path}")
         return
     model = AeLLE(sweep.threshold, **parameters)
+    unscored = [reason for reason in map(_why_not_scored, others) if reason]
     examples, problems = ([], []) if arrays else load_examples(folder, sweep)
-    sweep = replace(sweep, problems=[*sweep.problems, *problems])
+    sweep = replace(sweep, problems=[*sweep.problems, *problems, *unscored])
     for problem in sweep.problems:
         print(f"warning: {problem}")
     plane, no_plane = _or_reason(lambda: trained_plane(ended, model))
@@ -107,6 +112,8 @@ def analyze(config: DictConfig) -> None:
     )
     if early is None or fitted is None:
         print(f"no classification: {reason}")
+        if (folder / "model").exists():
+            print(f"{folder / 'model'} is left as an earlier analysis has saved it")
         finite = ended.final_loss[np.isfinite(ended.final_loss)]
         if len(finite):
             low, middle, high = np.quantile(finite, [0, 0.5, 1])
@@ -155,16 +162,18 @@ def _load(source: Path, threshold: float | None) -> SweepTable:
     return sweep if threshold is None else replace(sweep, threshold=float(threshold))
 
 
-def _load_others(config: DictConfig) -> list[SweepTable]:
-    """Sweeps are judged by their own task's threshold, array files by the one given."""
+def _load_others(config: DictConfig, sweep: SweepTable) -> list[SweepTable]:
+    """Sweeps of another task are judged by that task's threshold, all others as `sweep` is."""
     if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
         raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
     others = []
     for source in map(Path, config.elsewhere):
         try:
-            others.append(_load(source, config.threshold if _is_array_file(source) else None))
+            other = _load(source, None)
         except UserError as error:
             raise UserError(f"elsewhere: {error}") from error
+        alike = _is_array_file(source) or other.task == sweep.task
+        others.append(replace(other, threshold=sweep.threshold) if alike else other)
     return others
 
 
@@ -172,8 +181,19 @@ def _elsewhere(ended: SweepTable, early: Study, fitted: AeLLE, others: list[Swee
     """To other inputs, to other networks of the sweep, and to other sweeps."""
     found = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
     for other in others:
-        found += transfers(fitted, ended.name, f"{other.name} (task {other.task})", other.ended())
+        scored = f"{other.name} (task {other.task}, low-error below {other.threshold:.4g})"
+        found += transfers(fitted, ended.name, scored, other.ended())
     return found
+
+
+def _why_not_scored(other: SweepTable) -> str:
+    low = other.ended().low_error
+    if low.any() and not low.all():
+        return ""
+    return (
+        f"elsewhere: {other.name} is left out: of its {count(len(low), 'variant')} that ended {int(low.sum())} are "
+        f"low-error (final validation loss below {other.threshold:.4g}), and there is nothing to tell apart"
+    )
 
 
 def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:

@@ -15,17 +15,21 @@ from aelle.files import replace_atomically
 from aelle.runs import DamagedRunError, Run, read_run
 from aelle.selection import Selection, select
 
+SUFFIXES = (".parquet", ".pq")
 
-def collect(folder: Path, to: Path) -> None:
-    """Write a row per variant and epoch, a row group per run, and name on stderr what was left out.
+
+def collect(folder: Path, to: Path) -> bool:
+    """Write a row per variant and epoch, a row group per run, and name on stderr what was left out: True if nothing.
 
     Never are more than one run's rows in memory: a first reading finds the columns and the runs that count, a second
     writes. The configuration stands in the file's metadata. Raises UserError where there is nothing to collect, or
     `to` cannot be written.
     """
+    if to.suffix not in SUFFIXES:
+        raise UserError(f"--to {to}: a Parquet file is written; give a name that ends with {' or '.join(SUFFIXES)}")
     found = select(folder, lambda run: replace(run, epochs=_rows(run).schema.empty_table()))
+    written: list[int] = []
     if found.runs:
-        written: list[int] = []
         try:
             schema = _schema(found)
             replace_atomically(to, lambda file: written.extend(_write(file, schema, found)))
@@ -33,11 +37,14 @@ def collect(folder: Path, to: Path) -> None:
             raise UserError(f"{folder}: its runs do not fit together: {in_one_line(error)}") from error
         except OSError as error:
             raise UserError(f"{to} cannot be written ({reason(error)}): name another file with --to FILE") from error
-        print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}")
     for problem in found.problems:
         print(f"warning: {problem}", file=sys.stderr)
-    if not found.runs:
+    if found.runs:
+        left_out = f"; what the {count(len(found.problems), 'warning')} named is missing" if found.problems else ""
+        print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}{left_out}")
+    else:
         raise UserError(f"{folder} holds no run that can be read: give the folder of a sweep, e.g. outputs/digits")
+    return not found.problems
 
 
 def _schema(found: Selection) -> pa.Schema:

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aelle.errors import UserError, reason
 from aelle.launchers import INSTALL, lost_job
+from aelle.misspelt import nearest
 
 Item = TypeVar("Item")
 
@@ -117,7 +118,9 @@ def _remedy(message: str) -> str:
     if found := re.search(r"Unknown function '(\w+)'", message):
         word = found.group(1)
         return f" (a distribution is quoted twice on the command line: 'p=\"{word}(2.0, 2.5)\"')"
-    return f" (python {Path(sys.argv[0]).name} --help shows every option)"
+    misspelt = re.search(r"Could not override '([\w./]+)'", message)
+    meant = nearest(misspelt.group(1)) if misspelt else ""
+    return f" ({meant}python {Path(sys.argv[0]).name} --help shows every option)"
 
 
 def counted(items: Sequence[Item], what: str) -> Iterator[Item]:

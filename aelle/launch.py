@@ -73,10 +73,12 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
         import torch
 
         from aelle.progress import Progress
-        from aelle.training import load_data, train_pack
+        from aelle.training import load_data, train_pack, warnings
 
     torch.set_num_threads(threads(hydra))
     data = load_data(plan.config)
+    if hydra.mode == RunMode.RUN:
+        _warn(warnings(plan.config))
     results = [
         train_pack(plan, folder, variants, data, Progress(plan, side_by_side(hydra)))
         for folder, variants in plan.jobs(list(hydra.overrides.task))
@@ -93,13 +95,15 @@ class SweepCallback(Callback):
             _check_swept(plan, list(config.hydra.overrides.task))
             check_launcher(config.hydra)
             with swift_imports():
-                from aelle.training import check_options, load_data
+                from aelle.training import check_options, load_data, warnings
 
             check_options(plan.config, load_data(plan.config))
+            warned = warnings(plan.config)
             plan.start()
             if plan.config["size"] is not None:
                 _announce(plan)
             _announce_jobs(config.hydra)
+            _warn(warned)
         except UserError as error:
             # Hydra turns an exception here into a warning and goes on.
             print(f"error: {error}", file=sys.stderr)
@@ -119,9 +123,13 @@ class SweepCallback(Callback):
 
 def _check_swept(plan: Plan, overrides: list[str]) -> None:
     """What the command line sweeps over must fit the sweep's own variants, and each value the search space."""
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if not override.is_sweep_override():
-            continue
+    swept = [o for o in OverridesParser.create().parse_overrides(overrides) if o.is_sweep_override()]
+    if plan.config["size"] is None and not swept:
+        raise UserError(
+            "-m sweeps over nothing here: choose experiment=…, or give values of a hyperparameter, as "
+            "hidden_size=32,64; python train.py without -m trains a single network"
+        )
+    for override in swept:
         name = override.get_key_element()
         if plan.config["size"] is not None and name != "pack":
             raise UserError(
@@ -144,6 +152,11 @@ def _announce(plan: Plan) -> None:
     )
     if done:
         print(f"{plan.folder}: {done} of {len(wanted)} variants are complete already")
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}")
 
 
 def _announce_jobs(hydra: Any) -> None:
@@ -185,7 +198,9 @@ def _say_next(plan: Plan) -> None:
         complete = sum(len(run.numbers) for run in plan.runs() if run.status["state"] == "complete")
         print(f"{count(complete, 'variant')} complete in {plan.folder}")
     else:
-        print(f"{len(plan.complete())} of {size} variants complete in {plan.folder}")
+        complete, pruned = plan.complete(), plan.pruned()
+        stopped = f" and {len(pruned)} pruned" if pruned else ""
+        print(f"{len(complete - pruned)} of {size} variants complete{stopped} in {plan.folder}")
     print(f"next: python analyze.py sweep={plan.folder}")
 
 

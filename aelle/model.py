@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
-from aelle.errors import TooFewError, UserError, in_one_line
+from aelle.errors import TooFewError, UserError, in_one_line, reason
+from aelle.files import MODEL_FILES
 from aelle.lyapunov import curve
 from aelle.model_files import Fitted, read_model, write_model
 from aelle.parameters import check_parameters
@@ -44,6 +45,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     Source: Vogt, Zheng, Shlizerman 2022, whose choices are `conf/aelle/paper.yaml`.
     """
 
+    learned_from_: dict[str, str | int]
+    """Words of whoever fitted it on what it was fitted to, which are saved with it."""
     scaling_: Scaling
     region_: Region
 
@@ -90,6 +93,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         all of one class.
         """
         fit_side_by_side([self], [Sample(spectra, losses, groups, validation)])
+        self.learned_from_ = {}
         return self
 
     def __sklearn_tags__(self) -> Tags:
@@ -149,19 +153,25 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
         plane, network = (self.center_, self.components_), self.networks_.state_dict()
-        write_model(Path(folder), parameters, Fitted(self.scaling_, self.region_, *plane, network, self.n_features_in_))
+        fitted = Fitted(self.scaling_, self.region_, *plane, network, self.n_features_in_)
+        write_model(Path(folder), parameters, self.learned_from_, fitted)
 
     @classmethod
     def load(cls, folder: str | Path) -> "AeLLE":
         """What `save` wrote. Raises ValueError where that is not whole."""
         try:
-            parameters, fitted = read_model(Path(folder))
+            parameters, learned_from, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
-            model.scaling_, model.region_ = fitted.scaling, fitted.region
+            model.learned_from_, model.scaling_, model.region_ = learned_from, fitted.scaling, fitted.region
             model.center_, model.components_ = fitted.center, fitted.components
             model._set_networks(fitted.network, fitted.n_features)
             model.predict_proba(np.zeros((1, model.n_features_in_)))
+        except OSError as error:
+            inner = Path(folder) / "model"
+            meant = f"; did you mean {inner}?" if (inner / MODEL_FILES[0]).exists() else ""
+            what = f"{Path(error.filename or folder).name}: {reason(error)}"
+            raise UserError(f"{folder} holds no whole AeLLE model ({what}{meant})") from error
         except Exception as error:
             raise UserError(f"{folder} holds no whole AeLLE model: {in_one_line(error)}") from error
         return model

@@ -33,10 +33,10 @@ class Fitted(NamedTuple):
     n_features: int
 
 
-def write_model(folder: Path, parameters: dict[str, Any], fitted: Fitted) -> None:
+def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str, Any], fitted: Fitted) -> None:
     """Into `aelle.json` and `arrays.npz`, each replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": FORMAT, "parameters": parameters}, indent=2)
+    text = json.dumps({"format": FORMAT, "parameters": parameters, "learned_from": learned_from}, indent=2)
     arrays = {"center_": fitted.center, "components_": fitted.components, "n_features_in_": np.array(fitted.n_features)}
     arrays |= {f"network.{name}": tensor.numpy() for name, tensor in fitted.network.items()}
     arrays |= {f"scaling.{name}": np.asarray(value) for name, value in fitted.scaling._asdict().items()}
@@ -50,13 +50,15 @@ def write_model(folder: Path, parameters: dict[str, Any], fitted: Fitted) -> Non
     replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
 
 
-def read_model(folder: Path) -> tuple[dict[str, Any], Fitted]:
-    """Parameters and what was fitted. Raises ValueError, or what the readers of JSON and NPZ raise, where they are not
-    whole or do not belong to each other."""
+def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
+    """Parameters, what it has learned from, and what was fitted. Raises ValueError, or what the readers of JSON and NPZ
+    raise, where they are not whole or do not belong to each other."""
     description = json.loads((folder / PARAMETERS).read_text())
     if description["format"] != FORMAT:
         raise ValueError(f"its format is {description['format']}, and this version reads format {FORMAT}")
-    parameters = description["parameters"]
+    parameters, learned_from = description["parameters"], description.get("learned_from", {})
+    if not isinstance(learned_from, dict) or not all(isinstance(one, (str, int)) for one in learned_from.values()):
+        raise ValueError("learned_from needs a word or a whole number for each name")
     with np.load(folder / ARRAYS, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     C, L, M = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size
@@ -70,7 +72,8 @@ def read_model(folder: Path) -> tuple[dict[str, Any], Fitted]:
     }
     network = {name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()}
     region, n_features = Region(**_part(arrays, "region.")), int(arrays["n_features_in_"])
-    return parameters, Fitted(Scaling(**scaling), region, arrays["center_"], arrays["components_"], network, n_features)
+    plane = arrays["center_"], arrays["components_"]
+    return parameters, learned_from, Fitted(Scaling(**scaling), region, *plane, network, n_features)
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -1,11 +1,15 @@
 """What may be chosen of the prediction while training, and which model it is."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError, reason
-from aelle.files import MODEL_FILES
+from aelle.files import MODEL_FILES, replace_atomically
+
+KEPT = "pruning-model"
+"""In a pruned sweep's folder: the model by which it is pruned. An analysis may rewrite the one that was named."""
 
 
 def check_prediction(config: dict[str, Any]) -> None:
@@ -40,13 +44,42 @@ def with_digest(config: dict[str, Any]) -> dict[str, Any]:
     if prediction["prune"] is None:
         return config
     folder = Path(prediction["model"])
+    try:
+        return {**config, "prediction": {**prediction, "digest": _digest(folder)}}
+    except OSError as error:
+        raise UserError(
+            f"prediction.model={folder} holds no whole AeLLE model ({Path(error.filename).name}: {reason(error)}): "
+            "name the folder of one that analyze.py has saved"
+        ) from error
+
+
+def keep_model(sweep: Path, config: dict[str, Any]) -> None:
+    """Copy the model by which the sweep is pruned, if it is, into the sweep's folder. Raises OSError."""
+    prediction = config["prediction"]
+    source, kept = Path(prediction["model"] or ""), sweep / KEPT
+    if prediction["prune"] is None or (kept.exists() and kept.samefile(source)):
+        return
+    kept.mkdir(exist_ok=True)
+    for name in MODEL_FILES:
+        replace_atomically(kept / name, lambda file, name=name: shutil.copyfile(source / name, file))
+
+
+def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> str:
+    """What to do where a sweep is to go on with another model than the one that it was started with, and has kept."""
+    digests = [(one.get("prediction") or {}).get("digest") for one in (there, now)]
+    try:
+        if None in digests or digests[0] == digests[1] or _digest(sweep / KEPT) != digests[0]:
+            return ""
+    except OSError:
+        return ""
+    return (
+        f"prediction.model={now['prediction']['model']} is not the model that {sweep} was started with, or has been "
+        f"rewritten since: go on with prediction.model={sweep / KEPT}, or start another sweep with sweep=NAME"
+    )
+
+
+def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in MODEL_FILES:
-        try:
-            digest.update((folder / name).read_bytes())
-        except OSError as error:
-            raise UserError(
-                f"prediction.model={folder} holds no whole AeLLE model ({name}: {reason(error)}): name the folder of "
-                "one that analyze.py has saved"
-            ) from error
-    return {**config, "prediction": {**prediction, "digest": digest.hexdigest()[:16]}}
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]

@@ -51,7 +51,9 @@ def print_shares(found: Findings) -> None:
         cells = [f"{one.feature} {one.rho:+.2f}" for one in known]
         print(f"rank correlation of the final loss with {', '.join(cells)}")
         print(f"    (of {n} variants; chance alone gives up to {1.96 / (n - 1) ** 0.5:.2f} in 95 of 100 sweeps)")
-        print(f"    the paper: {PAPER_ON_FEATURES}\n")
+        if paper:
+            print(f"    the paper: {PAPER_ON_FEATURES}")
+        print()
 
 
 def _percent(share: float) -> str:

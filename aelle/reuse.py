@@ -25,7 +25,23 @@ BEST = 8
 def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:
     """A copy of `model`, fitted to every variant that has ended; a fifth of them sets the classifier."""
     rows = sample(ended, model.history, np.arange(len(ended.losses)))
-    return AeLLE(**model.get_params()).fit(rows.spectra, rows.losses, groups=rows.groups)
+    fitted = AeLLE(**model.get_params()).fit(rows.spectra, rows.losses, groups=rows.groups)
+    fitted.learned_from_ = {"task": ended.task, "epochs": ended.epochs, "variants": len(ended.losses)}
+    return fitted
+
+
+def unlike(model: AeLLE, task: str, epochs: int, threshold: float) -> list[str]:
+    """In what a sweep differs from the one that the model has learned from, in words; what nobody knows differs not."""
+    said, learned = [], model.learned_from_
+    if learned.get("task", task) != task:
+        said.append(f"it has learned from the task {learned['task']}, and this is {task}")
+    if learned.get("epochs", epochs) != epochs:
+        said.append(f"it has learned from trainings of {learned['epochs']} epochs, and here they have {epochs}")
+    if np.isfinite(threshold) and model.threshold != threshold:
+        said.append(
+            f"its chances are of a loss below {model.threshold:.4g}, and low-error here is below {threshold:.4g}"
+        )
+    return said
 
 
 def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None) -> Float[np.ndarray, "V E"]:
@@ -49,14 +65,19 @@ def chances_of(model: AeLLE, seen: Float[np.ndarray, "V M"]) -> Float[np.ndarray
 
 def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
     """Print what the model says of a sweep's variants and write all of it to `chances.csv` in `folder`."""
+    said = unlike(model, sweep.task, sweep.epochs, sweep.threshold)
+    if sweep.spectra.shape[2] != model.n_features_in_:
+        said.append(f"its spectra have {model.n_features_in_} exponents, and those here {sweep.spectra.shape[2]}")
+    for one in said:
+        print(f"warning: the model: {one}")
     found = chances(model, sweep)
     measured = np.isfinite(found)
     last = np.where(measured.any(1), measured.shape[1] - 1 - measured[:, ::-1].argmax(1), 0)
     now = found[np.arange(len(found)), last]
     order = np.argsort(-np.nan_to_num(now, nan=-1), kind="stable")
     best = [f"{sweep.variants['variant'][v]} ({100 * now[v]:.0f} %)" for v in order[:BEST] if np.isfinite(now[v])]
-    said = ", ".join(best) or "none measured"
-    print(f"chance of a final validation loss below {model.threshold}, highest first: {said}")
+    said_of_best = ", ".join(best) or "none measured"
+    print(f"chance of a final validation loss below {model.threshold:.4g}, highest first: {said_of_best}")
     ended = sweep.ended()
     low = ended.final_loss < model.threshold
     if low.any() and not low.all():
@@ -64,7 +85,10 @@ def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
         for k in ended.measured_epochs:
             chance = np.nan_to_num(found[sweep.variants["ended"].to_numpy(bool), k])
             areas.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
-        print(f"area under the ROC curve, by epoch, of the {len(low)} that have ended: {', '.join(areas)}")
+        print(
+            f"area under the ROC curve, by epoch, of the {len(low)} that have ended, {int(low.sum())} of them below "
+            f"{model.threshold:.4g}: {', '.join(areas)}"
+        )
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
     for k in sweep.measured_epochs:
         table[f"chance_epoch_{k}"] = found[:, k]

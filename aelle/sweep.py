@@ -1,8 +1,6 @@
 """A sweep as its configuration plans it: variants, packs, folders, and what of them is complete."""
 
-import hashlib
 import json
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,25 +10,12 @@ from typing import Any
 from aelle.completion import complete_numbers
 from aelle.errors import UnwritableError, UserError, reason
 from aelle.files import replace_atomically
-from aelle.prediction_options import check_prediction, with_digest
+from aelle.labels import numbers_label, overrides_label
+from aelle.prediction_options import another_model, check_prediction, keep_model, with_digest
 from aelle.runs import DamagedRunError, Run, read_run, run_folders
 from aelle.settings import fingerprint, settings
 from aelle.stored import MOST_VARIANTS
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
-
-NOT_IN_A_LABEL = (
-    "task",
-    "experiment",
-    "sweep",
-    "outputs",
-    "pack",
-    "logger",
-    "prediction.model",
-    "trainer.accelerator",
-    "trainer.devices",
-    "task.data.root",
-)
-
 
 FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
 """What sweep.json holds beside the search space."""
@@ -50,8 +35,10 @@ class Plan:
         config = with_digest(config)
         plan = cls(config, Path(config["outputs"]) / config["sweep"])
         if plan.file.exists():
-            difference = _difference(plan._started(), plan.identity)
-            if difference:
+            there = plan._started()
+            if hint := another_model(plan.folder, there, plan.config):
+                raise UserError(hint)
+            if difference := _difference(there, plan.identity):
                 raise UserError(
                     f"{plan.folder} was started with other settings ({difference}): give this sweep "
                     "a folder of its own with sweep=NAME, or return to those settings"
@@ -105,6 +92,7 @@ class Plan:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.config["size"] is not None and not self.file.exists():
+                keep_model(self.folder, self.config)
                 text = json.dumps(self.identity, indent=2)
                 replace_atomically(self.file, lambda file: file.write_text(text))
         except OSError as error:
@@ -145,8 +133,8 @@ class Plan:
         numbers = {0} if self.config["variants"] is None else self.wanted()
         cut = packs([self.variant(n) for n in sorted(numbers)], self.config["pack_size"])
         if self.config["size"] is not None:
-            return [(self.folder / _numbers_label(variants), variants) for variants in cut]
-        label = _overrides_label(overrides)
+            return [(self.folder / numbers_label(variants), variants) for variants in cut]
+        label = overrides_label(overrides)
         return [(self.folder / (label if len(cut) == 1 else f"{label}.{i}"), part) for i, part in enumerate(cut)]
 
     def runs(self) -> list[Run]:
@@ -160,6 +148,14 @@ class Plan:
     def complete(self) -> set[int]:
         """Numbers of the variants that are complete anywhere in the sweep's folder, under these very settings."""
         return complete_numbers(self.folder, fingerprint(self.config))
+
+    def pruned(self) -> set[int]:
+        """Those of the complete ones that were stopped early; none unless this sweep is pruned."""
+        if self.config["prediction"]["prune"] is None:
+            return set()
+        mine = fingerprint(self.config)
+        runs = [r for r in self.runs() if r.status["state"] == "complete" and r.status["fingerprint"] == mine]
+        return set[int]().union(*(run.pruned for run in runs))
 
     def unfinished_packs(self) -> list[int]:
         """The packs that hold a wanted variant which is not complete."""
@@ -215,34 +211,13 @@ def _check_whole(name: str, value: Any, least: int) -> None:
         raise UserError(f"{name}={value}: give a whole number of at least {least}")
 
 
-def _numbers_label(variants: list[Variant]) -> str:
-    numbers = [v.number for v in variants]
-    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f"variants-{numbers[0]}-{numbers[-1]}"
-    return _shortened("variants-" + ",".join(map(str, numbers)))
-
-
-def _overrides_label(overrides: list[str]) -> str:
-    """A folder's name for a run that its overrides tell apart."""
-    telling = [
-        o.lstrip("+~")
-        for o in overrides
-        if (name := o.lstrip("+~").split("=")[0]) not in NOT_IN_A_LABEL and not name.startswith("logger.")
-    ]
-    return _shortened(re.sub(r"[^\w.,=+-]", "_", ",".join(sorted(telling))).lstrip(".")) or "defaults"
-
-
-def _shortened(name: str) -> str:
-    """File systems allow 255 bytes; what is cut off goes on to tell names apart."""
-    return name if len(name) <= 120 else f"{name[:110]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
 def _difference(there: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
     parts = []
     for name in dict.fromkeys([*there, *now]):
         old, new = there.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            parts.append(_difference(old, new, f"{prefix}{name}."))
+        inner = [{} if value is None else value for value in (old, new)]
+        if all(isinstance(value, dict) for value in inner):
+            parts.append(_difference(inner[0], inner[1], f"{prefix}{name}."))
         elif old != new:
             parts.append(f"{prefix}{name}: {old} there, {new} now")
     return "; ".join(part for part in parts if part)

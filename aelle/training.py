@@ -155,6 +155,18 @@ def check_options(config: dict[str, Any], data: Data) -> None:
         raise UserError(f"task.module: {module.__name__} trains no population; name a PopulationModule")
 
 
+def warnings(config: dict[str, Any]) -> list[str]:
+    """Where the model of `prediction` may not fit this sweep, a line each."""
+    model = _model(config["prediction"])
+    if model is None:
+        return []
+    from aelle.reuse import unlike
+
+    task = config["task"]
+    said = unlike(model, task["name"], config["epochs"], task["threshold"])
+    return [f"prediction.model: {one}" for one in said]
+
+
 def lyapunov_callback(options: dict[str, Any], data: Data) -> LyapunovCallback:
     return LyapunovCallback(
         "network",

@@ -1,6 +1,7 @@
 """AeLLE on what is unlike the variants that it has learned from."""
 
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from aelle.early import study
 from aelle.generalisation import across_hyperparameters, as_table, to_test_inputs, transfers
 from aelle.model import AeLLE
 from aelle.reuse import chances, fit_to_all
-from aelle.table import SweepTable
+from aelle.table import SweepTable, load_sweep
 
 MODEL = AeLLE(0.5, epochs=30)
 
@@ -75,9 +76,29 @@ def test_other_sweeps_and_test_inputs_are_in_the_report(tmp_path, main):
     code, out, err = main("analyze.py", "sweep=one.npz", "elsewhere=[two.npz]", "threshold=0.5", *QUICK)
     assert code == 0, err
     table = pd.read_csv(tmp_path / "outputs" / "one" / "generalisation.csv")
-    assert set(table["scored"]) == {"validation inputs", "test inputs", "two (task array file)"}
+    assert set(table["scored"]) == {"validation inputs", "test inputs", "two (task array file, low-error below 0.5)"}
     assert "Does it carry over?" in (tmp_path / "outputs" / "one" / "report.html").read_text()
-    assert "AeLLE learned from one, on two (task array file): area" in out
+    assert "AeLLE learned from one, on two (task array file, low-error below 0.5): area" in out
+
+
+def test_sweeps_of_the_task_are_judged_alike_and_one_of_a_single_class_is_named(tmp_path, main, small_sweep):
+    """By the task's own threshold, no variant of the small sweep is low-error."""
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "one.npz")
+    for name in ("a", "b"):
+        shutil.copytree(small_sweep, tmp_path / name)
+    middle = float(np.median(load_sweep(small_sweep).final_loss))
+    options = ["sweep=one.npz", f"elsewhere=[{tmp_path / 'a'}]", "threshold=0.5", *QUICK]
+    code, out, err = main("analyze.py", *options)
+    left_out = "elsewhere: a is left out: of its 12 variants that ended 0 are low-error"
+    assert code == 0 and f"warning: {left_out}" in out and "on a (task" not in out, err
+    assert left_out in (tmp_path / "outputs" / "one" / "report.html").read_text()
+    code, out, err = main(
+        "analyze.py", f"sweep={tmp_path / 'a'}", f"elsewhere=[{tmp_path / 'b'}]", f"threshold={middle}", *QUICK
+    )
+    assert code == 0 and "is left out" not in out, err
+    if "no classification" not in out:
+        assert f"on b (task digits, low-error below {middle:.4g}): area" in out
 
 
 @pytest.mark.parametrize("wrong", ["[nowhere]", "nowhere", "[3]"])

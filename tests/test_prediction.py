@@ -18,14 +18,14 @@ from test_sweep import rows as sweep_rows
 from test_tracking import Kept, tracking  # noqa: F401
 from test_training import small_data, variant
 
-from aelle import runs
 from aelle.callback import LyapunovCallback
 from aelle.chance_report import chance_table
 from aelle.collect import collect
 from aelle.early import sample
+from aelle.files import replace_atomically
 from aelle.model import AeLLE
 from aelle.prediction import PredictionCallback, RunningMean
-from aelle.reuse import chances, fit_to_all
+from aelle.reuse import chances, fit_to_all, unlike
 from aelle.run_folder import RunFolder
 from aelle.runs import read_run, run_folders
 from aelle.settings import fingerprint
@@ -73,7 +73,7 @@ def pruned_once(model, below, tmp_path_factory) -> Path:
     cwd = tmp_path_factory.mktemp("pruned")
     done = command(*SWEEP, f"prediction.model={model}", f"prediction.prune={below}", "logger=csv", cwd=cwd)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert f"below {100 * below:.4g} % stopped" in done.stdout and " pruned" in done.stdout
+    assert f"below {100 * below:.4g} % stopped" in done.stdout
     return cwd / "outputs" / "digits"
 
 
@@ -148,8 +148,9 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     rows = pq.ParquetFile(tmp_path / "all.parquet").read().to_pandas()
     assert set(rows["variant"][rows["ended"]]) == set(survivors) and set(rows["variant"][~rows["ended"]]) == set(at)
 
-    options = [f"prediction.model={model}", f"prediction.prune={below}"]
-    assert "12 of 12 variants are complete already" in main(*SWEEP, *options)[1]
+    out = main(*SWEEP, f"prediction.model={model}", f"prediction.prune={below}")[1]
+    assert "12 of 12 variants are complete already" in out
+    assert f"\n{len(survivors)} of 12 variants complete and {len(at)} pruned in outputs/digits\n" in out
     code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
     assert code == 0 and f"12 variants, {len(survivors)} of them ended" in out, err
     assert f"{len(at)} variants pruned: what is learned" in out
@@ -175,7 +176,38 @@ def test_another_model_or_chance_is_another_sweep(pruned, model, below, main, tm
         [],
     ):
         code, _, err = main(*SWEEP, *line)
-        assert code == 2 and "was started with other settings (prediction" in err
+        rewritten = "other" in " ".join(line)
+        words = "is not the model that" if rewritten else "was started with other settings (prediction"
+        assert code == 2 and words in err and err.count("\n") == 1 and "{" not in err
+    kept = pruned / "pruning-model"
+    assert (
+        f"go on with prediction.model={kept.relative_to(tmp_path)}"
+        in main(*SWEEP, f"prediction.model={other}", f"prediction.prune={below}")[2]
+    )
+    code, out, err = main(*SWEEP, f"prediction.model={kept}", f"prediction.prune={below}")
+    assert code == 0 and "12 of 12 variants are complete already" in out, err
+
+
+def test_what_sets_a_sweep_apart_from_the_models_is_said(main, tmp_path, model, small_sweep):
+    fitted = AeLLE.load(model)
+    assert unlike(fitted, "anything", 7, fitted.threshold) == []
+    fitted.learned_from_ = {"task": "charrnn", "epochs": 20}
+    fitted.save(tmp_path / "model")
+    assert AeLLE.load(tmp_path / "model").learned_from_ == fitted.learned_from_
+    three = unlike(fitted, "digits", 3, 0.5)
+    assert [words in said for words, said in zip(["charrnn", "20 epochs", "below 0.5 here"], three, strict=True)]
+    for call in (SWEEP, ["train.py", *SWEEP[2:], "variants=0", "sweep=single"]):
+        code, out, err = main(*call, f"prediction.model={tmp_path / 'model'}")
+        assert code == 0 and all(out.count(f"warning: prediction.model: {said}\n") == 1 for said in three), err
+    code, out, err = main("analyze.py", f"sweep={small_sweep}", f"model={tmp_path / 'model'}")
+    assert code == 0 and all(f"warning: the model: {said}\n" in out for said in three), err
+
+
+def test_a_model_that_is_not_there_is_one_line_with_a_hint(main, tmp_path, model, small_sweep):
+    shutil.copytree(model, tmp_path / "sweep" / "model")
+    code, _, err = main("analyze.py", f"sweep={small_sweep}", f"model={tmp_path / 'sweep'}")
+    assert code == 2 and err.count("\n") == 1 and "Errno" not in err
+    assert f"aelle.json: No such file or directory; did you mean {tmp_path / 'sweep' / 'model'}?" in err
 
 
 DIGITS = ["experiment=digits", "hidden_size=8", "epochs=3", "lyapunov.sequences=4"]
@@ -195,16 +227,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
     of_first = sorted(row["chance"] for row in run.epochs.to_pylist() if row["epoch"] == 1)
     line.append(f"prediction.prune={np.mean(of_first[1:3])}")
     assert main(*line, "outputs=whole")[0] == 0
-    (whole,) = tmp_path.glob("whole/*/*/")
+    (whole,) = tmp_path.glob("whole/*/variants-*/")
     assert 0 < len(read_run(whole).pruned) < 4
 
-    replace, written = runs.replace_atomically, []
+    written: list[str] = []
 
     def killed(path, write):
         written.append(path.name)
         if len(written) == 2 and when == "before":
             raise KilledError
-        replace(path, write)
+        replace_atomically(path, write)
         if len(written) == 2:
             raise KilledError
 
@@ -213,7 +245,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
         main(*line, "outputs=resumed")
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    (resumed,) = tmp_path.glob("resumed/*/*/")
+    (resumed,) = tmp_path.glob("resumed/*/variants-*/")
     assert main(*line, "outputs=resumed")[0] == 0
     assert_equal(results(resumed), results(whole))
     assert read_run(resumed).variants.equals(read_run(whole).variants)

@@ -178,7 +178,7 @@ def test_collected_rows_are_those_of_the_runs(sweep, aelle, tmp_path):
     (sweep / "pack-0002" / "variants.parquet").write_bytes(b"PAR1")
     to = tmp_path / "rows.parquet"
     code, out, err = aelle("collect", sweep, "--to", to)
-    assert code == 0 and out == f"{to}: 30 rows of 2 runs\n"
+    assert code == 1 and out == f"{to}: 30 rows of 2 runs; what the 1 warning named is missing\n"
     assert err.startswith("warning: pack-0002 is left out: variants.parquet") and err.count("\n") == 1
     assert pq.ParquetFile(to).num_row_groups == 2
     table = pq.read_table(to)
@@ -198,6 +198,12 @@ def test_a_variant_that_two_runs_hold_is_collected_once(sweep, aelle):
     assert aelle("collect", sweep)[0] == 0
     rows = pd.read_parquet(sweep / "collected.parquet")
     assert len(rows) == 48 and not rows.duplicated(["variant", "epoch"]).any() and rows["ended"].all()
+
+
+def test_only_parquet_files_are_written(sweep, aelle, tmp_path):
+    code, _, err = aelle("collect", sweep, "--to", tmp_path / "rows.csv")
+    assert code == 2 and err.count("\n") == 1 and "give a name that ends with .parquet" in err
+    assert not (tmp_path / "rows.csv").exists()
 
 
 def test_a_file_that_cannot_be_written_is_one_line_and_leaves_the_old_one(sweep, aelle, monkeypatch):
@@ -228,7 +234,7 @@ def test_a_run_that_changes_while_it_is_collected_is_named(sweep, aelle, monkeyp
 
     monkeypatch.setattr("aelle.selection.read_run", read)
     code, out, err = aelle("collect", sweep)
-    assert code == 0 and "28 rows of 2 runs" in out and "pack-0001 is left out: status.json" in err
+    assert code == 1 and "28 rows of 2 runs" in out and "pack-0001 is left out: status.json" in err
 
 
 def test_plans_that_are_none_are_refused(sweep):

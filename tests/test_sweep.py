@@ -244,7 +244,9 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
         (["experiment=digits", "sweep=../elsewhere"], "folder below outputs"),
         (["experiment=digits", "lyapunov.over=both"], "choose hidden or full"),
         (["experiment=digits", "lyapunov.sequences=1000"], "1 to 360"),
-        (["experiment=digits", "hiden_size=4"], "hiden_size"),
+        (["experiment=digits", "hiden_size=4"], "'hiden_size' (did you mean hidden_size?"),
+        (["experiment=digits", "lyapunov.sequence=4"], "did you mean lyapunov.sequences?"),
+        (["experiment=digits", "zzqqxx=4"], "'zzqqxx' (python train.py --help"),
         (["experiment=smnist", "task.data.root=/nonexistent/data"], "task.data.root"),
         (["task=nosuch"], "choose one of charrnn"),
         (["experiment=digits", "trainer.precision=16-mixed"], "choose 32-true or 64-true or bf16-mixed"),
@@ -261,6 +263,7 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
         (["-m", "experiment=digits,smnist"], "one experiment"),
         (["-m", "task=digits", "hidden_size=4,-1"], "hidden_size=-1: give a whole number of at least 1"),
         (["-m", "experiment=digits", "epochs=0"], "epochs=0"),
+        (["-m"], "-m sweeps over nothing here: choose experiment=…"),
         (["-m", "experiment=digits", "p='uniform(3,2)'"], "lower bound"),
     ],
 )
