@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from test_lyapunov import by_qr, jacobians
+from torch import nn
 
 from aelle import lyapunov_spectrum
-from aelle.flag import CompiledSplitter, Split, Splitter, log_diagonal
+from aelle.flag import CholeskySplitter, CompiledSplitter, Split, Splitter, log_diagonal
 from aelle.interval import LONGEST, TOLERANCE, Interval
 
 
@@ -115,7 +117,7 @@ def test_it_keeps_its_promise_on_random_products(kind, seed):
     torch.testing.assert_close(auto.per_sequence, each.per_sequence, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("splitter", [Splitter, CompiledSplitter])
+@pytest.mark.parametrize("splitter", [Splitter, CompiledSplitter, CholeskySplitter])
 @pytest.mark.parametrize("N, K", [(1, 1), (5, 5), (12, 4), (70, 70)])
 def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K, splitter):
     A = torch.randn(2, 3, K, N, dtype=torch.float64, generator=torch.Generator().manual_seed(N))
@@ -125,7 +127,11 @@ def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K, splitter)
     torch.testing.assert_close(factors.basis.mT @ U, A.mT, atol=1e-11, rtol=0)
     assert U.tril(-1).abs().max() < 1e-11
     torch.testing.assert_close(U.diagonal(0, -2, -1).abs().log(), factors.log_diagonal, atol=1e-9, rtol=0)
-    assert factors.basis.abs().max() == 1
+    if splitter is CholeskySplitter:
+        identity = torch.eye(K, dtype=A.dtype).expand(2, 3, K, K)
+        torch.testing.assert_close(factors.basis @ factors.basis.mT, identity, atol=0.5, rtol=0)
+    else:
+        assert factors.basis.abs().max() == 1
     torch.testing.assert_close(factors.log_diagonal + log_diagonal(factors.basis), log_diagonal(A), atol=1e-9, rtol=0)
 
 
@@ -145,12 +151,71 @@ def test_the_compiled_splitter_finds_what_the_other_does(dtype, spoilt):
     assert torch.equal(one.basis[sound], other.basis[sound])
 
 
+@pytest.fixture
+def by_lu(monkeypatch) -> list[int]:
+    """Spectra as on a device, and a word for each time that LU has to take over."""
+    taken, by_lu = [], Splitter.__call__
+    monkeypatch.setattr("aelle.product.splitter", CholeskySplitter)
+    monkeypatch.setattr(Splitter, "__call__", lambda *given: taken.append(1) or by_lu(*given))
+    return taken
+
+
+@pytest.mark.parametrize(
+    "over, dtype, bound",
+    [("hidden", torch.float64, 1e-6), ("full", torch.float64, 1e-6), ("hidden", torch.float32, 1e-3)],
+)
+@pytest.mark.parametrize("p", [0.5, 2.5])
+def test_spectra_by_cholesky_factors_are_those_of_qr(by_lu, over, dtype, bound, p):
+    network = nn.LSTM(8, 32, batch_first=True)
+    generator = torch.Generator().manual_seed(0)
+    for weight in network.parameters():
+        nn.init.uniform_(weight, -p / 32**0.5, p / 32**0.5, generator=generator)
+    inputs = torch.rand(6, 40, 8, generator=generator)
+    found = lyapunov_spectrum(network, inputs, over=over, dtype=dtype).per_sequence
+    assert by_lu == []
+    exact = by_qr(jacobians(network.double(), inputs.double(), over == "full"))
+    torch.testing.assert_close(found.double(), exact, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["spread", "constant", "gaussian", "graded"])
+@pytest.mark.parametrize("seed", range(4))
+def test_cholesky_factors_keep_the_promise_on_random_products(by_lu, kind, seed):
+    test_it_keeps_its_promise_on_random_products(kind, seed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lu_takes_over_where_there_is_no_cholesky_factor(by_lu, dtype):
+    A = torch.randn(1, 3, 9, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    A[0, 1, 4] = A[0, 1, 3]
+    A[0, 2, 4] = 0
+    given = A.clone()
+    one = CholeskySplitter(A)([A, given], torch.empty_like(A))
+    assert len(by_lu) == 1
+    other = Splitter(A)([A, A.clone()], torch.empty_like(A))
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+    assert torch.isinf(one.error[0, 2, 4])
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_what_is_not_finite_leaves_the_other_factors_alone(by_lu, spoilt):
+    A = torch.randn(2, 3, 9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sound = CholeskySplitter(A)([A, A.clone()], torch.empty_like(A))
+    A[0, 1, 4, 2] = spoilt
+    found = CholeskySplitter(A)([A, A.clone()], torch.empty_like(A))
+    assert by_lu == [] and torch.isinf(found.error[0, 1]).all()
+    rest = torch.ones(2, 3, dtype=torch.bool)
+    rest[0, 1] = False
+    torch.testing.assert_close(found.log_diagonal[rest], sound.log_diagonal[rest], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("splitter", [Splitter, CholeskySplitter])
 @pytest.mark.parametrize("grading", [0, 6, 12])
-def test_the_estimated_error_is_that_of_the_truth(grading):
+def test_the_estimated_error_is_that_of_the_truth(grading, splitter):
     """In single precision, against double: of matrices whose rows differ by up to 12 nats: in order of magnitude."""
     A = torch.randn(1, 40, 24, 24, generator=torch.Generator().manual_seed(grading))
     A = A * torch.exp(-grading * torch.linspace(0, 1, 24))
-    factors = Splitter(A)([A, A.clone()], torch.empty_like(A))
+    factors = splitter(A)([A, A.clone()], torch.empty_like(A))
     double = A.double()
     exact = Splitter(double)([double, double.clone()], torch.empty_like(double))
     mine = factors.log_diagonal + log_diagonal(factors.basis.double())
