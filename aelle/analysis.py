@@ -94,6 +94,8 @@ def analyze(config: DictConfig) -> None:
         comparison = compare(plane, weights, _in_one_line(unread), pictures, model.seed)
     early, reason = _or_reason(lambda: study(ended, model, config.splits, shares_of_parts))
     fitted = fit_to_all(ended, model) if early is not None else None
+    if fitted is not None and sweep.pruned:
+        fitted.learned_from_["pruned"] = sweep.pruned
     elsewhere = [] if early is None or fitted is None else _elsewhere(ended, early, fitted, others)
     found = Findings(
         sweep=sweep,
@@ -139,6 +141,7 @@ def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
         "threshold": found.sweep.threshold,
         "variants": found.sweep.size,
         "ended": len(ended.losses),
+        "pruned": found.sweep.pruned,
         "low_error_variants": int(ended.low_error.sum()),
     }
     tables = ["variants"] if found.early is None else ["early_prediction", "savings", "variants"]
@@ -181,7 +184,8 @@ def _elsewhere(ended: SweepTable, early: Study, fitted: AeLLE, others: list[Swee
     """To other inputs, to other networks of the sweep, and to other sweeps."""
     found = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
     for other in others:
-        scored = f"{other.name} (task {other.task}, low-error below {other.threshold:.4g})"
+        pruned = f", without {other.pruned} pruned variants" if other.pruned else ""
+        scored = f"{other.name} (task {other.task}, low-error below {other.threshold:.4g}{pruned})"
         found += transfers(fitted, ended.name, scored, other.ended())
     return found
 

@@ -76,6 +76,8 @@ class ChanceReport(pl.Callback):
 
     def _write(self, pl_module: PopulationModule, alive: str) -> None:
         stopping: Collection[int] = self.pruning.stopping if self.pruning else ()
+        if not self.frames:
+            return
         states = dict(
             zip([v.number for v in self.variants], variant_states(self.variants, pl_module, alive), strict=True)
         )

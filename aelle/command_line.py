@@ -104,6 +104,8 @@ def _line(error: BaseException) -> str | None:
             return f"hydra/launcher={name} is not installed: pip install -e {INSTALL[name]} in the project's folder"
         options = ", ".join(sorted(error.options or []))
         return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
+    if resolved := re.match(r"UserError raised while resolving interpolation: (.*)", str(error)):
+        return resolved.group(1)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
         # "Append with +" is no remedy for a misspelt name.

@@ -4,6 +4,7 @@ Axes: V variant, K exponent, M point of the model's spectra.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from aelle.model import AeLLE
 from aelle.reuse import chances_of
 from aelle.scaling import signed_exp, signed_log
 from aelle.spectrum import curve
+from aelle.tasks.population import PopulationModule
 
 
 class PredictionCallback(pl.Callback):
@@ -45,8 +47,18 @@ class PredictionCallback(pl.Callback):
         if self.model.history:
             self.mean.keep(rows)
 
+    def state_dict(self) -> dict[str, Any]:
+        """With the trainer's checkpoint, from which a training of one's own goes on."""
+        return {"total": torch.as_tensor(self.mean.total), "count": torch.as_tensor(self.mean.count)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What `go_on` has taken up counts more."""
+        if not self.mean.count.any():
+            self.mean.total, self.mean.count = state_dict["total"].numpy(), state_dict["count"].numpy()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 0:
+            self.mean = RunningMean()
             self._predict(pl_module, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -56,12 +68,18 @@ class PredictionCallback(pl.Callback):
             pl_module.log("lyapunov/chance", torch.as_tensor(self.chances[epoch]).nanmedian())
 
     def _predict(self, pl_module: pl.LightningModule, epoch: int) -> None:
-        metrics = getattr(pl_module, "metrics", {})
-        metrics.pop("chance", None)
-        if epoch in self.lyapunov.spectra:
-            exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
-            self.chances[epoch] = chances_of(self.model, self._at_length(np.atleast_2d(exponents)))
-            metrics["chance"] = torch.as_tensor(self.chances[epoch])
+        population = isinstance(pl_module, PopulationModule)
+        if population:
+            pl_module.metrics.pop("chance", None)
+        if epoch not in self.lyapunov.spectra:
+            return
+        exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
+        chances = chances_of(self.model, self._at_length(np.atleast_2d(exponents)))
+        if population:
+            # Of one whose gradient was not finite, the weights and the spectrum are.
+            chances[pl_module.diverged().cpu().numpy()] = np.nan
+            pl_module.metrics["chance"] = torch.as_tensor(chances)
+        self.chances[epoch] = chances
 
     def _at_length(self, spectra: Float[np.ndarray, "V K"]) -> Float[np.ndarray, "V M"]:
         """What the model is to see after an epoch, given that epoch's spectra."""

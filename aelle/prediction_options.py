@@ -14,7 +14,10 @@ KEPT = "pruning-model"
 
 def check_prediction(config: dict[str, Any]) -> None:
     """Raises UserError for values that no run could use. Whether the model is whole shows when it is loaded."""
-    model, prune, after = (config["prediction"][name] for name in ("model", "prune", "after"))
+    prediction = config["prediction"]
+    if not isinstance(prediction, dict):
+        raise UserError(f"prediction={prediction}: give prediction.model, prediction.prune and prediction.after")
+    model, prune, after = (prediction[name] for name in ("model", "prune", "after"))
     if model is not None and not isinstance(model, str):
         raise UserError(f"prediction.model={model}: give the folder of a model that analyze.py has saved, or null")
     if type(after) is not int or after < 0:
@@ -28,6 +31,9 @@ def check_prediction(config: dict[str, Any]) -> None:
             f"prediction.prune={prune} needs a model: name the folder of one that analyze.py has saved, as "
             "prediction.model=outputs/digits/model"
         )
+    least = [name for name in ("min_epochs", "min_steps") if config["trainer"].get(name) is not None]
+    if least:
+        raise UserError(f"trainer.{least[0]} and prediction.prune exclude each other: leave one of them out")
     every, epochs = config["lyapunov"]["every_n_epochs"], config["epochs"]
     measured = every if isinstance(every, list) else range(0, epochs, every)
     if not any(after <= epoch < epochs for epoch in measured):
@@ -55,13 +61,25 @@ def with_digest(config: dict[str, Any]) -> dict[str, Any]:
 
 def keep_model(sweep: Path, config: dict[str, Any]) -> None:
     """Copy the model by which the sweep is pruned, if it is, into the sweep's folder. Raises OSError."""
-    prediction = config["prediction"]
-    source, kept = Path(prediction["model"] or ""), sweep / KEPT
-    if prediction["prune"] is None or (kept.exists() and kept.samefile(source)):
+    prediction = config.get("prediction") or {}
+    if prediction.get("prune") is None:
         return
+    source, kept = Path(prediction["model"]), sweep / KEPT
+    if kept.exists() and kept.samefile(source):
+        return
+    check_digest(prediction)
     kept.mkdir(exist_ok=True)
     for name in MODEL_FILES:
         replace_atomically(kept / name, lambda file, name=name: shutil.copyfile(source / name, file))
+
+
+def check_digest(prediction: dict[str, Any]) -> None:
+    """Raises UserError where variants are pruned by a model that is not the one this process has started with."""
+    if prediction.get("digest") not in (None, _digest(Path(prediction["model"]))):
+        raise UserError(
+            f"prediction.model={prediction['model']} has been rewritten while the sweep was starting or under way: go "
+            f"on with the sweep's own copy, prediction.model=outputs/…/{KEPT}"
+        )
 
 
 def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> str:

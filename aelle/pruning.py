@@ -60,7 +60,7 @@ class PruningCallback(pl.Callback):
         if chances is not None and self.after <= epoch < (trainer.max_epochs or 0):
             low = chances < self.below
             self.stopping = {v.number for v, stops in zip(pl_module.variants, low, strict=True) if stops}
-            trainer.should_stop = bool(low.all())
+            trainer.should_stop |= bool(low.all())
 
     def _stop(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         if self.stopping:

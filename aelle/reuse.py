@@ -37,6 +37,8 @@ def unlike(model: AeLLE, task: str, epochs: int, threshold: float) -> list[str]:
         said.append(f"it has learned from the task {learned['task']}, and this is {task}")
     if learned.get("epochs", epochs) != epochs:
         said.append(f"it has learned from trainings of {learned['epochs']} epochs, and here they have {epochs}")
+    if learned.get("pruned"):
+        said.append("it has learned from a pruned sweep, of which it has seen those that trained on")
     if np.isfinite(threshold) and model.threshold != threshold:
         said.append(
             f"its chances are of a loss below {model.threshold:.4g}, and low-error here is below {threshold:.4g}"

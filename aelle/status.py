@@ -44,9 +44,9 @@ class Reached(NamedTuple):
 
 @dataclass(frozen=True)
 class Status:
-    """`variants`: how many are complete, diverged, running or failed by their last word, or missing. `spent`: seconds
-    of training so far; `left`: seconds for what is open with `workers` packs at a time, None where nothing tells.
-    `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: the others.
+    """`variants`: how many are complete, diverged, pruned, running or failed by their last word, or missing. `spent`:
+    seconds of training so far; `left`: seconds for what is open with `workers` packs at a time, None where nothing
+    tells. `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: the others.
     `problems`: what could not be read, a line each.
     """
 

@@ -151,7 +151,7 @@ class Plan:
 
     def pruned(self) -> set[int]:
         """Those of the complete ones that were stopped early; none unless this sweep is pruned."""
-        if self.config["prediction"]["prune"] is None:
+        if (self.config.get("prediction") or {}).get("prune") is None:
             return set()
         mine = fingerprint(self.config)
         runs = [r for r in self.runs() if r.status["state"] == "complete" and r.status["fingerprint"] == mine]

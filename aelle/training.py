@@ -17,6 +17,7 @@ from torch import Tensor
 from aelle.callback import LyapunovCallback
 from aelle.errors import UnwritableError, UserError, in_one_line, reason
 from aelle.locks import lock_file
+from aelle.prediction_options import check_digest
 from aelle.progress import Progress
 from aelle.recorder import RunRecorder, variant_states
 from aelle.resuming import Place, find_place
@@ -187,9 +188,11 @@ def _model(options: dict[str, Any]) -> "AeLLE | None":
     from aelle.model import AeLLE
 
     try:
-        return AeLLE.load(options["model"])
+        model = AeLLE.load(options["model"])
     except UserError as error:
         raise UserError(f"prediction.model: {error}; name the folder of one that analyze.py has saved") from error
+    check_digest(options)
+    return model
 
 
 def _prediction(

@@ -142,7 +142,7 @@ def check_command(line: str, own: Path, monkeypatch) -> None:
         monkeypatch.setattr(sys, "argv", ["aelle", *rest[1:]])
         monkeypatch.setattr(aelle.__main__, "sweep_status", asked.append)
         monkeypatch.setattr(aelle.__main__, "status_text", str)
-        monkeypatch.setattr(aelle.__main__, "collect", lambda *paths: asked.extend(paths))
+        monkeypatch.setattr(aelle.__main__, "collect", lambda *paths: asked.extend(paths) or True)
         aelle.__main__.main()
         assert asked
         return

@@ -25,6 +25,7 @@ from aelle.early import sample
 from aelle.files import replace_atomically
 from aelle.model import AeLLE
 from aelle.prediction import PredictionCallback, RunningMean
+from aelle.recorder import RunRecorder
 from aelle.reuse import chances, fit_to_all, unlike
 from aelle.run_folder import RunFolder
 from aelle.runs import read_run, run_folders
@@ -252,6 +253,58 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
     assert (resumed / "chances.csv").read_text() == (whole / "chances.csv").read_text()
 
 
+def test_a_diverged_variant_has_no_chance_and_stays(main, tmp_path, monkeypatch, model):
+    """Where its gradient was not finite, its weights and its spectrum still are."""
+    clip = SequenceClassification.configure_gradient_clipping
+
+    def clipped(self, *given, **options):
+        if self.trainer.current_epoch == 0:
+            row = [v.number for v in self.variants].index(1)
+            for parameter in self.parameters():
+                parameter.grad[row] = torch.inf
+        clip(self, *given, **options)
+
+    monkeypatch.setattr(SequenceClassification, "configure_gradient_clipping", clipped)
+    line = ["train.py", "experiment=digits", *SMALL, "variants=0-3", f"prediction.model={model}"]
+    code, out, err = main(*line, "prediction.prune=0.9999999")
+    assert code == 0 and "3 variants below 100 % stopped, 1 left" in out, err
+    (run,) = map(read_run, tmp_path.glob("outputs/*/variants-*/"))
+    assert run.variants["state"].to_pylist() == ["pruned", "diverged", "pruned", "pruned"]
+    told = pd.read_csv(run.path / "chances.csv")
+    of_one = told["chance"][told["variant"] == 1]
+    assert len(of_one) == 4 and of_one.iloc[1:].isna().all() and np.isfinite(of_one.iloc[0])
+
+
+def test_a_run_without_a_model_is_closed_with_one(main, tmp_path, monkeypatch, model):
+    """Interrupted behind its last checkpoint; then there is no epoch left to tell chances of."""
+    line = ["train.py", "experiment=digits", *SMALL, "variants=0-2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("aelle.recorder.RunRecorder.finish", lambda *_: (_ for _ in ()).throw(KilledError))
+        with pytest.raises(KilledError):
+            main(*line)
+    code, _, err = main(*line, f"prediction.model={model}")
+    (run,) = map(read_run, tmp_path.glob("outputs/*/variants-*/"))
+    assert code == 0 and run.status["state"] == "complete", err
+
+
+def test_a_model_that_is_rewritten_under_way_prunes_nothing_more(main, tmp_path, monkeypatch, model):
+    shutil.copytree(model, tmp_path / "model")
+    finish, rewritten = RunRecorder.finish, fit_to_all(synthetic(), AeLLE(0.5, epochs=4))
+
+    def rewrite(*given):
+        finish(*given)
+        rewritten.save(tmp_path / "model")
+
+    monkeypatch.setattr(RunRecorder, "finish", rewrite)
+    line = ["train.py", "experiment=digits", *SMALL, "pack_size=2", "variants=0-3", "prediction.prune=0.5"]
+    code, _, err = main(*line, f"prediction.model={tmp_path / 'model'}")
+    assert code == 2 and err.count("\n") == 1 and "has been rewritten" in err
+    assert [read_run(path).status["state"] for path in run_folders(tmp_path / "outputs" / "digits")] == ["complete"]
+    code, _, err = main(*line, "prediction.model=outputs/digits/pruning-model")
+    assert code == 0, err
+    assert len(run_folders(tmp_path / "outputs" / "digits")) == 2
+
+
 @pytest.mark.parametrize("after", [0, 1])
 def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch, model, after):
     line = ["train.py", "experiment=digits", *SMALL, "variants=0-2", f"prediction.model={model}"]
@@ -354,6 +407,38 @@ def test_any_module_with_a_recurrent_network_is_told_its_chance(history):
     np.testing.assert_allclose(found, fitted.predict_proba(seen)[:, 1], rtol=1e-9)
 
 
+@pytest.mark.parametrize("metrics", [torch.nn.ModuleDict(), [], {"chance": 1}])
+def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.rnn, self.metrics = torch.nn.GRU(2, 5), metrics
+
+        def training_step(self, batch, _):
+            return self.rnn(batch)[0].square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10))
+    probe, batches = torch.randn(3, 6, 2), torch.randn(2, 6, 2)
+
+    def fit(epochs: int, start: Path | None = None) -> tuple[pl.Trainer, PredictionCallback]:
+        lyapunov = LyapunovCallback("rnn", probe)
+        callbacks = [lyapunov, PredictionCallback(fitted, lyapunov)]
+        made = trainer(callbacks, max_epochs=epochs)
+        made.fit(Module(), torch.utils.data.DataLoader(batches, batch_size=1), ckpt_path=start, weights_only=True)
+        return made, callbacks[1]
+
+    whole = fit(4)[1]
+    fit(2)[0].save_checkpoint(tmp_path / "x.ckpt")
+    resumed = fit(4, tmp_path / "x.ckpt")[1]
+    assert set(resumed.chances) == {3, 4} and len(metrics) == ("chance" in metrics)
+    for epoch in (3, 4):
+        np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -365,6 +450,11 @@ def test_any_module_with_a_recurrent_network_is_told_its_chance(history):
         (["prediction.model=nowhere"], "prediction.model: nowhere holds no whole AeLLE model"),
         (["prediction.model=nowhere", "prediction.prune=0.1"], "prediction.model=nowhere holds no whole AeLLE model"),
         (["prediction.after=-1"], "prediction.after=-1: give an epoch"),
+        (["prediction=null"], "prediction=None: give prediction.model"),
+        (
+            ["+trainer.min_epochs=2", "prediction.prune=0.1", "prediction.model={model}"],
+            "trainer.min_epochs and prediction.prune exclude each other",
+        ),
         (
             ["prediction.after=3", "prediction.prune=0.1", "prediction.model={model}"],
             "prediction.after=3: from then on",

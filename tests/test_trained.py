@@ -117,13 +117,18 @@ def test_examples_that_cannot_be_read_are_named_and_the_report_goes_on(small_swe
     assert load_examples(sweep, load_sweep(sweep).take(np.arange(2))) == ([], [])
 
 
-def test_what_is_printed_beside_the_papers_words(small_sweep, tmp_path, main):
+@pytest.mark.parametrize("of_the_paper", [True, False])
+def test_the_papers_words_stand_beside_the_papers_tasks(small_sweep, tmp_path, main, monkeypatch, of_the_paper):
+    if of_the_paper:
+        monkeypatch.setitem(PAPER, "digits", PAPER["smnist"])
     sweep = tmp_path / "digits"
     shutil.copytree(small_sweep, sweep)
     threshold = float(np.median(load_sweep(sweep).final_loss))
     code, out, _ = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0 and "low-error:   50 %" in out and "% of" in out.split("  p ")[1]
-    assert "rank correlation of the final loss with largest exponent" in out and "uncorrelated with accuracy" in out
+    assert "rank correlation of the final loss with largest exponent" in out
+    assert ("the paper: uncorrelated with accuracy" in out) == of_the_paper == ("the paper: 28 %" in out)
+    assert ("The paper: uncorrelated with accuracy" in (sweep / "report.html").read_text()) == of_the_paper
 
 
 SIGNAL = {"target": [0.0, 1.0, 0.0], "output": [0.1, 1e6, 0.0]}
