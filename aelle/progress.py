@@ -52,7 +52,7 @@ class Progress(pl.Callback):
             wanted = self.plan.wanted()
             left = wanted - self.plan.complete()
             line += f"; {len(wanted) - len(left)} of {len(wanted)} variants done"
-            whole = seconds * epochs / max(self.last_epoch - self.first_epoch, 1)
+            whole = seconds * epochs / max(epochs - self.first_epoch, 1)
             cost_left = sum(cost(v) for pack in self.plan.packs() for v in pack if v.number in left)
             rest = whole * cost_left / sum(map(cost, variants))
             line += f", about {duration(rest / self.workers)} left" if left and self.workers else ""
