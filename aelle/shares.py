@@ -10,7 +10,10 @@ from jaxtyping import Int
 from aelle.table import SweepTable
 
 BINS = 4
-"""Of a hyperparameter that was drawn from a distribution."""
+"""Of a hyperparameter that was drawn from a distribution; one more where round edges need it."""
+
+ROUND = (1, 1.25, 2, 2.5, 5, 10)
+"""Widths of such a bin, times a power of ten."""
 
 MANY = 8
 """More values than this are binned."""
@@ -75,12 +78,14 @@ def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
         return labels, np.searchsorted(unique, values.to_numpy())
     edges = _edges(float(unique[0]), float(unique[-1]))
     labels = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
-    return labels, np.clip(np.searchsorted(edges, values.to_numpy(float), side="right") - 1, 0, BINS - 1)
+    return labels, np.clip(np.searchsorted(edges, values.to_numpy(float), side="right") - 1, 0, len(labels) - 1)
 
 
 def _edges(low: float, high: float) -> np.ndarray:
     """Of equal intervals between round numbers; of equal ratios where values spread over orders of magnitude."""
     if low > 0 and high / low > 20:
         return np.geomspace(low, high, BINS + 1)
-    unit = 10.0 ** np.floor(np.log10(high - low))
-    return np.linspace(np.floor(low / unit) * unit, np.ceil(high / unit) * unit, BINS + 1)
+    width = (high - low) / BINS
+    unit = 10.0 ** np.floor(np.log10(width))
+    step = next(unit * size for size in ROUND if unit * size >= width)
+    return step * np.arange(np.floor(low / step), np.ceil(high / step) + 1)

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,18 @@ def test_shares_of_low_error_per_value_and_per_interval():
         "0.1 to 1",
     ]
     assert [group.variants for group in rates["learning_rate"]] == [2, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "first", "step"),
+    [(2.0013, 2.993, 2, 0.25), (0.512, 2.49, 0.5, 0.5), (1.003, 1.79, 1, 0.2), (-3, 5, -4, 2), (0.2, 3.9, 0, 1)],
+)
+def test_bins_begin_and_end_at_round_numbers_near_the_drawn_ones(low, high, first, step):
+    values = np.linspace(low, high, 40)
+    groups = shares(of_spectra(np.zeros((40, 2)), [0.1] * 40, p=list(values)))["p"]
+    edges = [first + step * i for i in range(len(groups) + 1)]
+    assert [group.label for group in groups] == [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges)]
+    assert [g.variants for g in groups] == np.histogram(values, edges)[0].tolist() and edges[-2] < high <= edges[-1]
 
 
 def test_the_paper_is_cited_for_the_tasks_that_it_has():
