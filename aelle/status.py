@@ -115,7 +115,8 @@ def run_state(run: Run) -> str:
         return "running"
     if run.status["state"] == "failed":
         return "failed"
-    slowest = float(_seconds(run).max(initial=0.0)) * len(run.numbers)
+    # Each variant's share of an epoch's time, of which there are fewer once some have been pruned.
+    slowest = float(np.bincount(run.epochs["epoch"].to_numpy(), _seconds(run), minlength=1).max())
     if run.status["host"] == platform.node() or silence(run) > PATIENCE + 5 * slowest:
         return "stale"
     return "running"
