@@ -116,7 +116,8 @@ def run_state(run: Run) -> str:
     if run.status["state"] == "failed":
         return "failed"
     # Each variant's share of an epoch's time, of which there are fewer once some have been pruned.
-    slowest = float(np.bincount(run.epochs["epoch"].to_numpy(), _seconds(run), minlength=1).max())
+    epoch = np.unique(run.epochs["epoch"].to_numpy(), return_inverse=True)[1]
+    slowest = float(np.bincount(epoch, _seconds(run), minlength=1).max())
     if run.status["host"] == platform.node() or silence(run) > PATIENCE + 5 * slowest:
         return "stale"
     return "running"
