@@ -12,7 +12,7 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/pyright
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
 
 test-long: .venv/installed-test
 	$(BIN)/pytest -m long
