@@ -54,6 +54,8 @@ def analyze(config: DictConfig) -> None:
     logger: dict[str, Any] | None = config.logger and OmegaConf.to_container(config.logger, resolve=True)  # pyright: ignore[reportAssignmentType]
     if logger is not None and config.model is not None:
         raise UserError(f"model={config.model}: only chances are told, and there is no analysis to show; logger=null")
+    if config.model is not None and config.elsewhere:
+        raise UserError(f"model={config.model}: only chances are told, of one sweep; leave elsewhere out")
     tracker = analysis_tracker_of(logger)
 
     source = Path(config.sweep)
@@ -127,7 +129,13 @@ def analyze(config: DictConfig) -> None:
     print_elsewhere(elsewhere)
     report = write_report(folder, found)
     if early is not None:
-        print(f"model: {folder / 'model'}, for other sweeps: python analyze.py model={folder / 'model'} sweep=…")
+        where = folder / "model"
+        if sweep.pruned:
+            print(
+                f"model: {where}; learned from what a pruned sweep left, it knows few poor variants: do not prune by it"
+            )
+        else:
+            print(f"model: {where}, for other sweeps: python analyze.py model={where} sweep=…")
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
     if tracker is not None:
         show_analysis(tracker, _shown(folder, found, report))
@@ -184,7 +192,7 @@ def _elsewhere(ended: SweepTable, early: Study, fitted: AeLLE, others: list[Swee
     """To other inputs, to other networks of the sweep, and to other sweeps."""
     found = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
     for other in others:
-        pruned = f", without {other.pruned} pruned variants" if other.pruned else ""
+        pruned = f", without {count(other.pruned, 'variant')} pruned" if other.pruned else ""
         scored = f"{other.name} (task {other.task}, low-error below {other.threshold:.4g}{pruned})"
         found += transfers(fitted, ended.name, scored, other.ended())
     return found

@@ -18,6 +18,9 @@ NEEDED = {"val_loss": 2, "spectrum": 3}
 
 TEST = "test_input_spectrum"
 
+ARRAYS = "array file"
+"""In the place of a task, which such a file does not name."""
+
 RESERVED = ("run", "number", "state", "error", "ended")
 
 
@@ -73,7 +76,7 @@ def load_arrays(path: Path) -> SweepTable:
     columns = {"variant": numbers, "number": numbers, "run": path.name, "state": state, "error": None, "ended": True}
     return SweepTable(
         name=path.stem,
-        task="array file",
+        task=ARRAYS,
         threshold=np.nan,
         size=V,
         hyperparameters=list(hyperparameters),

@@ -62,6 +62,9 @@ class ChanceReport(pl.Callback):
         numbers = [v.number for v in pl_module.variants]
         self.frames.append(pd.DataFrame({"variant": numbers, "epoch": epoch, "chance": chances}))
         self._write(pl_module, "running")
+        if epoch == trainer.max_epochs:
+            # Nothing is left to predict.
+            return
         said = f"after epoch {epoch} of {trainer.max_epochs}"
         if not self.said:
             said += (

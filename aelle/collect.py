@@ -25,7 +25,7 @@ def collect(folder: Path, to: Path) -> bool:
     writes. The configuration stands in the file's metadata. Raises UserError where there is nothing to collect, or
     `to` cannot be written.
     """
-    if to.suffix not in SUFFIXES:
+    if to.suffix.lower() not in SUFFIXES:
         raise UserError(f"--to {to}: a Parquet file is written; give a name that ends with {' or '.join(SUFFIXES)}")
     found = select(folder, lambda run: replace(run, epochs=_rows(run).schema.empty_table()))
     written: list[int] = []
@@ -40,7 +40,7 @@ def collect(folder: Path, to: Path) -> bool:
     for problem in found.problems:
         print(f"warning: {problem}", file=sys.stderr)
     if found.runs:
-        left_out = f"; what the {count(len(found.problems), 'warning')} named is missing" if found.problems else ""
+        left_out = f"; {count(len(found.problems), 'warning')} above: something is missing" if found.problems else ""
         print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}{left_out}")
     else:
         raise UserError(f"{folder} holds no run that can be read: give the folder of a sweep, e.g. outputs/digits")

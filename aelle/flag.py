@@ -4,7 +4,8 @@ Only the diagonal of R in J_T ··· J_1 Q_0 = Q R is wanted, so what is carried
 orthogonal: any M with A = M U, U upper triangular, spans the same flag (the nested spaces of the leading columns) as Q
 and gives the same R in the end, as long as M is well conditioned. LU with row pivoting gives such an M, a row-permuted
 unit lower triangle, at a fraction of the price of QR; and where the rows of A differ in size by many orders of
-magnitude, as behind saturated gates, it keeps the digits that Householder's QR loses.
+magnitude, as behind saturated gates, it keeps the digits that Householder's QR loses. On a device Cholesky factors come
+first, and LU where they do not do.
 
 Tangent vectors are rows here, as PyTorch's layers have it: an array [..., K, N] holds A transposed, which is what
 LAPACK wants to be handed.
@@ -37,6 +38,12 @@ SKEWED = 0.5
 
 SHIFT, FACTORS = 4, 3
 """Of AᵀA with columns of length 1, in units of N ε; and how many factors are tried."""
+
+CAUTION = 8
+"""By how much the error by Cholesky factors may exceed what its formula says: measured on products of a wide spread."""
+
+LONGEST_REST = 64
+"""Factorisations that are left to LU once there was no Cholesky factor; the first time one, then twice as many."""
 
 
 class Splitter:
@@ -103,12 +110,32 @@ class CholeskySplitter(Splitter):
     Source: shifted CholeskyQR, Fukaya et al. 2020.
     """
 
+    def __init__(self, like: Float[Tensor, "V B K N"]):
+        super().__init__(like)
+        self.waits, self.rest = 1, 0
+
     def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Split:
+        if self.rest == 0:
+            split = self.factors(trail, out)
+            if split is not None:
+                self.waits = 1
+                return split
+            self.rest, self.waits = self.waits, min(2 * self.waits, LONGEST_REST)
+        else:
+            self.rest -= 1
+        return super().__call__(trail, out)
+
+    def factors(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Split | None:
+        """None, and A as it was, where a matrix has no such M."""
         A = trail[-1]
-        column = torch.linalg.vector_norm(A, dim=-1)
-        diagonal = column.double()
-        torch.div(A, column[..., None], out=out)
-        gram, lost = out @ out.mT, ~column.isfinite().all(-1)
+        # The square of a large entry may be too large.
+        largest = A.abs().amax(-1)
+        torch.div(A, largest[..., None], out=out)
+        norm = torch.linalg.vector_norm(out, dim=-1)
+        out.div_(norm[..., None])
+        column = largest.double() * norm
+        diagonal, lost = column, ~largest.isfinite().all(-1)
+        gram = out @ out.mT
         gram.diagonal(0, -2, -1).add_(SHIFT * A.shape[-1] * torch.finfo(A.dtype).eps)
         for _ in range(FACTORS):
             R, info = torch.linalg.cholesky_ex(gram)
@@ -120,9 +147,9 @@ class CholeskySplitter(Splitter):
             if any(broken):
                 break
             if all(done):
-                condition = ((1 + apart) / (1 - apart)).sqrt()
-                return _split(out, diagonal, column, torch.ones_like(column), condition, _cancelled(trail))
-        return super().__call__(trail, out)
+                condition = torch.where(lost, torch.nan, ((1 + apart) / (1 - apart)).sqrt())
+                return _split(out, diagonal, column, torch.ones_like(column), condition, CAUTION * _cancelled(trail))
+        return None
 
 
 class CompiledSplitter(Splitter):

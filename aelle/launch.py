@@ -151,7 +151,9 @@ def _announce(plan: Plan) -> None:
         f"{count(config['epochs'], 'epoch')} each, {_measurement(config)}"
     )
     if done:
-        print(f"{plan.folder}: {done} of {len(wanted)} variants are complete already")
+        pruned = len(wanted & plan.pruned())
+        stopped = f" and {pruned} pruned" if pruned else ""
+        print(f"{plan.folder}: {done - pruned} of {len(wanted)} variants are complete{stopped} already")
 
 
 def _warn(warnings: list[str]) -> None:

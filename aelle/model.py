@@ -168,6 +168,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             model._set_networks(fitted.network, fitted.n_features)
             model.predict_proba(np.zeros((1, model.n_features_in_)))
         except OSError as error:
+            if not Path(folder).exists():
+                raise UserError(f"{folder} does not exist") from error
             inner = Path(folder) / "model"
             meant = f"; did you mean {inner}?" if (inner / MODEL_FILES[0]).exists() else ""
             what = f"{Path(error.filename or folder).name}: {reason(error)}"

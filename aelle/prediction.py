@@ -3,6 +3,7 @@
 Axes: V variant, K exponent, M point of the model's spectra.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,12 @@ class PredictionCallback(pl.Callback):
         """Go on with these variants of the population alone."""
         if self.model.history:
             self.mean.keep(rows)
+
+    @property
+    def state_key(self) -> str:
+        """Tells several of one trainer apart."""
+        plane = hashlib.sha256(self.model.components_.tobytes()).hexdigest()[:8]
+        return self._generate_state_key(watches=self.lyapunov.network, model=plane)
 
     def state_dict(self) -> dict[str, Any]:
         """With the trainer's checkpoint, from which a training of one's own goes on."""

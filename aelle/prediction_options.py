@@ -50,6 +50,10 @@ def with_digest(config: dict[str, Any]) -> dict[str, Any]:
     if prediction["prune"] is None:
         return config
     folder = Path(prediction["model"])
+    if not folder.exists():
+        raise UserError(
+            f"prediction.model={folder} does not exist: name the folder of a model that analyze.py has saved"
+        )
     try:
         return {**config, "prediction": {**prediction, "digest": _digest(folder)}}
     except OSError as error:
@@ -68,6 +72,8 @@ def keep_model(sweep: Path, config: dict[str, Any]) -> None:
     if kept.exists() and kept.samefile(source):
         return
     check_digest(prediction)
+    if kept.exists() and _digest(kept) != prediction["digest"]:
+        raise UserError(f"{sweep} was pruned by the model in {kept}: give that, or start another sweep with sweep=NAME")
     kept.mkdir(exist_ok=True)
     for name in MODEL_FILES:
         replace_atomically(kept / name, lambda file, name=name: shutil.copyfile(source / name, file))
@@ -75,10 +81,16 @@ def keep_model(sweep: Path, config: dict[str, Any]) -> None:
 
 def check_digest(prediction: dict[str, Any]) -> None:
     """Raises UserError where variants are pruned by a model that is not the one this process has started with."""
-    if prediction.get("digest") not in (None, _digest(Path(prediction["model"]))):
+    if prediction.get("digest") is None:
+        return
+    try:
+        same = _digest(Path(prediction["model"])) == prediction["digest"]
+    except OSError:
+        same = False
+    if not same:
         raise UserError(
-            f"prediction.model={prediction['model']} has been rewritten while the sweep was starting or under way: go "
-            f"on with the sweep's own copy, prediction.model=outputs/…/{KEPT}"
+            f"prediction.model={prediction['model']} has been rewritten since this sweep started: go on with the "
+            f"copy in the sweep's folder, {KEPT}, or with another sweep"
         )
 
 

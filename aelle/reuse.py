@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from aelle.arrays import ARRAYS
 from aelle.early import sample
 from aelle.evaluation import score
 from aelle.files import replace_atomically
@@ -33,13 +34,13 @@ def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:
 def unlike(model: AeLLE, task: str, epochs: int, threshold: float) -> list[str]:
     """In what a sweep differs from the one that the model has learned from, in words; what nobody knows differs not."""
     said, learned = [], model.learned_from_
-    if learned.get("task", task) != task:
+    if ARRAYS not in (task, learned.get("task")) and learned.get("task", task) != task:
         said.append(f"it has learned from the task {learned['task']}, and this is {task}")
     if learned.get("epochs", epochs) != epochs:
-        said.append(f"it has learned from trainings of {learned['epochs']} epochs, and here they have {epochs}")
+        said.append(f"it tells what becomes of trainings of {learned['epochs']} epochs, and here they have {epochs}")
     if learned.get("pruned"):
-        said.append("it has learned from a pruned sweep, of which it has seen those that trained on")
-    if np.isfinite(threshold) and model.threshold != threshold:
+        said.append("it has learned from what a pruned sweep left, and knows few poor variants: do not prune by it")
+    if np.isfinite(threshold) and not np.isclose(model.threshold, threshold, rtol=1e-9):
         said.append(
             f"its chances are of a loss below {model.threshold:.4g}, and low-error here is below {threshold:.4g}"
         )
@@ -79,6 +80,8 @@ def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
     order = np.argsort(-np.nan_to_num(now, nan=-1), kind="stable")
     best = [f"{sweep.variants['variant'][v]} ({100 * now[v]:.0f} %)" for v in order[:BEST] if np.isfinite(now[v])]
     said_of_best = ", ".join(best) or "none measured"
+    more = int(np.isfinite(now).sum()) - len(best)
+    said_of_best += f", and {more} more" if more > 0 else ""
     print(f"chance of a final validation loss below {model.threshold:.4g}, highest first: {said_of_best}")
     ended = sweep.ended()
     low = ended.final_loss < model.threshold

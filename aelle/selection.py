@@ -32,9 +32,13 @@ def select(folder: Path, keep: Callable[[Run], Run] = lambda run: run) -> Select
     Raises UserError where there is no folder.
     """
     if not folder.is_dir():
-        raise UserError(f"sweep={folder} does not exist: give the folder of a sweep, e.g. outputs/digits")
+        named = Path("outputs") / folder
+        hint = f"did you mean {named}?" if named.is_dir() else "give the folder of a sweep, e.g. outputs/digits"
+        raise UserError(f"sweep={folder} does not exist: {hint}")
     runs, problems = [], []
     folders = run_folders(folder)
+    if not folders and (folder / "status.json").exists():
+        raise UserError(f"{folder} is a single run: give the folder of its sweep, {folder.parent}")
     for path in counted(folders, f"reading {count(len(folders), 'run')}"):
         try:
             runs.append(keep(read_run(path)))

@@ -219,5 +219,8 @@ def _difference(there: dict[str, Any], now: dict[str, Any], prefix: str = "") ->
         if all(isinstance(value, dict) for value in inner):
             parts.append(_difference(inner[0], inner[1], f"{prefix}{name}."))
         elif old != new:
-            parts.append(f"{prefix}{name}: {old} there, {new} now")
-    return "; ".join(part for part in parts if part)
+            shown = ["null" if value is None else value for value in (old, new)]
+            parts.append(f"{prefix}{name}: {shown[0]} there, {shown[1]} now")
+    # No option, but what follows from one.
+    telling = [part for part in parts if part and not part.startswith("prediction.digest")]
+    return "; ".join(telling or [part for part in parts if part])

@@ -150,11 +150,26 @@ def test_missing_variants_are_listed(small_sweep, tmp_path, main):
 
 @pytest.mark.parametrize(
     ("sweep", "says"),
-    [("nowhere", "does not exist"), (".", "holds no runs"), (None, "no sweep is named")],
+    [
+        ("nowhere", "does not exist"),
+        (".", "holds no runs"),
+        ("here/run", "is a single run: give the folder of its"),
+        (None, "no sweep is named"),
+    ],
 )
 def test_nothing_to_analyse_is_one_line(main, sweep, says):
     code, _, err = main("analyze.py", *([f"sweep={sweep}"] if sweep else []))
     assert code == 2 and err.count("\n") == 1 and says in err
+
+
+def test_a_folder_near_the_sweeps_own_is_answered_with_that(main, small_sweep):
+    os.chdir(small_sweep.parent.parent)
+    for given, meant in (
+        ("digits", "did you mean outputs/digits?"),
+        ("outputs/digits/pack-0000", "its sweep, outputs/digits"),
+    ):
+        code, _, err = main("analyze.py", f"sweep={given}")
+        assert code == 2 and err.count("\n") == 1 and meant in err
 
 
 def test_no_readable_run_is_one_line(small_sweep, tmp_path, main):

@@ -6,7 +6,7 @@ from test_lyapunov import by_qr, jacobians
 from torch import nn
 
 from aelle import lyapunov_spectrum
-from aelle.flag import CholeskySplitter, CompiledSplitter, Split, Splitter, log_diagonal
+from aelle.flag import CAUTION, CholeskySplitter, CompiledSplitter, Split, Splitter, log_diagonal
 from aelle.interval import LONGEST, TOLERANCE, Interval
 
 
@@ -183,6 +183,50 @@ def test_cholesky_factors_keep_the_promise_on_random_products(by_lu, kind, seed)
     test_it_keeps_its_promise_on_random_products(kind, seed)
 
 
+@pytest.mark.parametrize("seed", range(5000, 5020))
+def test_cholesky_factors_keep_the_promise_in_single_precision(by_lu, seed):
+    """Products of matrices with singular values from 1 to 1e-3, which cost an interval all the digits that it has."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def turn() -> torch.Tensor:
+        return torch.linalg.qr(torch.randn(40, 24, 24, dtype=torch.float64, generator=generator)).Q
+
+    J = turn() * torch.logspace(0, -3, 24, dtype=torch.float64) @ turn()
+    start = torch.zeros(24)
+    found = lyapunov_spectrum(
+        lambda x, s: x.view(24, 24) @ s, J.flatten(1)[None].float(), state=start, dtype=torch.float32
+    )
+    exact = by_qr(J[:, None].float().double())
+    by_each = lyapunov_spectrum(
+        lambda x, s: x.view(24, 24) @ s,
+        J.flatten(1)[None].float(),
+        state=start,
+        dtype=torch.float32,
+        orthonormalize_every=1,
+    )
+    bound = 1e-3 + (by_each.per_sequence.double() - exact).abs().max()
+    assert (found.per_sequence.double() - exact).abs().max() < bound
+
+
+@pytest.mark.parametrize("dtype, size", [(torch.float32, 1e20), (torch.float64, 1e155)])
+def test_the_squares_of_large_numbers_do_not_overflow(by_lu, dtype, size):
+    A = torch.randn(1, 2, 9, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    one, other = (CholeskySplitter(A)([A, A * by], torch.empty_like(A)) for by in (1, size))
+    assert by_lu == []
+    grown = torch.full_like(one.log_diagonal, size).log()
+    torch.testing.assert_close(other.log_diagonal, one.log_diagonal + grown, rtol=1e-6, atol=0)
+
+
+def test_factors_that_failed_are_tried_ever_more_seldom(by_lu, monkeypatch):
+    A = torch.ones(1, 1, 3, 3, dtype=torch.float64)
+    split, tried = CholeskySplitter(A), []
+    factors = CholeskySplitter.factors
+    monkeypatch.setattr(CholeskySplitter, "factors", lambda *given: tried.append(len(by_lu)) or factors(*given))
+    for _ in range(16):
+        split([A, A.clone()], torch.empty_like(A))
+    assert tried == [0, 2, 5, 10] and len(by_lu) == 16
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_lu_takes_over_where_there_is_no_cholesky_factor(by_lu, dtype):
     A = torch.randn(1, 3, 9, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))
@@ -222,4 +266,5 @@ def test_the_estimated_error_is_that_of_the_truth(grading, splitter):
     true = (mine - exact.log_diagonal - log_diagonal(exact.basis)).abs().amax(-1)
     estimated = factors.error.amax(-1).double()
     assert (true < 10 * estimated).all()
-    assert (estimated < 1000 * true).all()
+    caution = CAUTION if splitter is CholeskySplitter else 1
+    assert (estimated < 1000 * caution * true).all()

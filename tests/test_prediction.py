@@ -106,7 +106,7 @@ def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tm
     assert out.count("pack 1 of 3: after epoch 0 of 3, variants and their chance of a final validation loss below") == 1
     at = out.index("pack 1 of 3: after epoch 2 of 3\n")
     assert out[at:].splitlines()[1].startswith(f"{best} {100 * expected[best, 2]:3.0f} %")
-    assert max(map(len, out.splitlines())) <= 120
+    assert max(map(len, out.splitlines())) <= 120 and "after epoch 3 of 3" not in out
     assert "12 of 12 variants are complete already" in main(*SWEEP)[1]
 
 
@@ -150,11 +150,12 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     assert set(rows["variant"][rows["ended"]]) == set(survivors) and set(rows["variant"][~rows["ended"]]) == set(at)
 
     out = main(*SWEEP, f"prediction.model={model}", f"prediction.prune={below}")[1]
-    assert "12 of 12 variants are complete already" in out
+    assert f"{len(survivors)} of 12 variants are complete and {len(at)} pruned already" in out
     assert f"\n{len(survivors)} of 12 variants complete and {len(at)} pruned in outputs/digits\n" in out
     code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
     assert code == 0 and f"12 variants, {len(survivors)} of them ended" in out, err
     assert f"{len(at)} variants pruned: what is learned" in out
+    assert "no classification" in out or "do not prune by it" in out
     assert f"{len(at)} of 12 variants were pruned." in (pruned / "report.html").read_text()
     variants = pd.read_csv(pruned / "variants.csv").set_index("variant")
     assert set(variants.index[variants["state"] == "pruned"]) == set(at)
@@ -186,12 +187,23 @@ def test_another_model_or_chance_is_another_sweep(pruned, model, below, main, tm
         in main(*SWEEP, f"prediction.model={other}", f"prediction.prune={below}")[2]
     )
     code, out, err = main(*SWEEP, f"prediction.model={kept}", f"prediction.prune={below}")
-    assert code == 0 and "12 of 12 variants are complete already" in out, err
+    assert code == 0 and "pruned already" in out and "pack 1" not in out, err
+
+
+def test_the_model_of_a_pruned_sweep_is_never_overwritten(pruned, below, main, tmp_path):
+    (pruned / "sweep.json").unlink()
+    kept = {file.name: file.read_bytes() for file in (pruned / "pruning-model").iterdir()}
+    fit_to_all(synthetic(), AeLLE(0.5, epochs=4)).save(tmp_path / "other")
+    code, _, err = main(*SWEEP, f"prediction.model={tmp_path / 'other'}", f"prediction.prune={below}")
+    assert code == 2 and err.count("\n") == 1 and "was pruned by the model in" in err
+    assert kept == {file.name: file.read_bytes() for file in (pruned / "pruning-model").iterdir()}
 
 
 def test_what_sets_a_sweep_apart_from_the_models_is_said(main, tmp_path, model, small_sweep):
     fitted = AeLLE.load(model)
     assert unlike(fitted, "anything", 7, fitted.threshold) == []
+    fitted.learned_from_ = {"task": "array file"}
+    assert unlike(fitted, "digits", 7, fitted.threshold * (1 + 1e-12)) == []
     fitted.learned_from_ = {"task": "charrnn", "epochs": 20}
     fitted.save(tmp_path / "model")
     assert AeLLE.load(tmp_path / "model").learned_from_ == fitted.learned_from_
@@ -422,11 +434,12 @@ def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
             return torch.optim.SGD(self.parameters(), lr=1.0)
 
     fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10))
+    other = fit_to_all(synthetic(seed=1), AeLLE(0.5, epochs=10))
     probe, batches = torch.randn(3, 6, 2), torch.randn(2, 6, 2)
 
     def fit(epochs: int, start: Path | None = None) -> tuple[pl.Trainer, PredictionCallback]:
         lyapunov = LyapunovCallback("rnn", probe)
-        callbacks = [lyapunov, PredictionCallback(fitted, lyapunov)]
+        callbacks = [lyapunov, PredictionCallback(fitted, lyapunov), PredictionCallback(other, lyapunov)]
         made = trainer(callbacks, max_epochs=epochs)
         made.fit(Module(), torch.utils.data.DataLoader(batches, batch_size=1), ckpt_path=start, weights_only=True)
         return made, callbacks[1]
@@ -447,8 +460,8 @@ def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
         (["prediction.prune=true", "prediction.model={model}"], "prediction.prune=True: give a chance"),
         (["prediction.prune=nan", "prediction.model={model}"], "prediction.prune=nan: give a chance"),
         (["prediction.model=3"], "prediction.model=3: give the folder"),
-        (["prediction.model=nowhere"], "prediction.model: nowhere holds no whole AeLLE model"),
-        (["prediction.model=nowhere", "prediction.prune=0.1"], "prediction.model=nowhere holds no whole AeLLE model"),
+        (["prediction.model=nowhere"], "prediction.model: nowhere does not exist; name"),
+        (["prediction.model=nowhere", "prediction.prune=0.1"], "prediction.model=nowhere does not exist: name"),
         (["prediction.after=-1"], "prediction.after=-1: give an epoch"),
         (["prediction=null"], "prediction=None: give prediction.model"),
         (
