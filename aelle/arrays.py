@@ -38,7 +38,7 @@ def load_arrays(path: Path) -> SweepTable:
     except Exception as error:
         raise UserError(f"{path} is not an array file: {in_one_line(error)}") from error
     for name, axes in NEEDED.items():
-        if name not in arrays or arrays[name].ndim != axes or not np.issubdtype(arrays[name].dtype, np.number):
+        if name not in arrays or arrays[name].ndim != axes or arrays[name].dtype.kind not in "fiu":
             found = f"{list(arrays[name].shape)}, {arrays[name].dtype}" if name in arrays else "missing"
             wanted = "[V, E, K]" if axes == 3 else "[V, E]"
             raise UserError(

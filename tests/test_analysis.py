@@ -153,7 +153,6 @@ def test_missing_variants_are_listed(small_sweep, tmp_path, main):
     [
         ("nowhere", "does not exist"),
         (".", "holds no runs"),
-        ("here/run", "is a single run: give the folder of its"),
         (None, "no sweep is named"),
     ],
 )
