@@ -73,12 +73,12 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
         import torch
 
         from aelle.progress import Progress
-        from aelle.training import load_data, train_pack, warnings
+        from aelle.training import check_options, load_data, train_pack
 
     torch.set_num_threads(threads(hydra))
     data = load_data(plan.config)
     if hydra.mode == RunMode.RUN:
-        _warn(warnings(plan.config))
+        _warn(check_options(plan.config, data))
     results = [
         train_pack(plan, folder, variants, data, Progress(plan, side_by_side(hydra)))
         for folder, variants in plan.jobs(list(hydra.overrides.task))
@@ -95,15 +95,14 @@ class SweepCallback(Callback):
             _check_swept(plan, list(config.hydra.overrides.task))
             check_launcher(config.hydra)
             with swift_imports():
-                from aelle.training import check_options, load_data, warnings
+                from aelle.training import check_options, load_data
 
-            check_options(plan.config, load_data(plan.config))
-            warned = warnings(plan.config)
+            warnings = check_options(plan.config, load_data(plan.config))
             plan.start()
             if plan.config["size"] is not None:
                 _announce(plan)
             _announce_jobs(config.hydra)
-            _warn(warned)
+            _warn(warnings)
         except UserError as error:
             # Hydra turns an exception here into a warning and goes on.
             print(f"error: {error}", file=sys.stderr)
@@ -145,15 +144,17 @@ def _check_swept(plan: Plan, overrides: list[str]) -> None:
 
 def _announce(plan: Plan) -> None:
     config, wanted = plan.config, plan.wanted()
-    done = len(wanted & plan.complete())
+    done = wanted & plan.complete()
     print(
         f"{config['sweep']}: {count(len(wanted), 'variant')} in {count(len(plan.packs()), 'pack')}, "
         f"{count(config['epochs'], 'epoch')} each, {_measurement(config)}"
     )
     if done:
-        pruned = len(wanted & plan.pruned())
-        stopped = f" and {pruned} pruned" if pruned else ""
-        print(f"{plan.folder}: {done - pruned} of {len(wanted)} variants are complete{stopped} already")
+        print(f"{plan.folder}: {_reached(done, done & plan.pruned(), len(wanted))} already")
+
+
+def _reached(done: set[int], pruned: set[int], size: int) -> str:
+    return f"{len(done - pruned)} of {size} variants complete" + (f" and {len(pruned)} pruned" if pruned else "")
 
 
 def _warn(warnings: list[str]) -> None:
@@ -200,9 +201,7 @@ def _say_next(plan: Plan) -> None:
         complete = sum(len(run.numbers) for run in plan.runs() if run.status["state"] == "complete")
         print(f"{count(complete, 'variant')} complete in {plan.folder}")
     else:
-        complete, pruned = plan.complete(), plan.pruned()
-        stopped = f" and {len(pruned)} pruned" if pruned else ""
-        print(f"{len(complete - pruned)} of {size} variants complete{stopped} in {plan.folder}")
+        print(f"{_reached(plan.complete(), plan.pruned(), size)} in {plan.folder}")
     print(f"next: python analyze.py sweep={plan.folder}")
 
 

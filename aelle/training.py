@@ -142,11 +142,12 @@ def load_data(config: dict[str, Any]) -> Data:
     return data
 
 
-def check_options(config: dict[str, Any], data: Data) -> None:
-    """Refuse what the run's parts would refuse, before anything is written."""
+def check_options(config: dict[str, Any], data: Data) -> list[str]:
+    """Refuse what the run's parts would refuse, before anything is written. Returns in what the model of `prediction`
+    may not fit this sweep, a line each."""
     lyapunov_callback(config["lyapunov"], data)
     _trainer(config, [])
-    _model(config["prediction"])
+    model = _model(config["prediction"])
     tracker_of(config["logger"])
     try:
         module = get_class(config["task"]["module"]["_target_"])
@@ -154,18 +155,12 @@ def check_options(config: dict[str, Any], data: Data) -> None:
         raise UserError(f"task.module: {in_one_line(error)}; name a class of aelle.tasks") from error
     if not issubclass(module, PopulationModule):
         raise UserError(f"task.module: {module.__name__} trains no population; name a PopulationModule")
-
-
-def warnings(config: dict[str, Any]) -> list[str]:
-    """Where the model of `prediction` may not fit this sweep, a line each."""
-    model = _model(config["prediction"])
     if model is None:
         return []
     from aelle.reuse import unlike
 
     task = config["task"]
-    said = unlike(model, task["name"], config["epochs"], task["threshold"])
-    return [f"prediction.model: {one}" for one in said]
+    return [f"prediction.model: {one}" for one in unlike(model, task["name"], config["epochs"], task["threshold"])]
 
 
 def lyapunov_callback(options: dict[str, Any], data: Data) -> LyapunovCallback:
