@@ -1,29 +1,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# A Python that was asked for replaces a .venv of another one.
+ENVIRONMENT = command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing: install Python 3.10 or newer \
+	(apt-get install python3 python3-venv), or name another, as PYTHON=python3.12 make demo" >&2; exit 2; }; \
+	$(PYTHON) tools/environment.py $(if $(filter file,$(origin PYTHON)),,--python-chosen)
 
-.PHONY: demo test test-long lint
-.DELETE_ON_ERROR:
+.PHONY: demo test test-long environment environment-test
 
-demo: .venv/installed
+demo: environment
 	$(BIN)/python train.py -m experiment=digits
 	$(BIN)/python analyze.py sweep=outputs/digits
 
-test: .venv/installed-test
+test: environment-test
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/pyright
 	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
 
-test-long: .venv/installed-test
+test-long: environment-test
 	$(BIN)/pytest -m long
 
-.venv/installed: pyproject.toml
-	@echo "Installing aelle into .venv: a minute or two, once."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	@touch $@
+environment:
+	@$(ENVIRONMENT)
 
-.venv/installed-test: .venv/installed
-	@echo "Installing the test tools into .venv."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
-	@touch $@
+environment-test:
+	@$(ENVIRONMENT) --extras test

@@ -4,6 +4,9 @@ import hydra
 from omegaconf import DictConfig
 
 from aelle.command_line import errors_in_one_line, swift_imports
+from aelle.hydra_parser import mend_hydra
+
+mend_hydra()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="analyze")

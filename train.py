@@ -10,8 +10,10 @@ import hydra
 from omegaconf import DictConfig
 
 from aelle.command_line import errors_in_one_line
+from aelle.hydra_parser import mend_hydra
 from aelle.launch import register_resolvers, run_job
 
+mend_hydra()
 register_resolvers()
 
 

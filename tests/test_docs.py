@@ -17,7 +17,6 @@ import torch
 import yaml
 from conftest import ROOT, SMALL
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -26,6 +25,7 @@ import aelle.__main__
 from aelle.embedding import check_pictures
 from aelle.errors import UserError
 from aelle.files import MODEL_FILES
+from aelle.hydra_parser import build_parser
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
 from aelle.runs import FILES
@@ -149,7 +149,7 @@ def check_command(line: str, own: Path, monkeypatch) -> None:
     assert (ROOT / script).is_file(), script
     if script not in ("train.py", "analyze.py"):
         return
-    given = get_args_parser().parse_args(rest)
+    given = build_parser().parse_args(rest)
     launcher = next((PLUGINS[o.split("=")[1]] for o in given.overrides if o.startswith("hydra/launcher=")), None)
     if launcher and find_spec(f"hydra_plugins.hydra_{launcher}_launcher") is None:
         pytest.skip(f"hydra-{launcher}-launcher is not installed")

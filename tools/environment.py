@@ -1,0 +1,167 @@
+"""Create or complete `.venv`, saying what is installed: `make demo` and `make test` begin with this.
+
+    python3 tools/environment.py [--extras test] [--python-chosen]
+
+Uses the standard library only, and no syntax newer than Python 3.7, so that an old Python is told what is wrong.
+"""
+
+import argparse
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+LOG = VENV / "install.log"
+OLDEST = (3, 10)
+GIGABYTES = 10
+GIGABYTES_BESIDE_TORCH = 2
+"""Free space that an installation takes, pip's cache included: with PyTorch's CUDA build, and where PyTorch is there."""
+
+NOTHING_LOST = "what was downloaded is kept; the same command goes on from there"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--extras", default="", help="optional dependencies, as pyproject.toml names them")
+    parser.add_argument("--python-chosen", action="store_true", help="replace a .venv that another Python made")
+    options = parser.parse_args()
+    try:
+        complete(options.extras, options.python_chosen)
+    except KeyboardInterrupt:
+        stop("interrupted: " + NOTHING_LOST, 130)
+
+
+def complete(extras, python_chosen):
+    """Make .venv the environment of this folder, this pyproject.toml and these extras; nothing, where it is already."""
+    if sys.version_info < OLDEST:
+        stop(
+            "{} is Python {}, and aelle needs {}.{} or newer: choose another, as PYTHON=python3.12 make demo".format(
+                sys.executable, version(sys.version_info), *OLDEST
+            )
+        )
+    found = made_by()
+    if found is not None and (found < OLDEST or (python_chosen and found != sys.version_info[:2])):
+        print(f"Replacing .venv, which Python {version(found)} made.", flush=True)
+        shutil.rmtree(str(VENV))
+        found = None
+    wanted = "{}\n{}\n".format(ROOT, hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest())
+    stamp = VENV / ("installed" + ("-" + extras if extras else ""))
+    if found is not None and stamp.exists() and stamp.read_text() == wanted:
+        return
+    check_space()
+    create(found)
+    print("Installing aelle{} into .venv:".format(" and its test tools" if extras else ""), flush=True)
+    install(f".[{extras}]" if extras else ".")
+    repair_scripts()
+    stamp.write_text(wanted)
+
+
+def made_by():
+    """The version of .venv's Python as (3, 12), or None where no Python in it runs."""
+    line = [str(VENV / "bin" / "python"), "-c", "import sys; print(*sys.version_info[:2])"]
+    try:
+        printed = subprocess.check_output(line, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return tuple(map(int, printed.split()))
+
+
+def check_space():
+    """Stop where the disk is too small for what is not installed yet."""
+    needed = GIGABYTES_BESIDE_TORCH if list(VENV.glob("lib/python3*/site-packages/torch")) else GIGABYTES
+    free = shutil.disk_usage(str(ROOT)).free / 1e9
+    if free < needed:
+        cpu = "; PyTorch's CPU build takes less, see README.md" if needed == GIGABYTES else ""
+        stop(f"an installation needs {needed} GB, and {free:.1f} are free in {ROOT}: make room{cpu}")
+
+
+def create(found):
+    """A new .venv with pip; an existing one keeps its packages, and its activate scripts name the folder of today."""
+    python = sys.executable
+    if found is None:
+        shutil.rmtree(str(VENV), ignore_errors=True)
+    else:
+        base = "import sys; print(getattr(sys, '_base_executable', sys.executable))"
+        python = subprocess.check_output([str(VENV / "bin" / "python"), "-c", base], text=True).strip()
+    if subprocess.call([python, "-c", "import venv, ensurepip"], stderr=subprocess.DEVNULL):
+        package = "python{}.{}-venv".format(*(found or sys.version_info[:2]))
+        stop(f"Python's venv module is missing: on Debian and Ubuntu, apt-get install {package}")
+    if subprocess.call([python, "-m", "venv", str(VENV)]):
+        stop(f"{python} -m venv .venv failed")
+
+
+def install(what):
+    """Let pip install this folder and what it needs, with a line for what takes long; all of its output is kept."""
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+    began = time.time()
+    packages = 0
+    with (
+        open(str(LOG), "w") as log,
+        subprocess.Popen(
+            [*pip, "--editable", what], cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as running,
+    ):
+        for line in running.stdout:
+            log.write(line)
+            packages = line.count(",") + 1 if line.startswith("Installing collected packages") else packages
+            tell(line.strip())
+    if running.returncode:
+        errors = [line.strip() for line in LOG.read_text().splitlines() if line.startswith("ERROR: ")]
+        clear_line()
+        stop("{}; see .venv/install.log; {}".format((errors or ["pip failed"])[-1], NOTHING_LOST))
+    clear_line()
+    print(f"  {packages} packages in {time.time() - began:.0f} s", flush=True)
+
+
+def tell(line):
+    """What pip is about: on a terminal, a line that the next one replaces; in a file, the large downloads."""
+    download = re.match(r"Downloading ([\w.]+)-([^-]+)-\S+ \(([\d.]+ [kMG]B)\)", line)
+    collecting = re.match(r"Collecting ([\w.-]+)", line)
+    if download:
+        shown = "downloading {} {} ({})".format(*download.groups())
+    elif collecting:
+        shown = f"looking up {collecting.group(1)}"
+    elif line.startswith("Installing collected packages"):
+        shown = "installing {} packages".format(line.count(",") + 1)
+    else:
+        return
+    if sys.stdout.isatty():
+        clear_line()
+        print("  " + shown, end="", flush=True)
+    elif shown.startswith("installing") or re.search(r"(\d{3}\.\d MB|GB)\)$", shown):
+        print("  " + shown, flush=True)
+
+
+def clear_line():
+    if sys.stdout.isatty():
+        print("\r\x1b[K", end="", flush=True)
+
+
+def repair_scripts():
+    """Commands in .venv/bin begin with the path of its Python: in a moved or copied clone, that of another folder."""
+    for script in (VENV / "bin").iterdir():
+        if script.is_symlink() or not script.is_file():
+            continue
+        first, newline, rest = script.read_bytes().partition(b"\n")
+        here = re.sub(rb"^#!/.*/\.venv/bin/", b"#!" + str(VENV / "bin").encode() + b"/", first)
+        if here != first:
+            script.write_bytes(here + newline + rest)
+
+
+def version(numbers):
+    return ".".join(map(str, numbers[:3]))
+
+
+def stop(reason, code=2):
+    clear_line()
+    print("error: " + reason, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
