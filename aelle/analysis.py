@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from aelle.arrays import load_arrays
-from aelle.command_line import count, duration
+from aelle.command_line import count, count_cores_quietly, duration
 from aelle.comparison import compare
 from aelle.early import Study, study
 from aelle.embedding import check_pictures
@@ -37,6 +37,7 @@ Made = TypeVar("Made")
 def analyze(config: DictConfig) -> None:
     """Read the sweep, learn from its spectra, and write its report and tables into its folder."""
     since = time.perf_counter()
+    count_cores_quietly()
     if OmegaConf.is_missing(config, "sweep"):
         raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:

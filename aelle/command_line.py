@@ -2,18 +2,21 @@
 
 import errno
 import gc
+import io
 import os
 import re
 import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TypeVar
 
 from hydra.errors import HydraException, MissingConfigException
+from joblib import cpu_count
 from omegaconf.errors import OmegaConfBaseException
 
 from aelle.errors import UserError, reason
@@ -87,6 +90,14 @@ def swift_imports() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def count_cores_quietly() -> None:
+    """scikit-learn asks joblib for the number of physical cores, which on a machine without `lscpu` answers with a
+    traceback, once in a process."""
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        cpu_count(only_physical_cores=True)
 
 
 def _line(error: BaseException) -> str | None:

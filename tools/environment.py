@@ -20,7 +20,7 @@ LOG = VENV / "install.log"
 OLDEST = (3, 10)
 GIGABYTES = 10
 GIGABYTES_BESIDE_TORCH = 2
-"""Free space that an installation takes, pip's cache included: with PyTorch's CUDA build, and where PyTorch is there."""
+"""Free space that an installation takes, pip's cache included: with PyTorch's CUDA build, and beside PyTorch."""
 
 NOTHING_LOST = "what was downloaded is kept; the same command goes on from there"
 
@@ -111,9 +111,9 @@ def install(what):
             packages = line.count(",") + 1 if line.startswith("Installing collected packages") else packages
             tell(line.strip())
     if running.returncode:
-        errors = [line.strip() for line in LOG.read_text().splitlines() if line.startswith("ERROR: ")]
-        clear_line()
-        stop("{}; see .venv/install.log; {}".format((errors or ["pip failed"])[-1], NOTHING_LOST))
+        errors = re.findall("ERROR: (.*)", LOG.read_text())
+        cause = ": " + errors[-1] if errors else ""
+        stop(f"pip failed{cause}; its output is in .venv/install.log; {NOTHING_LOST}")
     clear_line()
     print(f"  {packages} packages in {time.time() - began:.0f} s", flush=True)
 
