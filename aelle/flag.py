@@ -192,6 +192,8 @@ def _split(
     cancelled: Float[Tensor, "V B 1"] | float,
 ) -> Split:
     N, tiny, eps = basis.shape[-1], torch.finfo(basis.dtype).tiny, torch.finfo(basis.dtype).eps
+    # Some LAPACKs multiply by the reciprocal of a pivot, which is infinite where the pivot is subnormal.
+    condition = torch.where(column.isfinite().all(-1), condition.nan_to_num(torch.inf, torch.inf), condition)
     error = column * row / diagonal * (eps * max(N, 32) / 32 * condition[..., None] * cancelled)
     # Squares of shorter columns have lost digits, and with them the estimate.
     known = (diagonal > tiny / eps) & (column > (tiny / eps) ** 0.5)
