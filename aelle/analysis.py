@@ -10,7 +10,8 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from aelle.arrays import load_arrays
-from aelle.command_line import count, count_cores_quietly, duration
+from aelle.chances import fit_to_all
+from aelle.command_line import count_cores_quietly
 from aelle.comparison import compare
 from aelle.early import Study, study
 from aelle.embedding import check_pictures
@@ -25,9 +26,10 @@ from aelle.plane import trained_plane
 from aelle.printed import print_elsewhere, print_shares, print_table
 from aelle.report import write_report
 from aelle.report_figures import figures
-from aelle.reuse import fit_to_all, score_sweep
+from aelle.score import score_sweep
 from aelle.shares import shares
 from aelle.table import SweepTable, load_sweep
+from aelle.terminal import count, duration
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.weights import load_weights
 

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pytorch_lightning as pl
 from jaxtyping import Float
 
-from aelle.command_line import count
 from aelle.files import replace_atomically
 from aelle.prediction import PredictionCallback
 from aelle.pruning import PruningCallback
 from aelle.recorder import variant_states
 from aelle.tasks.population import PopulationModule
+from aelle.terminal import count
 from aelle.variants import Variant
 
 WIDTH = 80

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aelle.command_line import count
 from aelle.errors import UserError, in_one_line, reason
 from aelle.files import replace_atomically
 from aelle.runs import DamagedRunError, Run, read_run
 from aelle.selection import Selection, select
+from aelle.terminal import count
 
 SUFFIXES = (".parquet", ".pq")
 

@@ -8,12 +8,10 @@ import re
 import signal
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import TypeVar
 
 from hydra.errors import HydraException, MissingConfigException
 from joblib import cpu_count
@@ -22,11 +20,6 @@ from omegaconf.errors import OmegaConfBaseException
 from aelle.errors import UserError, reason
 from aelle.launchers import INSTALL, lost_job
 from aelle.misspelt import nearest
-
-Item = TypeVar("Item")
-
-A_MOMENT = 0.5
-"""Seconds between the numbers of a live line."""
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 """Of a full disk, a quota, a protected place, a file where a folder should be."""
@@ -134,32 +127,3 @@ def _remedy(message: str) -> str:
     misspelt = re.search(r"Could not override '([\w./]+)'", message)
     meant = nearest(misspelt.group(1)) if misspelt else ""
     return f" ({meant}python {Path(sys.argv[0]).name} --help shows every option)"
-
-
-def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Go through the items; where it takes long and a person watches, a live line says how many are done."""
-    live, said = sys.stdout.isatty(), time.perf_counter()
-    shown = False
-    for done, item in enumerate(items):
-        if live and time.perf_counter() - said > A_MOMENT:
-            print(f"\r{what}: {done}", end="", flush=True)
-            said, shown = time.perf_counter(), True
-        yield item
-    if shown:
-        print("\r\x1b[K", end="", flush=True)
-
-
-def duration(seconds: float) -> str:
-    """`7.3 s`, `4 min 20 s`, `2 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {m} min"
-    return f"{m} min {s} s" if m else f"{s} s"
-
-
-def count(n: int, noun: str) -> str:
-    """`1 variant`, `3 variants`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from aelle.embedding import PICTURES, Agreement, agreement, picture, principal_components
 from aelle.plane import TrainedPlane
 from aelle.regions import Region
-from aelle.scaling import signed_log
+from aelle.spectrum import signed_log
 from aelle.weights import Weights
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from aelle.errors import UserError
-from aelle.variants import generator
+from aelle.seeds import generator
 
 SPLIT_SEED = 0
 MNIST_FILES = {

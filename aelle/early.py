@@ -10,15 +10,15 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn import config_context
 
 from aelle.errors import TooFewError
-from aelle.evaluation import METRICS, chance, score, stratified_parts
+from aelle.evaluation import METRICS, chance, score
 from aelle.model import AeLLE, fit_side_by_side
 from aelle.predictor import Predictor
 from aelle.predictors import predictors
-from aelle.samples import Sample
+from aelle.samples import stratified_parts, sweep_sample
 from aelle.table import SweepTable
 
 SHARES = (0.32, 0.08, 0.60)
@@ -129,7 +129,9 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, shares: Sequence[float] 
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, shares, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
-    fit_side_by_side(models, [sample(sweep, model.history, train, validation) for train, validation, _ in parts])
+    fit_side_by_side(
+        models, [sweep_sample(sweep, model.running_mean, train, validation) for train, validation, _ in parts]
+    )
     with config_context(assume_finite=True, skip_parameter_validation=True):
         return _scored(sweep, models, parts)
 
@@ -155,21 +157,3 @@ def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]
     chances = pd.concat(predictions, ignore_index=True)
     epochs = sweep.measured_epochs
     return Study(pd.DataFrame(rows), chances, epochs, sweep.epochs, models, tests, recommended, list(without_spectra))
-
-
-def sample(
-    sweep: SweepTable, history: bool, train: Int[np.ndarray, "n"], validation: Int[np.ndarray, "m"] | None = None
-) -> Sample:
-    """A row per variant and measured epoch with a finite spectrum, or the mean up to it, each with the final loss; the
-    groups are the variants.
-    """
-
-    def rows(variants: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        spectra = sweep.seen(history)[variants][:, sweep.measured_epochs]
-        losses = np.repeat(np.nan_to_num(sweep.final_loss[variants], nan=np.inf), spectra.shape[1])
-        groups = np.repeat(variants, spectra.shape[1])
-        spectra = spectra.reshape(-1, spectra.shape[-1])
-        finite = np.isfinite(spectra).all(1)
-        return spectra[finite], losses[finite], groups[finite]
-
-    return Sample(*rows(train), validation=None if validation is None else rows(validation)[:2])

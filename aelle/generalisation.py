@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from aelle.chances import chances, fit_to_all
 from aelle.early import INTERVAL, STAGES, Study
 from aelle.errors import TooFewError
 from aelle.evaluation import area
 from aelle.model import AeLLE
-from aelle.reuse import chances, fit_to_all
+from aelle.seeds import generator
 from aelle.shares import MANY, groupable
 from aelle.table import SweepTable
-from aelle.variants import generator
 
 RESAMPLES = 400
 """Of the scored variants, for an interval."""

@@ -38,9 +38,9 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
     for the absolute, 2 for the squared error of the prediction. `learning_rate`, `weight_decay` (AdamW), `dropout` and
     `noise`, the standard deviation of what is added to the inputs, train it. `scaling`: how spectra and losses enter
-    (`aelle.scaling.Scaling`); `points`: of the spectrum that enters, None for as many as it has. `history`: whether
-    this model is meant for the mean of the spectra so far, or for those of single epochs; `fit` and the others take
-    rows as they are, and who prepares rows asks it.
+    (`aelle.scaling.Scaling`); `points`: of the spectrum that enters, None for as many as it has. `running_mean`:
+    whether this model is meant for the mean of the spectra so far (`aelle.lyapunov.RunningMean`) or for those of single
+    epochs; `fit` and the others take rows as they are, and code that prepares rows asks for it.
 
     Source: Vogt, Zheng, Shlizerman 2022, whose choices are `conf/aelle/paper.yaml`.
     """
@@ -67,14 +67,14 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         noise: float = Training.noise,
         scaling: str = "log",
         points: int | None = None,
-        history: bool = True,
+        running_mean: bool = True,
         seed: int = 0,
     ):
         self.threshold, self.latent_size, self.alphas, self.epochs = threshold, latent_size, alphas, epochs
         self.prediction_norm, self.embedding, self.n_components = prediction_norm, embedding, n_components
         self.classifier, self.learning_rate, self.weight_decay = classifier, learning_rate, weight_decay
         self.dropout, self.noise, self.scaling, self.points = dropout, noise, scaling, points
-        self.history, self.seed = history, seed
+        self.running_mean, self.seed = running_mean, seed
 
     def fit(
         self,

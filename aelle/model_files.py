@@ -16,7 +16,7 @@ from aelle.files import MODEL_FILES, replace_atomically
 from aelle.regions import Region
 from aelle.scaling import Scaling
 
-FORMAT = 2
+FORMAT = 3
 
 PARAMETERS, ARRAYS = MODEL_FILES
 

@@ -11,7 +11,7 @@ CHOICES = {
     "classifier": tuple(CLASSIFIERS),
     "prediction_norm": (1, 2),
     "scaling": SCALINGS,
-    "history": (True, False),
+    "running_mean": (True, False),
 }
 LEAST = {"latent_size": 1, "epochs": 1, "n_components": 1, "seed": 0}
 RANGES = {"learning_rate": (1e-9, 10.0), "weight_decay": (0.0, 100.0), "dropout": (0.0, 0.99), "noise": (0.0, 100.0)}

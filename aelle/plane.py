@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from aelle.evaluation import Scores, score, stratified_parts
+from aelle.evaluation import Scores, score
 from aelle.model import AeLLE
 from aelle.regions import Region
+from aelle.samples import stratified_parts
 from aelle.table import SweepTable
 
 SHARES = (0.64, 0.16, 0.20)

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 
 from aelle.callback import LyapunovCallback
+from aelle.chances import chances_of
 from aelle.model import AeLLE
-from aelle.reuse import chances_of
-from aelle.scaling import signed_exp, signed_log
+from aelle.running_mean import RunningMean
 from aelle.spectrum import curve
 from aelle.tasks.population import PopulationModule
 
@@ -45,8 +45,8 @@ class PredictionCallback(pl.Callback):
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these variants of the population alone."""
-        if self.model.history:
-            self.mean.keep(rows)
+        if self.model.running_mean:
+            self.mean.take(rows)
 
     @property
     def state_key(self) -> str:
@@ -91,22 +91,4 @@ class PredictionCallback(pl.Callback):
     def _at_length(self, spectra: Float[np.ndarray, "V K"]) -> Float[np.ndarray, "V M"]:
         """What the model is to see after an epoch, given that epoch's spectra."""
         spectra = curve(spectra, self.model.n_features_in_)
-        return self.mean.add(spectra) if self.model.history else spectra
-
-
-class RunningMean:
-    """The mean of the spectra so far, taken of sign(λ) log(1 + |λ|), as `SweepTable.histories` has it."""
-
-    def __init__(self):
-        self.total, self.count = np.zeros((1, 1)), np.zeros((1, 1))
-
-    def add(self, spectra: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V M"]:
-        """The mean with these; NaN for a variant whose spectrum is not finite, and is not counted."""
-        known = np.isfinite(spectra).all(1, keepdims=True)
-        self.total = self.total + np.where(known, signed_log(spectra), 0)
-        self.count = self.count + known
-        with np.errstate(invalid="ignore"):
-            return signed_exp(np.where(known, self.total / self.count, np.nan))
-
-    def keep(self, rows: Sequence[int]) -> None:
-        self.total, self.count = self.total[list(rows)], self.count[list(rows)]
+        return self.mean.add(spectra) if self.model.running_mean else spectra

@@ -31,7 +31,7 @@ class Plane(Predictor):
         self.model = model
 
     def score(self, sweep: SweepTable, k: int) -> Scores:
-        return where_known(sweep.seen(self.model.history)[:, k], self.model.decision_function)
+        return where_known(sweep.seen(self.model.running_mean)[:, k], self.model.decision_function)
 
 
 class LossHead(Predictor):
@@ -42,14 +42,14 @@ class LossHead(Predictor):
 
     def __init__(self, model: AeLLE, validation: SweepTable):
         self.model = model
-        rows = validation.seen(model.history)[:, validation.measured_epochs]
+        rows = validation.seen(model.running_mean)[:, validation.measured_epochs]
         low = np.repeat(validation.low_error, rows.shape[1])
         rows = rows.reshape(-1, rows.shape[-1])
         known = np.isfinite(rows).all(1)
         self.regression = LogisticRegression().fit(model.margin(rows[known])[:, None], low[known])
 
     def score(self, sweep: SweepTable, k: int) -> Scores:
-        rows = sweep.seen(self.model.history)[:, k]
+        rows = sweep.seen(self.model.running_mean)[:, k]
         return where_known(rows, lambda known: self.regression.decision_function(self.model.margin(known)[:, None]))
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from aelle.command_line import count
 from aelle.early import Study
 from aelle.findings import Findings
 from aelle.generalisation import Transfer, transfer_table
 from aelle.shares import PAPER, PAPER_ON_FEATURES
+from aelle.terminal import count
 
 FEW = 8
 """Fewer variants have no rank correlations worth printing."""

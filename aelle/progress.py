@@ -5,9 +5,9 @@ import time
 
 import pytorch_lightning as pl
 
-from aelle.command_line import count, duration
 from aelle.sweep import Plan
 from aelle.tasks.population import PopulationModule
+from aelle.terminal import count, duration
 from aelle.variants import Variant, cost
 
 HALF_A_MINUTE = 30.0

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from aelle.chunks import work_off
 from aelle.closed_loop import closed_loop_spectrum
+from aelle.seeds import generator
 from aelle.spectrum import Spectrum
-from aelle.variants import generator
 
 if TYPE_CHECKING:
     # numba takes a second to import, which only those pay who learn on a CPU.

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from aelle.features import FEATURES
 from aelle.predictor import CERTAIN, Inputs, Predictor, Scores, where_known
-from aelle.scaling import signed_log
+from aelle.spectrum import signed_log
 from aelle.table import SweepTable
 
 PENALTIES = np.logspace(-2, 5, 22)
@@ -146,7 +146,7 @@ class SpectraSoFar(Ridge):
     sees_spectra = True
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
-        return signed_log(sweep.histories[:, k])
+        return signed_log(sweep.running_means[:, k])
 
 
 class SpectraOfAllEpochs(SpectraSoFar):

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
+from aelle.spectrum import signed_exp, signed_log
 
 SCALINGS = ("log", "range")
 
@@ -58,13 +59,3 @@ class Scaling(NamedTuple):
     def losses(self, targets: Float[Tensor, "n"]) -> Float[np.ndarray, "n"]:
         values = targets.double().numpy() * self.loss_scale + self.loss_mean
         return np.exp(values) if self.logarithmic else values
-
-
-def signed_log(spectra: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
-    """sign(λ) log(1 + |λ|): strong contraction, where spectra differ by tens of nats, is brought near the rest."""
-    return np.sign(spectra) * np.log1p(np.abs(spectra))
-
-
-def signed_exp(curves: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
-    """The inverse of `signed_log`."""
-    return np.sign(curves) * np.expm1(np.abs(curves))

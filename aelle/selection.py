@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aelle.command_line import count, counted
 from aelle.errors import UserError
 from aelle.runs import DamagedRunError, Run, read_run, run_folders
 from aelle.settings import settings
+from aelle.terminal import count, counted
 
 RANK = {"complete": 0, "running": 1, "failed": 2}
 """Of a variant's runs the first counts."""

@@ -116,3 +116,13 @@ def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V
 def curve(exponents: np.ndarray, points: int) -> np.ndarray:
     """`resample` for arrays."""
     return resample(torch.as_tensor(exponents), points).numpy()
+
+
+def signed_log(spectra: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
+    """sign(λ) log(1 + |λ|): strong contraction, where spectra differ by tens of nats, is brought near the rest."""
+    return np.sign(spectra) * np.log1p(np.abs(spectra))
+
+
+def signed_exp(curves: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
+    """The inverse of `signed_log`."""
+    return np.sign(curves) * np.expm1(np.abs(curves))

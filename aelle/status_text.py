@@ -5,10 +5,10 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from aelle.command_line import count, duration
 from aelle.errors import printable
 from aelle.runs import Run
 from aelle.status import STATES, Pack, Reached, Status, silence
+from aelle.terminal import count, duration
 
 WIDTH = 80
 MOST_PACKS = 6

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
 from aelle.lyapunov import curve
+from aelle.running_mean import RunningMean
 from aelle.runs import Run
-from aelle.scaling import signed_exp, signed_log
 from aelle.selection import Selection, select
 
 
@@ -69,20 +69,14 @@ class SweepTable:
         return self.take(np.flatnonzero(self.variants["ended"].to_numpy()))
 
     @cached_property
-    def histories(self) -> Float[np.ndarray, "V E M"]:
-        """The mean of the spectra up to each epoch, taken of sign(λ) log(1 + |λ|); NaN where there is none at it.
+    def running_means(self) -> Float[np.ndarray, "V E M"]:
+        """The mean of the spectra up to each epoch (`RunningMean`); NaN where none was measured at that epoch."""
+        mean = RunningMean()
+        return np.stack([mean.add(self.spectra[:, epoch]) for epoch in range(self.epochs + 1)], axis=1)
 
-        One epoch's spectrum is noisy; its history tells more until late in the training.
-        """
-        curves, known = signed_log(self.spectra), np.isfinite(self.spectra).all(2, keepdims=True)
-        total = np.cumsum(np.where(known, curves, 0), axis=1)
-        with np.errstate(invalid="ignore"):
-            means = np.where(known, total / np.cumsum(known, axis=1), np.nan)
-        return signed_exp(means)
-
-    def seen(self, history: bool) -> Float[np.ndarray, "V E M"]:
+    def seen(self, running_mean: bool) -> Float[np.ndarray, "V E M"]:
         """After each epoch: the mean of the spectra so far, or that epoch's spectrum."""
-        return self.histories if history else self.spectra
+        return self.running_means if running_mean else self.spectra
 
     def measured_at_the_end(self) -> "SweepTable":
         """The variants with a finite spectrum after the last epoch."""

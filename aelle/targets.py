@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.rank_one import DT
-from aelle.variants import Variant, generator
+from aelle.seeds import generator
+from aelle.variants import Variant
 
 PERIOD = 1200
 """Steps of the slowest sine, and of an epoch."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from aelle.data import SPLIT_SEED, Part, first_sequences
 from aelle.errors import UserError
 from aelle.files import replace_atomically
-from aelle.variants import generator
+from aelle.seeds import generator
 
 LENGTH = 101
 """Characters of a sequence, of which all but the last are input."""

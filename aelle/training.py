@@ -157,7 +157,7 @@ def check_options(config: dict[str, Any], data: Data) -> list[str]:
         raise UserError(f"task.module: {module.__name__} trains no population; name a PopulationModule")
     if model is None:
         return []
-    from aelle.reuse import unlike
+    from aelle.chances import unlike
 
     task = config["task"]
     return [f"prediction.model: {one}" for one in unlike(model, task["name"], config["epochs"], task["threshold"])]

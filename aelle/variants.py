@@ -8,16 +8,14 @@ A hyperparameter is given in the configuration as
     integers(8, 64)             drawn from 8, 9, …, 64
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from aelle.errors import UserError
+from aelle.seeds import generator, seed_for
 
 DISTRIBUTIONS = {
     "uniform": lambda rng, low, high: float(rng.uniform(low, high)),
@@ -55,16 +53,6 @@ class Variant:
     def shape(self) -> tuple:
         """What the variants of one pack have in common."""
         return tuple(value for name, value in self.hyperparameters.items() if name not in SCALING)
-
-
-def generator(*key: int | str) -> np.random.Generator:
-    """A counter-based generator (Philox) keyed by what it is for, so that draws are independent of their order."""
-    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-
-
-def seed_for(*key: int | str) -> int:
-    return int(generator(*key).integers(2**63))
 
 
 def check_space(space: Mapping[str, Any]) -> None:

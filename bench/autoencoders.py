@@ -17,10 +17,10 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from aelle.arrays import load_arrays
-from aelle.early import SHARES, sample
-from aelle.evaluation import stratified_parts
+from aelle.early import SHARES
 from aelle.model import AeLLE, fit_side_by_side
 from aelle.predictors import Plane
+from aelle.samples import stratified_parts, sweep_sample
 from aelle.table import SweepTable, load_sweep
 
 STAGES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 1)
@@ -37,9 +37,9 @@ CHOICES = {
     "… and logarithms of spectra and losses": LOGS,
     "… and 40 epochs of a larger step": {**LOGS, **SHORT},
     "… and weight decay and noise": {**LOGS, **SHORT, **REGULAR},
-    "… and the history of spectra": {**LOGS, **SHORT, **REGULAR, "history": True},
+    "… and the history of spectra": {**LOGS, **SHORT, **REGULAR, "running_mean": True},
     "default (… and smaller α)": {},
-    "default, last spectrum alone": {"history": False},
+    "default, last spectrum alone": {"running_mean": False},
     "default, spectra and losses as they are": {"scaling": "range"},
     "default, no noise": {"noise": 0.0},
     "default, noise 0.2": {"noise": 0.2},
@@ -81,8 +81,8 @@ def measured(sweep: SweepTable, changes: dict, splits: int, epochs: list[int]) -
     """The mean area per epoch."""
     parts = [stratified_parts(sweep.low_error, SHARES, seed) for seed in range(splits)]
     models = [AeLLE(sweep.threshold, **changes, seed=seed) for seed in range(splits)]
-    history = models[0].history
-    fit_side_by_side(models, [sample(sweep, history, train, validation) for train, validation, _ in parts])
+    running_mean = models[0].running_mean
+    fit_side_by_side(models, [sweep_sample(sweep, running_mean, train, validation) for train, validation, _ in parts])
     areas = np.full((splits, len(epochs)), np.nan)
     for s, (model, (_, _, test)) in enumerate(zip(models, parts, strict=True)):
         scored = sweep.take(test)

@@ -17,10 +17,10 @@ import pytorch_lightning as pl
 import torch
 from many_runs import planned
 
+from aelle.chances import fit_to_all
 from aelle.data import digits
 from aelle.model import AeLLE
 from aelle.progress import Progress
-from aelle.reuse import fit_to_all
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification

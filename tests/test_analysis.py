@@ -12,14 +12,15 @@ import pytest
 from scipy.stats import norm
 
 from aelle.early import SHARES, Study, study
-from aelle.evaluation import METRICS, chance, stratified_parts
+from aelle.evaluation import METRICS, chance
 from aelle.model import AeLLE
 from aelle.predictor import Predictor
 from aelle.predictors import COMBINED, Plane, predictors
 from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
 from aelle.run_folder import RunFolder
 from aelle.runs import read_run
-from aelle.scaling import signed_log
+from aelle.samples import stratified_parts
+from aelle.spectrum import signed_log
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep
 
@@ -206,7 +207,10 @@ def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], Swe
     """The predictors of the first split, and its test variants."""
     train, validation, test = stratified_parts(sweep.low_error, SHARES, 0)
     known = sweep.take(np.union1d(train, validation))
-    spectra, losses = known.histories.reshape(-1, known.spectra.shape[2]), np.nan_to_num(known.final_loss, nan=np.inf)
+    spectra, losses = (
+        known.running_means.reshape(-1, known.spectra.shape[2]),
+        np.nan_to_num(known.final_loss, nan=np.inf),
+    )
     model = AeLLE(0.5, epochs=epochs).fit(spectra, np.repeat(losses, known.spectra.shape[1]))
     return predictors(known, sweep.take(validation), model, sweep.varied), sweep.take(test)
 
@@ -230,15 +234,15 @@ def test_a_predictor_says_nothing_of_a_variant_by_others_that_are_scored_with_it
         np.testing.assert_allclose(alone, predictor.score(scored, 1)[:5], rtol=1e-4)
 
 
-def test_histories_are_running_means_and_stop_where_spectra_do():
+def test_running_means_are_running_means_and_stop_where_spectra_do():
     sweep = synthetic()
     sweep.spectra[3, 2:] = np.nan
     sweep.spectra[4, 1] = np.nan
     logs = signed_log(sweep.spectra)
-    np.testing.assert_allclose(signed_log(sweep.histories[0, 2]), logs[0, :3].mean(0))
-    np.testing.assert_allclose(sweep.histories[:, 0], sweep.spectra[:, 0])
-    assert np.isnan(sweep.histories[3, 2:]).all() and np.isnan(sweep.histories[4, 1]).all()
-    np.testing.assert_allclose(signed_log(sweep.histories[4, 2]), (logs[4, 0] + logs[4, 2]) / 2)
+    np.testing.assert_allclose(signed_log(sweep.running_means[0, 2]), logs[0, :3].mean(0))
+    np.testing.assert_allclose(sweep.running_means[:, 0], sweep.spectra[:, 0])
+    assert np.isnan(sweep.running_means[3, 2:]).all() and np.isnan(sweep.running_means[4, 1]).all()
+    np.testing.assert_allclose(signed_log(sweep.running_means[4, 2]), (logs[4, 0] + logs[4, 2]) / 2)
 
 
 def test_an_extrapolated_power_law_is_its_end():

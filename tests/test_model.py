@@ -8,7 +8,7 @@ from aelle import AeLLE
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
 from aelle.model import fit_side_by_side
 from aelle.samples import Sample, train_and_validation
-from aelle.scaling import signed_log
+from aelle.spectrum import signed_log
 
 M = 24
 

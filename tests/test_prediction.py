@@ -20,15 +20,16 @@ from test_training import small_data, variant
 
 from aelle.callback import LyapunovCallback
 from aelle.chance_report import chance_table
+from aelle.chances import chances, fit_to_all, unlike
 from aelle.collect import collect
-from aelle.early import sample
 from aelle.files import replace_atomically
 from aelle.model import AeLLE
-from aelle.prediction import PredictionCallback, RunningMean
+from aelle.prediction import PredictionCallback
 from aelle.recorder import RunRecorder
-from aelle.reuse import chances, fit_to_all, unlike
 from aelle.run_folder import RunFolder
+from aelle.running_mean import RunningMean
 from aelle.runs import read_run, run_folders
+from aelle.samples import sweep_sample
 from aelle.settings import fingerprint
 from aelle.status import sweep_status
 from aelle.status_text import status_text
@@ -48,7 +49,7 @@ SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
 def model(small_sweep, tmp_path_factory) -> Path:
     """The folder of a model of the small sweep's own variants."""
     table = load_sweep(small_sweep)
-    known = sample(table, True, np.arange(12))
+    known = sweep_sample(table, True, np.arange(12))
     folder = tmp_path_factory.mktemp("model")
     made = AeLLE(float(np.median(table.final_loss)), epochs=40)
     made.fit(known.spectra, known.losses, validation=(known.spectra, known.losses)).save(folder)
@@ -394,13 +395,13 @@ def test_the_running_mean_is_the_history_of_a_sweep():
     sweep.spectra[1, 2], sweep.spectra[4, 0] = np.nan, np.inf
     mean = RunningMean()
     found = np.stack([mean.add(sweep.spectra[:, e]) for e in range(3)], 1)
-    np.testing.assert_array_equal(found, sweep.histories[:, :3])
+    np.testing.assert_array_equal(found, sweep.running_means[:, :3])
     mean.keep([4, 1])
-    np.testing.assert_array_equal(mean.add(sweep.spectra[[4, 1], 3]), sweep.histories[[4, 1], 3])
+    np.testing.assert_array_equal(mean.add(sweep.spectra[[4, 1], 3]), sweep.running_means[[4, 1], 3])
 
 
-@pytest.mark.parametrize("history", [True, False])
-def test_any_module_with_a_recurrent_network_is_told_its_chance(history):
+@pytest.mark.parametrize("running_mean", [True, False])
+def test_any_module_with_a_recurrent_network_is_told_its_chance(running_mean):
     class Module(pl.LightningModule):
         def __init__(self):
             super().__init__()
@@ -412,14 +413,14 @@ def test_any_module_with_a_recurrent_network_is_told_its_chance(history):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10, history=history))
+    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10, running_mean=running_mean))
     lyapunov = LyapunovCallback("rnn", torch.randn(3, 6, 2), every_n_epochs=2)
     prediction = PredictionCallback(fitted, lyapunov)
     trainer([lyapunov, prediction], max_epochs=3).fit(Module(), torch.randn(2, 6, 2))
     spectra = np.stack([lyapunov.spectra[e].resample(8).numpy() for e in (0, 2, 3)])
     table = synthetic(V=1, E=2)
     table.spectra[0] = spectra
-    seen = table.seen(history)[0]
+    seen = table.seen(running_mean)[0]
     found = np.concatenate([prediction.chances[e] for e in (0, 2, 3)])
     np.testing.assert_allclose(found, fitted.predict_proba(seen)[:, 1], rtol=1e-9)
 

@@ -8,9 +8,10 @@ from torch import nn
 
 from aelle.callback import LyapunovCallback
 from aelle.data import ImageRows, Part
+from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
 from aelle.tasks.population import ShuffledBatches
-from aelle.variants import Variant, seed_for
+from aelle.variants import Variant
 
 
 def variant(number: int, p: float = 0.5, **changes) -> Variant:

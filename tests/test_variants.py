@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aelle.errors import UserError
-from aelle.variants import Variant, check_space, draw, generator, packs, parse_numbers
+from aelle.seeds import generator
+from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
 SPACE = {"hidden_size": [32, 64, 128, 256], "p": "uniform(2.0, 3.0)", "learning_rate": 0.01}
 

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aelle.seeds import seed_for
 from aelle.tasks.classification import SequenceClassification
 from aelle.text import Characters
-from aelle.variants import Variant, seed_for
+from aelle.variants import Variant
 
 LOOKED_UP = 2**25
 """Numbers that the characters of one evaluation step are looked up as: 128 MiB in float32."""

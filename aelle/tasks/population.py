@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aelle.variants import Variant, seed_for
+from aelle.seeds import seed_for
+from aelle.variants import Variant
 
 
 class PopulationModule(pl.LightningModule):

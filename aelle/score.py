@@ -1,0 +1,51 @@
+"""What a saved model says of a sweep, at the terminal and in a table."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aelle.chances import chances, unlike
+from aelle.evaluation import score
+from aelle.files import replace_atomically
+from aelle.model import AeLLE
+from aelle.table import SweepTable
+
+BEST = 8
+"""Variants that are named at the screen."""
+
+
+def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
+    """Print what the model says of a sweep's variants and write all of it to `chances.csv` in `folder`."""
+    said = unlike(model, sweep.task, sweep.epochs, sweep.threshold)
+    if sweep.spectra.shape[2] != model.n_features_in_:
+        said.append(f"its spectra have {model.n_features_in_} exponents, and those here {sweep.spectra.shape[2]}")
+    for one in said:
+        print(f"warning: the model: {one}")
+    found = chances(model, sweep)
+    measured = np.isfinite(found)
+    last = np.where(measured.any(1), measured.shape[1] - 1 - measured[:, ::-1].argmax(1), 0)
+    now = found[np.arange(len(found)), last]
+    order = np.argsort(-np.nan_to_num(now, nan=-1), kind="stable")
+    best = [f"{sweep.variants['variant'][v]} ({100 * now[v]:.0f} %)" for v in order[:BEST] if np.isfinite(now[v])]
+    said_of_best = ", ".join(best) or "none measured"
+    more = int(np.isfinite(now).sum()) - len(best)
+    said_of_best += f", and {more} more" if more > 0 else ""
+    print(f"chance of a final validation loss below {model.threshold:.4g}, highest first: {said_of_best}")
+    ended = sweep.ended()
+    low = ended.final_loss < model.threshold
+    if low.any() and not low.all():
+        areas = []
+        for k in ended.measured_epochs:
+            chance = np.nan_to_num(found[sweep.variants["ended"].to_numpy(bool), k])
+            areas.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
+        print(
+            f"area under the ROC curve, by epoch, of the {len(low)} that have ended, {int(low.sum())} of them below "
+            f"{model.threshold:.4g}: {', '.join(areas)}"
+        )
+    table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
+    for k in sweep.measured_epochs:
+        table[f"chance_epoch_{k}"] = found[:, k]
+    path = folder / "chances.csv"
+    replace_atomically(path, lambda file: pd.DataFrame(table).to_csv(file, index=False, float_format="%.6g"))
+    return path
