@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aelle.callback import LyapunovCallback
-    from aelle.lyapunov import Spectrum, lyapunov_spectrum
+    from aelle.lyapunov.estimate import lyapunov_spectrum
+    from aelle.lyapunov.spectrum import Spectrum
     from aelle.model import AeLLE
     from aelle.prediction import PredictionCallback
 

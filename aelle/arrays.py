@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from aelle.errors import UserError, in_one_line
-from aelle.lyapunov import curve
+from aelle.lyapunov.spectrum import curve
 from aelle.table import SweepTable
 
 NEEDED = {"val_loss": 2, "spectrum": 3}

@@ -8,10 +8,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from aelle.checks import check_whole
+from aelle.cells.stack import is_recurrent, stack_of
 from aelle.errors import UserError
-from aelle.lyapunov import Spectrum, population_spectrum
-from aelle.networks import is_recurrent, stack_of
+from aelle.lyapunov.checks import check_whole
+from aelle.lyapunov.estimate import population_spectrum
+from aelle.lyapunov.spectrum import Spectrum
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aelle.arrays import ARRAYS
-from aelle.lyapunov import curve
+from aelle.lyapunov.spectrum import curve
 from aelle.model import AeLLE
 from aelle.samples import sweep_sample
 from aelle.table import SweepTable

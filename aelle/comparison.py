@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aelle.embedding import PICTURES, Agreement, agreement, picture, principal_components
+from aelle.lyapunov.spectrum import signed_log
 from aelle.plane import TrainedPlane
 from aelle.regions import Region
-from aelle.spectrum import signed_log
 from aelle.weights import Weights
 
 

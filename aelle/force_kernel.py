@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt
 
-from aelle.compiled import compiled
+from aelle.lyapunov.compiled import compiled
 
 LANES = 4
 """Rows of M are padded with zeros to a multiple of this: as many sums go on side by side, none waiting for another."""

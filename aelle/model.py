@@ -17,7 +17,7 @@ from torch import Tensor
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
 from aelle.errors import TooFewError, UserError, in_one_line, reason
 from aelle.files import MODEL_FILES
-from aelle.lyapunov import curve
+from aelle.lyapunov.spectrum import curve
 from aelle.model_files import Fitted, read_model, write_model
 from aelle.parameters import check_parameters
 from aelle.regions import CLASSIFIERS, Region

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aelle.cells import CELLS, Weights, looked_up
-from aelle.lyapunov import population_spectrum
-from aelle.spectrum import Spectrum
-from aelle.stack import Stack
+from aelle.cells.stack import Stack
+from aelle.lyapunov.estimate import population_spectrum
+from aelle.lyapunov.spectrum import Spectrum
 
 
 class Population(nn.Module):
@@ -59,7 +59,7 @@ class Population(nn.Module):
 
     @property
     def stack(self) -> Stack:
-        """The recurrent part, as `aelle.lyapunov.population_spectrum` takes it."""
+        """The recurrent part, as `aelle.lyapunov.estimate.population_spectrum` takes it."""
         weights = Weights(self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
         return Stack(self.cell, (weights,))
 

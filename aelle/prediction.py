@@ -16,9 +16,9 @@ from jaxtyping import Float
 
 from aelle.callback import LyapunovCallback
 from aelle.chances import chances_of
+from aelle.lyapunov.running_mean import RunningMean
+from aelle.lyapunov.spectrum import curve
 from aelle.model import AeLLE
-from aelle.running_mean import RunningMean
-from aelle.spectrum import curve
 from aelle.tasks.population import PopulationModule
 
 

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from aelle.chunks import work_off
-from aelle.closed_loop import closed_loop_spectrum
+from aelle.lyapunov.chunks import work_off
+from aelle.lyapunov.closed_loop import closed_loop_spectrum
+from aelle.lyapunov.spectrum import Spectrum
 from aelle.seeds import generator
-from aelle.spectrum import Spectrum
 
 if TYPE_CHECKING:
     # numba takes a second to import, which only those pay who learn on a CPU.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aelle.callback import LyapunovCallback
 from aelle.files import replace_atomically
-from aelle.lyapunov import Spectrum
+from aelle.lyapunov.spectrum import Spectrum
 from aelle.run_folder import RunFolder
 from aelle.tasks.population import PopulationModule
 from aelle.variants import Variant

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aelle.features import FEATURES
+from aelle.lyapunov.spectrum import signed_log
 from aelle.predictor import CERTAIN, Inputs, Predictor, Scores, where_known
-from aelle.spectrum import signed_log
 from aelle.table import SweepTable
 
 PENALTIES = np.logspace(-2, 5, 22)

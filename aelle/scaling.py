@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
-from aelle.spectrum import signed_exp, signed_log
+from aelle.lyapunov.spectrum import signed_exp, signed_log
 
 SCALINGS = ("log", "range")
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov import curve
-from aelle.running_mean import RunningMean
+from aelle.lyapunov.running_mean import RunningMean
+from aelle.lyapunov.spectrum import curve
 from aelle.runs import Run
 from aelle.selection import Selection, select
 

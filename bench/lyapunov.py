@@ -20,9 +20,9 @@ from torch.func import jacrev, vmap
 
 from aelle import lyapunov_spectrum
 from aelle.cells import CELLS, Weights
-from aelle.lyapunov import population_spectrum
-from aelle.networks import stack_of
-from aelle.stack import DrivenStack, Stack
+from aelle.cells.stack import Stack, stack_of
+from aelle.lyapunov.driven_stack import DrivenStack
+from aelle.lyapunov.estimate import population_spectrum
 
 
 def least_times(competitors: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from aelle.early import SHARES, Study, study
 from aelle.evaluation import METRICS, chance
+from aelle.lyapunov.spectrum import signed_log
 from aelle.model import AeLLE
 from aelle.predictor import Predictor
 from aelle.predictors import COMBINED, Plane, predictors
@@ -20,7 +21,6 @@ from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparame
 from aelle.run_folder import RunFolder
 from aelle.runs import read_run
 from aelle.samples import stratified_parts
-from aelle.spectrum import signed_log
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from aelle.cells import CELLS, RNN, Cell, Weights
 from aelle.cells.lstm_states import LSTMStates
-from aelle.networks import stack_of
-from aelle.stack import DrivenStack
+from aelle.cells.stack import stack_of
+from aelle.lyapunov.driven_stack import DrivenStack
 
 NETWORKS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 

@@ -6,8 +6,8 @@ from test_lyapunov import by_qr, jacobians
 from torch import nn
 
 from aelle import lyapunov_spectrum
-from aelle.flag import CAUTION, CholeskySplitter, CompiledSplitter, Split, Splitter, log_diagonal
-from aelle.interval import LONGEST, TOLERANCE, Interval
+from aelle.lyapunov.interval import LONGEST, TOLERANCE, Interval
+from aelle.lyapunov.orthonormalize import CAUTION, CholeskySplitter, CompiledSplitter, Split, Splitter, log_diagonal
 
 
 def found(error: float, growth: tuple[float, ...] = (0.0, -1.0, -2.0), condition: float = 10) -> Split:
@@ -155,7 +155,7 @@ def test_the_compiled_splitter_finds_what_the_other_does(dtype, spoilt):
 def by_lu(monkeypatch) -> list[int]:
     """Spectra as on a device, and a word for each time that LU has to take over."""
     taken, by_lu = [], Splitter.__call__
-    monkeypatch.setattr("aelle.product.splitter", CholeskySplitter)
+    monkeypatch.setattr("aelle.lyapunov.product.splitter", CholeskySplitter)
     monkeypatch.setattr(Splitter, "__call__", lambda *given: taken.append(1) or by_lu(*given))
     return taken
 

@@ -14,11 +14,11 @@ from test_cells import NETWORKS, network
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from aelle import chunks, lyapunov_spectrum
-from aelle.lyapunov import resample
-from aelle.networks import stack_of
-from aelle.spectrum import Spectrum, floor
-from aelle.stack import DrivenStack
+from aelle import lyapunov_spectrum
+from aelle.cells.stack import stack_of
+from aelle.lyapunov import chunks
+from aelle.lyapunov.driven_stack import DrivenStack
+from aelle.lyapunov.spectrum import Spectrum, floor, resample
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
+from aelle.lyapunov.spectrum import signed_log
 from aelle.model import fit_side_by_side
 from aelle.samples import Sample, train_and_validation
-from aelle.spectrum import signed_log
 
 M = 24
 

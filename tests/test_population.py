@@ -6,7 +6,7 @@ from test_cells import NETWORKS
 from torch import nn
 
 from aelle import lyapunov_spectrum
-from aelle.lyapunov import population_spectrum
+from aelle.lyapunov.estimate import population_spectrum
 from aelle.population import Population
 
 

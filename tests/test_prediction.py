@@ -23,11 +23,11 @@ from aelle.chance_report import chance_table
 from aelle.chances import chances, fit_to_all, unlike
 from aelle.collect import collect
 from aelle.files import replace_atomically
+from aelle.lyapunov.running_mean import RunningMean
 from aelle.model import AeLLE
 from aelle.prediction import PredictionCallback
 from aelle.recorder import RunRecorder
 from aelle.run_folder import RunFolder
-from aelle.running_mean import RunningMean
 from aelle.runs import read_run, run_folders
 from aelle.samples import sweep_sample
 from aelle.settings import fingerprint

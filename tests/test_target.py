@@ -7,7 +7,7 @@ from conftest import trainer
 
 import aelle
 from aelle.callback import LyapunovCallback
-from aelle.closed_loop import ClosedLoop
+from aelle.lyapunov.closed_loop import ClosedLoop
 from aelle.rank_one import RankOne
 from aelle.targets import FourSines, four_sines
 from aelle.tasks import TargetLearning

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import torch
 
-from aelle.spectrum import entropy_rate, kaplan_yorke_dimension
+from aelle.lyapunov.spectrum import entropy_rate, kaplan_yorke_dimension
 from aelle.tracking.tracker import Row
 
 

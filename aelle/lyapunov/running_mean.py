@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from aelle.spectrum import signed_exp, signed_log
+from aelle.lyapunov.spectrum import signed_exp, signed_log
 
 
 class RunningMean:

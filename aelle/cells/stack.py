@@ -1,15 +1,55 @@
-"""From PyTorch's recurrent modules to a stack of one network."""
+"""Layers of recurrent cells, V networks of one shape at once, and how PyTorch's modules become one.
 
+Axes: V variant, H hidden unit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from aelle.cells import CELLS, RNN, Cell, Weights
-from aelle.stack import Stack
 
 KNOWN = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 Module = nn.RNNBase | nn.RNNCellBase
+
+
+@dataclass(frozen=True)
+class Stack:
+    """V recurrent networks: their cell and their layers, the lowest first."""
+
+    cell: Cell
+    layers: tuple[Weights, ...]
+
+    def __len__(self) -> int:
+        return len(self.layers[0].weight_hh)
+
+    @property
+    def input_size(self) -> int:
+        return self.layers[0].weight_ih.shape[-1]
+
+    @property
+    def hidden_size(self) -> int:
+        return self.layers[0].weight_hh.shape[-1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.layers[0].weight_hh.device
+
+    def dimension(self, full: bool) -> int:
+        """N: what all layers carry, or their hidden units alone."""
+        return len(self.layers) * self.hidden_size * (self.cell.parts if full else 1)
+
+    def finite(self) -> Bool[Tensor, "V"]:
+        """Which of the V hold no NaN and no infinity."""
+        return torch.stack([w.flatten(1).isfinite().all(1) for layer in self.layers for w in layer]).all(0)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Stack":
+        """The same networks with every tensor replaced."""
+        return replace(self, layers=tuple(Weights(*map(function, layer)) for layer in self.layers))
 
 
 def is_recurrent(network: object) -> TypeGuard[Module]:

@@ -159,7 +159,7 @@ class CompiledSplitter(Splitter):
     """
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
-        from aelle import flag_kernel
+        from aelle.lyapunov import orthonormalize_cpu as flag_kernel
 
         column, row = A.new_empty(A.shape[:-1]), A.new_empty(*A.shape[:2], A.shape[-1])
         flag_kernel.sizes(*_batches(A, column, row))
@@ -173,7 +173,7 @@ class CompiledSplitter(Splitter):
             torch.empty_like(LU[..., 0]),
             LU.new_empty(LU.shape[:2]),
         )
-        from aelle import flag_kernel
+        from aelle.lyapunov import orthonormalize_cpu as flag_kernel
 
         flag_kernel.unpack(*_batches(LU, self.pivots, row, out, diagonal, sizes, condition))
         return diagonal, sizes, condition

@@ -12,14 +12,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vmap
 
-from aelle.checks import check_real, finite
+from aelle.lyapunov.checks import check_real, finite
 
 Step = Callable[..., Tensor | tuple[Tensor, ...]]
 """step(x, state) -> state for one sequence: x [I], or None for an autonomous map; state a tensor or a tuple of them."""
 
 
 class DrivenMap:
-    """B copies of a callable, each with its own input; a tangent system for `aelle.product`.
+    """B copies of a callable, each with its own input; a tangent system for `aelle.lyapunov.product`.
 
     The state is flat, [B, S]; `sizes` are its parts (None: it is one tensor). The spectrum is that of the first N
     numbers, with the others held. A step that cannot be vectorised, because it branches on values or knows its

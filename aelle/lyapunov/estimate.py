@@ -13,15 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from aelle.checks import averaged_steps, check_options, check_whole, checked_inputs, checked_k, finite
-from aelle.chunks import Chunk
-from aelle.ensemble import Ensemble, measure
-from aelle.maps import DrivenMap, Step, flat_state
-from aelle.networks import is_recurrent, stack_of
-from aelle.spectrum import Spectrum, curve, floor, resample
-from aelle.stack import DrivenStack, Stack
-
-__all__ = ["Spectrum", "curve", "floor", "lyapunov_spectrum", "population_spectrum", "resample"]
+from aelle.cells.stack import Stack, is_recurrent, stack_of
+from aelle.lyapunov.checks import averaged_steps, check_options, check_whole, checked_inputs, checked_k, finite
+from aelle.lyapunov.chunks import Chunk
+from aelle.lyapunov.driven_map import DrivenMap, Step, flat_state
+from aelle.lyapunov.driven_stack import DrivenStack
+from aelle.lyapunov.ensemble import Ensemble, measure
+from aelle.lyapunov.spectrum import Spectrum
 
 StartingState = Tensor | tuple[Tensor, ...] | None
 

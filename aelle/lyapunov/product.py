@@ -1,7 +1,7 @@
 """The product of a trajectory's Jacobians, and how fast it stretches each direction.
 
-Between orthonormalisations (`aelle.flag`) the columns of the product lean towards its leading direction, and the
-smaller ones lose digits: `aelle.interval` says how many steps that may go on.
+Between orthonormalisations (`orthonormalize`) the columns of the product lean towards its leading direction, and the
+smaller ones lose digits: `interval` decides after how many steps the next one is due.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aelle import flag
-from aelle.flag import splitter
-from aelle.interval import Interval
+from aelle.lyapunov import orthonormalize as flag
+from aelle.lyapunov.interval import Interval
+from aelle.lyapunov.orthonormalize import splitter
 
 
 @runtime_checkable

@@ -1,8 +1,8 @@
 """How many steps pass between orthonormalisations.
 
 The digits that a step costs depend on the network, on the sequence and on the moment: a fixed interval is wrong for
-somebody. So the error that an interval makes is estimated (`aelle.flag`), added up for every exponent, and kept within
-a budget that grows with the steps; an interval that turned out too wide is cut back to products that are still at hand.
+somebody. So the error that an interval makes is estimated (`orthonormalize`), added up for every exponent, and kept
+within a budget that grows with the steps; an interval that turned out too wide is cut back to products still at hand.
 """
 
 import math
@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aelle import flag
-from aelle.flag import Split
+from aelle.lyapunov import orthonormalize as flag
+from aelle.lyapunov.orthonormalize import Split
 
 TOLERANCE = {torch.float64: 2e-7, torch.float32: 2e-4}
 """Nats per step: the error that an exponent may have by its estimate, a fifth of what is promised against a QR at every

@@ -1,9 +1,9 @@
-"""What a caller of `aelle.lyapunov` can get wrong, each with its remedy."""
+"""What a caller of `aelle.lyapunov.estimate` can get wrong, each with its remedy."""
 
 import torch
 from torch import Tensor
 
-from aelle.interval import TOLERANCE
+from aelle.lyapunov.interval import TOLERANCE
 
 
 def check_options(over: str, product: str, orthonormalize_every: int | str, dtype: torch.dtype) -> None:

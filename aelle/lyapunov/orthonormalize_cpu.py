@@ -1,11 +1,11 @@
-"""What `aelle.flag` computes before and after an LU, compiled for the CPU: a pass over the matrices each, not a dozen.
+"""What `orthonormalize` computes before and after an LU, compiled for the CPU: one pass over the matrices each.
 
 Axes: n matrix of a batch, K tangent vector, N state dimension. Tangent vectors are rows, float32 or float64.
 """
 
 import numpy as np
 
-from aelle.compiled import compiled
+from aelle.lyapunov.compiled import compiled
 
 
 @compiled

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from aelle.chunks import Chunk, chunks, work_off
-from aelle.product import Growth, System, Transposed, growth
-from aelle.spectrum import Spectrum
+from aelle.lyapunov.chunks import Chunk, chunks, work_off
+from aelle.lyapunov.product import Growth, System, Transposed, growth
+from aelle.lyapunov.spectrum import Spectrum
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aelle.cells.cell import tanh_and_slope
-from aelle.checks import averaged_steps
-from aelle.chunks import Chunk
-from aelle.ensemble import Ensemble, measure
-from aelle.spectrum import Spectrum
+from aelle.lyapunov.checks import averaged_steps
+from aelle.lyapunov.chunks import Chunk
+from aelle.lyapunov.ensemble import Ensemble, measure
+from aelle.lyapunov.spectrum import Spectrum
 
 
 class ClosedLoop:
-    """x ← (1−dt) x + dt A tanh x, A = M + w_f wᵀ; a tangent system for `aelle.product`.
+    """x ← (1−dt) x + dt A tanh x, A = M + w_f wᵀ; a tangent system for `aelle.lyapunov.product`.
 
     One step's Jacobian is (1−dt) I + dt A diag(1 − tanh² x); tangent vectors are rows, so it acts transposed.
     """

@@ -1,56 +1,19 @@
-"""Layers of recurrent cells as one driven dynamical system, for V networks of one shape at once.
+"""A stack of recurrent layers as one driven dynamical system.
 
 Axes: V variant, B sequence, T step, I input, H hidden unit, G gate, P part of a layer's state, N state dimension,
 K tangent vector. Tangent vectors are rows: D [V, B, K, N].
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aelle.cells import Cell, State, Weights
-
-
-@dataclass(frozen=True)
-class Stack:
-    """V recurrent networks: their cell and their layers, the lowest first."""
-
-    cell: Cell
-    layers: tuple[Weights, ...]
-
-    def __len__(self) -> int:
-        return len(self.layers[0].weight_hh)
-
-    @property
-    def input_size(self) -> int:
-        return self.layers[0].weight_ih.shape[-1]
-
-    @property
-    def hidden_size(self) -> int:
-        return self.layers[0].weight_hh.shape[-1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.layers[0].weight_hh.device
-
-    def dimension(self, full: bool) -> int:
-        """N: what all layers carry, or their hidden units alone."""
-        return len(self.layers) * self.hidden_size * (self.cell.parts if full else 1)
-
-    def finite(self) -> Bool[Tensor, "V"]:
-        """Which of the V hold no NaN and no infinity."""
-        return torch.stack([w.flatten(1).isfinite().all(1) for layer in self.layers for w in layer]).all(0)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Stack":
-        """The same networks with every tensor replaced."""
-        return replace(self, layers=tuple(Weights(*map(function, layer)) for layer in self.layers))
+from aelle.cells.cell import State
+from aelle.cells.stack import Stack
 
 
 class DrivenStack:
-    """A stack that reads B sequences; a tangent system for `aelle.product`.
+    """A stack that reads B sequences; a tangent system for `aelle.lyapunov.product`.
 
     The state is a tuple of the layers' states. A step's Jacobian is block lower triangular over the layers and is never
     assembled as a whole: D_l' = D_l (∂s_l'/∂s_l)ᵀ + D_{l-1}' (∂s_l'/∂h_{l-1}')ᵀ.
