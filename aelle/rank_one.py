@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from aelle.data.sines import DT
 from aelle.lyapunov.chunks import work_off
 from aelle.lyapunov.closed_loop import closed_loop_spectrum
 from aelle.lyapunov.spectrum import Spectrum
@@ -21,9 +22,6 @@ from aelle.seeds import generator
 if TYPE_CHECKING:
     # numba takes a second to import, which only those pay who learn on a CPU.
     from aelle.force_kernel import Network
-
-DT = 0.1
-"""Units of time in a step."""
 
 DENSITY = 0.1
 """Share of the entries of M that are not zero."""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from aelle.rank_one import DT, EVERY, RankOne
+from aelle.data.sines import DT
+from aelle.rank_one import EVERY, RankOne
 
 STEPS, PAPER, UNITS = 1800, 18_000, 512
 

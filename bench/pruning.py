@@ -18,7 +18,7 @@ import torch
 from many_runs import planned
 
 from aelle.chances import fit_to_all
-from aelle.data import digits
+from aelle.data.images import digits
 from aelle.model import AeLLE
 from aelle.progress import Progress
 from aelle.sweep import Plan

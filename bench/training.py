@@ -28,7 +28,7 @@ from starting import first_help, first_step
 from torch import Tensor
 
 from aelle.callback import LyapunovCallback
-from aelle.data import ImageRows, digits, mnist
+from aelle.data.images import ImageRows, digits, mnist
 from aelle.recorder import RunRecorder
 from aelle.run_folder import RunFolder
 from aelle.tasks.classification import SequenceClassification, cross_entropy

@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 
 from aelle import command_line
-from aelle.data import digits
+from aelle.data.images import digits
 from aelle.table import load_sweep
 
 

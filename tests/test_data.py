@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import command
 
-from aelle.data import digits, mnist, mnist_pixels
+from aelle.data.images import digits, mnist, mnist_pixels
 from aelle.errors import UserError
 from aelle.table import load_sweep
 

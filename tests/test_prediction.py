@@ -22,6 +22,8 @@ from aelle.callback import LyapunovCallback
 from aelle.chance_report import chance_table
 from aelle.chances import chances, fit_to_all, unlike
 from aelle.collect import collect
+from aelle.data.sines import FourSines
+from aelle.data.text import characters
 from aelle.files import replace_atomically
 from aelle.lyapunov.running_mean import RunningMean
 from aelle.model import AeLLE
@@ -35,9 +37,7 @@ from aelle.status import sweep_status
 from aelle.status_text import status_text
 from aelle.sweep import Plan
 from aelle.table import load_sweep
-from aelle.targets import FourSines
 from aelle.tasks import CharacterPrediction, SequenceClassification, TargetLearning
-from aelle.text import characters
 from aelle.tracking import Tracking
 from aelle.variants import Variant
 from aelle.weights import load_weights

@@ -70,7 +70,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
 
 
 def test_without_file_and_network_a_sweep_ends_in_one_line(main, tmp_path, monkeypatch):
-    monkeypatch.setattr("aelle.text.BOOK", "http://127.0.0.1:9/")
+    monkeypatch.setattr("aelle.data.text.BOOK", "http://127.0.0.1:9/")
     for line in (["-m"], []):
         code, _, err = main("train.py", *line, "experiment=charrnn", f"task.data.root={tmp_path / 'none'}")
         assert code == 2 and err.count("\n") == 1 and "experiment=charrnn_small" in err

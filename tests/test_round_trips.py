@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aelle.data import digits
+from aelle.data.images import digits
 from aelle.tasks.classification import SequenceClassification
 from aelle.trainer import lean_trainer
 from aelle.variants import draw

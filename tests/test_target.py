@@ -7,9 +7,9 @@ from conftest import trainer
 
 import aelle
 from aelle.callback import LyapunovCallback
+from aelle.data.sines import FourSines, four_sines
 from aelle.lyapunov.closed_loop import ClosedLoop
 from aelle.rank_one import RankOne
-from aelle.targets import FourSines, four_sines
 from aelle.tasks import TargetLearning
 from aelle.variants import Variant
 

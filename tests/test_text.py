@@ -6,8 +6,8 @@ import urllib.request
 import pytest
 import torch
 
+from aelle.data.text import LENGTH, UNKNOWN, book, characters, stripped, topics
 from aelle.errors import UserError
-from aelle.text import LENGTH, UNKNOWN, book, characters, stripped, topics
 
 TEXT = "".join(f"{n:08d}abcdefgh " for n in range(1000))
 """17,000 characters in which every stretch of 101 stands once."""

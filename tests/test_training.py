@@ -7,7 +7,7 @@ from conftest import trainer
 from torch import nn
 
 from aelle.callback import LyapunovCallback
-from aelle.data import ImageRows, Part
+from aelle.data.images import ImageRows, Part
 from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
 from aelle.tasks.population import ShuffledBatches

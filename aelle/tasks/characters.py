@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aelle.data.text import Characters
 from aelle.seeds import seed_for
 from aelle.tasks.classification import SequenceClassification
-from aelle.text import Characters
 from aelle.variants import Variant
 
 LOOKED_UP = 2**25

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from aelle.data import ImageRows, Part
+from aelle.data.images import ImageRows, Part
+from aelle.data.text import Characters
 from aelle.population import Population
 from aelle.tasks.population import PopulationModule, ShuffledBatches
-from aelle.text import Characters
 from aelle.variants import Variant
 
 EVALUATION_CHUNK = 2**20

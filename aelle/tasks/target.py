@@ -7,8 +7,8 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from aelle.data.sines import PERIOD, FourSines
 from aelle.rank_one import RankOne
-from aelle.targets import PERIOD, FourSines
 from aelle.tasks.population import PopulationModule
 from aelle.variants import Variant
 

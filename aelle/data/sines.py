@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aelle.rank_one import DT
 from aelle.seeds import generator
 from aelle.variants import Variant
+
+DT = 0.1
+"""Units of time in a step."""
 
 PERIOD = 1200
 """Steps of the slowest sine, and of an epoch."""

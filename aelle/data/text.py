@@ -11,7 +11,7 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-from aelle.data import SPLIT_SEED, Part, first_sequences
+from aelle.data.images import SPLIT_SEED, Part, first_sequences
 from aelle.errors import UserError
 from aelle.files import replace_atomically
 from aelle.seeds import generator
