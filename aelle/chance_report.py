@@ -14,7 +14,7 @@ from aelle.files import replace_atomically
 from aelle.prediction import PredictionCallback
 from aelle.pruning import PruningCallback
 from aelle.recorder import variant_states
-from aelle.tasks.population import PopulationModule
+from aelle.tasks.module import PopulationModule
 from aelle.terminal import count
 from aelle.variants import Variant
 

@@ -19,7 +19,7 @@ from aelle.chances import chances_of
 from aelle.lyapunov.running_mean import RunningMean
 from aelle.lyapunov.spectrum import curve
 from aelle.model import AeLLE
-from aelle.tasks.population import PopulationModule
+from aelle.tasks.module import PopulationModule
 
 
 class PredictionCallback(pl.Callback):

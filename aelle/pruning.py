@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from jaxtyping import Float
 
 from aelle.prediction import PredictionCallback
-from aelle.tasks.population import PopulationModule
+from aelle.tasks.module import PopulationModule
 
 
 class PruningCallback(pl.Callback):

@@ -12,7 +12,7 @@ from aelle.callback import LyapunovCallback
 from aelle.files import replace_atomically
 from aelle.lyapunov.spectrum import Spectrum
 from aelle.run_folder import RunFolder
-from aelle.tasks.population import PopulationModule
+from aelle.tasks.module import PopulationModule
 from aelle.variants import Variant
 
 

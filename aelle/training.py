@@ -23,7 +23,7 @@ from aelle.recorder import RunRecorder, variant_states
 from aelle.resuming import Place, find_place
 from aelle.run_folder import RunFolder
 from aelle.sweep import Plan
-from aelle.tasks.population import PopulationModule
+from aelle.tasks.module import PopulationModule
 from aelle.tracking import Tracking, tracker_of
 from aelle.trainer import lean_trainer
 from aelle.variants import Variant

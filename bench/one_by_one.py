@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from aelle.population import Population
 from aelle.tasks.classification import SequenceClassification, cross_entropy
-from aelle.tasks.population import ShuffledBatches
+from aelle.tasks.module import ShuffledBatches
 from aelle.trainer import lean_trainer
 
 

@@ -24,7 +24,7 @@ from aelle.progress import Progress
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
-from aelle.tasks.population import PopulationModule
+from aelle.tasks.module import PopulationModule
 from aelle.trainer import lean_trainer
 from aelle.training import train_pack
 

@@ -10,7 +10,7 @@ from aelle.callback import LyapunovCallback
 from aelle.data.images import ImageRows, Part
 from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
-from aelle.tasks.population import ShuffledBatches
+from aelle.tasks.module import ShuffledBatches
 from aelle.variants import Variant
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aelle.data.sines import PERIOD, FourSines
 from aelle.rank_one import RankOne
-from aelle.tasks.population import PopulationModule
+from aelle.tasks.module import PopulationModule
 from aelle.variants import Variant
 
 SHOWN = 600
