@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from aelle.data.sines import DT
-from aelle.rank_one import EVERY, RankOne
+from aelle.tasks.force_network import EVERY, RankOne
 
 STEPS, PAPER, UNITS = 1800, 18_000, 512
 

@@ -6,9 +6,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aelle.population import Population
 from aelle.tasks.classification import SequenceClassification, cross_entropy
 from aelle.tasks.module import ShuffledBatches
+from aelle.tasks.population import Population
 from aelle.trainer import lean_trainer
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from aelle import LyapunovCallback, lyapunov_spectrum
-from aelle.population import Population
+from aelle.tasks.population import Population
 
 
 class Ordinary(pl.LightningModule):

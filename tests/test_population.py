@@ -7,7 +7,7 @@ from torch import nn
 
 from aelle import lyapunov_spectrum
 from aelle.lyapunov.estimate import population_spectrum
-from aelle.population import Population
+from aelle.tasks.population import Population
 
 
 def population(kind: str, V: int = 3, I: int = 2, H: int = 5, C: int = 4) -> Population:

@@ -9,8 +9,8 @@ import aelle
 from aelle.callback import LyapunovCallback
 from aelle.data.sines import FourSines, four_sines
 from aelle.lyapunov.closed_loop import ClosedLoop
-from aelle.rank_one import RankOne
 from aelle.tasks import TargetLearning
+from aelle.tasks.force_network import RankOne
 from aelle.variants import Variant
 
 

@@ -17,12 +17,12 @@ from aelle.embedding import PICTURES, agreement, check_pictures, picture, princi
 from aelle.errors import UserError
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
-from aelle.rank_one import RankOne
 from aelle.runs import read_run
 from aelle.space_figure import plane_in_space
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
+from aelle.tasks.force_network import RankOne
 from aelle.training import load_data
 from aelle.weights import load_weights
 

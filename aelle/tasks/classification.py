@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from aelle.data.images import ImageRows, Part
 from aelle.data.text import Characters
-from aelle.population import Population
 from aelle.tasks.module import PopulationModule, ShuffledBatches
+from aelle.tasks.population import Population
 from aelle.variants import Variant
 
 EVALUATION_CHUNK = 2**20

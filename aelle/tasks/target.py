@@ -8,7 +8,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from aelle.data.sines import PERIOD, FourSines
-from aelle.rank_one import RankOne
+from aelle.tasks.force_network import RankOne
 from aelle.tasks.module import PopulationModule
 from aelle.variants import Variant
 

@@ -89,7 +89,7 @@ def _downdate(P, c, k, r, y):
 
 @compiled
 def learn(network, x, z, w, P, f, every):
-    """`aelle.rank_one.RankOne.learn` for one network: x, w and P change in place. Returns z."""
+    """`aelle.tasks.force_network.RankOne.learn` for one network: x, w and P change in place. Returns z."""
     r, k, y = np.empty_like(x), np.zeros_like(x), np.empty_like(x)
     one = x.dtype.type(1)
     c = one - one
@@ -111,7 +111,7 @@ def learn(network, x, z, w, P, f, every):
 
 @compiled
 def run_free(network, x, z, w, outputs):
-    """`aelle.rank_one.RankOne.run_free` for one network: x changes in place, `outputs` [T] become z."""
+    """`aelle.tasks.force_network.RankOne.run_free` for one network: x changes in place, `outputs` [T] become z."""
     r = np.empty_like(x)
     _tanh(x, r)
     for t in range(len(outputs)):

@@ -21,7 +21,7 @@ from aelle.seeds import generator
 
 if TYPE_CHECKING:
     # numba takes a second to import, which only those pay who learn on a CPU.
-    from aelle.force_kernel import Network
+    from aelle.tasks.force_kernel import Network
 
 DENSITY = 0.1
 """Share of the entries of M that are not zero."""
@@ -70,7 +70,7 @@ class RankOne(nn.Module):
         if self.x.device.type != "cpu":
             self.learn_side_by_side(f)
             return
-        from aelle.force_kernel import learn
+        from aelle.tasks.force_kernel import learn
 
         def of_one(v: int) -> None:
             x, w, P, f_v = (part[v].numpy() for part in (self.x, self.w, self.P, f))
@@ -83,7 +83,7 @@ class RankOne(nn.Module):
         """z over that many steps without learning; the networks themselves stay where they are."""
         if self.x.device.type != "cpu":
             return self.run_free_side_by_side(steps)
-        from aelle.force_kernel import run_free
+        from aelle.tasks.force_kernel import run_free
 
         def of_one(v: int) -> None:
             x, z = self.x[v].clone().numpy(), self.z[v].numpy()[()]
@@ -122,7 +122,7 @@ class RankOne(nn.Module):
         return r
 
     def _compressed(self) -> list["Network"]:
-        from aelle.force_kernel import network
+        from aelle.tasks.force_kernel import network
 
         return [network(M, w_f, DT) for M, w_f in zip(self.M.numpy(), self.w_f.numpy(), strict=True)]
 
