@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from aelle.errors import UserError, in_one_line, reason
 from aelle.files import replace_atomically
-from aelle.runs import DamagedRunError, Run, read_run
+from aelle.runs.reader import DamagedRunError, Run, read_run
 from aelle.selection import Selection, select
 from aelle.terminal import count
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from aelle.runs import DamagedRunError, read_run, read_status, run_folders
+from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 
 READ = ("status.json", "config.yaml", "variants.parquet", "epochs.parquet")
 """The files that decide."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aelle.runs import DamagedRunError, read_example
+from aelle.runs.reader import DamagedRunError, read_example
 from aelle.table import SweepTable
 
 QUANTILES = (0.05, 0.5, 0.95)

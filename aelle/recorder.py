@@ -11,7 +11,7 @@ from torch import Tensor
 from aelle.callback import LyapunovCallback
 from aelle.files import replace_atomically
 from aelle.lyapunov.spectrum import Spectrum
-from aelle.run_folder import RunFolder
+from aelle.runs.writer import RunFolder
 from aelle.tasks.module import PopulationModule
 from aelle.variants import Variant
 

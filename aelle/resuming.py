@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aelle.runs import FILES, DamagedRunError, Run, read_checkpoint_epoch, read_run
-from aelle.settings import fingerprint
-from aelle.stored import check_complete
+from aelle.runs.format import check_complete
+from aelle.runs.reader import FILES, DamagedRunError, Run, read_checkpoint_epoch, read_run
+from aelle.runs.settings import fingerprint
 from aelle.sweep import Plan
 from aelle.variants import Variant
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError
-from aelle.runs import DamagedRunError, Run, read_run, run_folders
-from aelle.settings import settings
+from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
+from aelle.runs.settings import settings
 from aelle.terminal import count, counted
 
 RANK = {"complete": 0, "running": 1, "failed": 2}

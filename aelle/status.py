@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aelle.errors import UserError
-from aelle.locks import is_held
-from aelle.runs import Run, run_folders
+from aelle.runs.locks import is_held
+from aelle.runs.reader import Run, run_folders
+from aelle.runs.settings import fingerprint
 from aelle.selection import Selection, select
-from aelle.settings import fingerprint
 from aelle.sweep import Plan
 from aelle.variants import Variant, cost
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aelle.errors import printable
-from aelle.runs import Run
+from aelle.runs.reader import Run
 from aelle.status import STATES, Pack, Reached, Status, silence
 from aelle.terminal import count, duration
 

@@ -12,9 +12,9 @@ from aelle.errors import UnwritableError, UserError, reason
 from aelle.files import replace_atomically
 from aelle.labels import numbers_label, overrides_label
 from aelle.prediction_options import another_model, check_prediction, keep_model, with_digest
-from aelle.runs import DamagedRunError, Run, read_run, run_folders
-from aelle.settings import fingerprint, settings
-from aelle.stored import MOST_VARIANTS
+from aelle.runs.format import MOST_VARIANTS
+from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
+from aelle.runs.settings import fingerprint, settings
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
 FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")

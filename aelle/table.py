@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from aelle.errors import UserError
 from aelle.lyapunov.running_mean import RunningMean
 from aelle.lyapunov.spectrum import curve
-from aelle.runs import Run
+from aelle.runs.reader import Run
 from aelle.selection import Selection, select
 
 

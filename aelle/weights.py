@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aelle.errors import in_one_line
-from aelle.runs import DamagedRunError
+from aelle.runs.reader import DamagedRunError
 from aelle.table import SweepTable
 
 NAMES = {

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from aelle.launch import register_resolvers
-from aelle.run_folder import RunFolder
+from aelle.runs.writer import RunFolder
 from aelle.sweep import Plan
 from aelle.table import load_sweep
 from aelle.variants import Variant

@@ -30,7 +30,7 @@ from torch import Tensor
 from aelle.callback import LyapunovCallback
 from aelle.data.images import ImageRows, digits, mnist
 from aelle.recorder import RunRecorder
-from aelle.run_folder import RunFolder
+from aelle.runs.writer import RunFolder
 from aelle.tasks.classification import SequenceClassification, cross_entropy
 from aelle.variants import Variant, draw
 

@@ -18,8 +18,8 @@ from aelle.model import AeLLE
 from aelle.predictor import Predictor
 from aelle.predictors import COMBINED, Plane, predictors
 from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
-from aelle.run_folder import RunFolder
-from aelle.runs import read_run
+from aelle.runs.reader import read_run
+from aelle.runs.writer import RunFolder
 from aelle.samples import stratified_parts
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep

@@ -6,9 +6,9 @@ import pytest
 from test_runs import CONFIG, damage, rows
 
 from aelle import completion
-from aelle.run_folder import RunFolder
-from aelle.runs import DamagedRunError, read_run, run_folders
-from aelle.settings import fingerprint
+from aelle.runs.reader import DamagedRunError, read_run, run_folders
+from aelle.runs.settings import fingerprint
+from aelle.runs.writer import RunFolder
 from aelle.sweep import Plan
 
 SETTINGS = {**CONFIG, "size": 5, "pack_size": 2, "variants": None}

@@ -28,7 +28,7 @@ from aelle.files import MODEL_FILES
 from aelle.hydra_parser import build_parser
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
-from aelle.runs import FILES
+from aelle.runs.reader import FILES
 from aelle.sweep import Plan
 from aelle.variants import NUMERIC, WORDS, check_space
 

@@ -16,7 +16,7 @@ from test_sweep import rows, runs
 
 from aelle.files import replace_atomically
 from aelle.recorder import RunRecorder
-from aelle.runs import run_folders
+from aelle.runs.reader import run_folders
 from aelle.status import sweep_status
 
 WHOLE = ["-m", "experiment=digits", *SMALL]

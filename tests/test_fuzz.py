@@ -20,9 +20,9 @@ from aelle.arrays import load_arrays
 from aelle.collect import collect
 from aelle.errors import UserError
 from aelle.model import AeLLE
-from aelle.run_folder import RunFolder
-from aelle.runs import DamagedRunError, checksum, read_checkpoint_epoch, read_example, read_run
-from aelle.settings import fingerprint
+from aelle.runs.reader import DamagedRunError, checksum, read_checkpoint_epoch, read_example, read_run
+from aelle.runs.settings import fingerprint
+from aelle.runs.writer import RunFolder
 from aelle.status import sweep_status
 from aelle.status_text import status_text
 from aelle.sweep import Plan

@@ -17,7 +17,7 @@ from hydra.core.plugins import Plugins
 
 from aelle.launch import register_resolvers
 from aelle.launchers import check_launcher, lost_job, side_by_side, threads
-from aelle.runs import DamagedRunError, read_run, read_status, run_folders
+from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 
 FAILING = """
 from pathlib import Path

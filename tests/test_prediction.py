@@ -29,10 +29,10 @@ from aelle.lyapunov.running_mean import RunningMean
 from aelle.model import AeLLE
 from aelle.prediction import PredictionCallback
 from aelle.recorder import RunRecorder
-from aelle.run_folder import RunFolder
-from aelle.runs import read_run, run_folders
+from aelle.runs.reader import read_run, run_folders
+from aelle.runs.settings import fingerprint
+from aelle.runs.writer import RunFolder
 from aelle.samples import sweep_sample
-from aelle.settings import fingerprint
 from aelle.status import sweep_status
 from aelle.status_text import status_text
 from aelle.sweep import Plan

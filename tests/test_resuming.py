@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from aelle.files import replace_atomically
-from aelle.run_folder import RunFolder
-from aelle.runs import read_run, read_status
+from aelle.runs.reader import read_run, read_status
+from aelle.runs.writer import RunFolder
 
 SWEEPS = {
     "charrnn_small": ["size=2", "hidden_size=4", "keep=0.05", "epochs=3", "lyapunov.sequences=2"],

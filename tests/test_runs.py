@@ -11,9 +11,9 @@ import torch
 from aelle.errors import UserError
 from aelle.files import replace_atomically
 from aelle.resuming import find_place
-from aelle.run_folder import RunFolder
-from aelle.runs import DamagedRunError, read_checkpoint_epoch, read_example, read_run, read_status, run_folders
-from aelle.settings import fingerprint
+from aelle.runs.reader import DamagedRunError, read_checkpoint_epoch, read_example, read_run, read_status, run_folders
+from aelle.runs.settings import fingerprint
+from aelle.runs.writer import RunFolder
 from aelle.sweep import Plan
 
 CONFIG = {

@@ -12,8 +12,8 @@ from test_analysis import QUICK, write_arrays
 from test_browser import BROWSER, opened
 
 from aelle import __main__
-from aelle.run_folder import RunFolder
-from aelle.runs import DamagedRunError, read_run
+from aelle.runs.reader import DamagedRunError, read_run
+from aelle.runs.writer import RunFolder
 from aelle.sweep import Plan
 from aelle.table import load_sweep
 

@@ -13,10 +13,11 @@ import pytest
 from conftest import ROOT, SMALL
 from filelock import FileLock
 
-from aelle import __main__, run_folder
+from aelle import __main__
 from aelle.errors import UserError
-from aelle.run_folder import RunFolder
-from aelle.runs import read_run
+from aelle.runs import writer as run_folder
+from aelle.runs.reader import read_run
+from aelle.runs.writer import RunFolder
 from aelle.status import sweep_status
 from aelle.status_text import status_text
 from aelle.sweep import Plan

@@ -15,8 +15,8 @@ from conftest import ROOT, SMALL, command
 from filelock import FileLock
 
 from aelle.files import replace_atomically
-from aelle.run_folder import RunFolder
-from aelle.runs import read_run, read_status, run_folders
+from aelle.runs.reader import read_run, read_status, run_folders
+from aelle.runs.writer import RunFolder
 from aelle.sweep import Plan
 from aelle.table import load_sweep
 
@@ -214,7 +214,7 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
             raise OSError("No space left on device")
         replace_atomically(path, write)
 
-    monkeypatch.setattr("aelle.run_folder.replace_atomically", full)
+    monkeypatch.setattr("aelle.runs.writer.replace_atomically", full)
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
     assert code == 1 and "pack 2 of 3: failed with OSError: No space left on device" in out
     assert err == (

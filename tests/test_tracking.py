@@ -22,7 +22,7 @@ from wandb_server import Server
 
 from aelle.files import replace_atomically
 from aelle.resuming import Place
-from aelle.run_folder import RunFolder
+from aelle.runs.writer import RunFolder
 from aelle.sweep import Plan
 from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
@@ -83,7 +83,7 @@ def fail_at(monkeypatch, file: str, time: int) -> None:
             raise OSError("No space left on device")
         replace_atomically(path, write)
 
-    monkeypatch.setattr("aelle.run_folder.replace_atomically", full)
+    monkeypatch.setattr("aelle.runs.writer.replace_atomically", full)
 
 
 def hold(history: dict[int, dict], written: dict, number: int, epochs: range) -> None:

@@ -17,7 +17,7 @@ from aelle.embedding import PICTURES, agreement, check_pictures, picture, princi
 from aelle.errors import UserError
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
-from aelle.runs import read_run
+from aelle.runs.reader import read_run
 from aelle.space_figure import plane_in_space
 from aelle.sweep import Plan
 from aelle.table import SweepTable, load_sweep

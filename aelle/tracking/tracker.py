@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from hydra.utils import get_class
 
 from aelle.errors import UserError, in_one_line
-from aelle.settings import fingerprint
+from aelle.runs.settings import fingerprint
 from aelle.variants import Variant
 
 Row = dict[str, int | float]

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from aelle.errors import in_one_line
 from aelle.resuming import Place
-from aelle.run_folder import RunFolder
+from aelle.runs.writer import RunFolder
 from aelle.tracking.rows import rows_of
 from aelle.tracking.tracker import Analysis, AnalysisTracker, Outcome, Pack, Row, tracker_of
 

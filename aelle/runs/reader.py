@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aelle.errors import in_one_line
-from aelle.settings import fingerprint
-from aelle.stored import check_complete, check_config, check_rows, check_status, check_table, parse_config
+from aelle.runs.format import check_complete, check_config, check_rows, check_status, check_table, parse_config
+from aelle.runs.settings import fingerprint
 
 FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
 

@@ -1,4 +1,4 @@
-"""Writes the run folder of one pack, whose files `aelle.runs` describes and reads."""
+"""Writes the run folder of one pack, whose files `aelle.runs.reader` describes and reads."""
 
 import json
 import os
@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from aelle.files import replace_atomically
-from aelle.runs import DamagedRunError, checksum, read_run
-from aelle.settings import fingerprint
+from aelle.runs.reader import DamagedRunError, checksum, read_run
+from aelle.runs.settings import fingerprint
 from aelle.variants import Variant
 
 
