@@ -6,8 +6,8 @@ from pathlib import Path
 
 from aelle.collect import collect
 from aelle.command_line import errors_in_one_line
-from aelle.status import sweep_status
 from aelle.status_text import status_text
+from aelle.sweep.status import sweep_status
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.arrays import load_arrays
 from aelle.chances import fit_to_all
 from aelle.command_line import count_cores_quietly
 from aelle.comparison import compare
@@ -28,7 +27,8 @@ from aelle.report import write_report
 from aelle.report_figures import figures
 from aelle.score import score_sweep
 from aelle.shares import shares
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.arrays import load_arrays
+from aelle.sweep.table import SweepTable, load_sweep
 from aelle.terminal import count, duration
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.weights import load_weights

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from aelle.arrays import ARRAYS
 from aelle.lyapunov.spectrum import curve
 from aelle.model import AeLLE
 from aelle.samples import sweep_sample
-from aelle.table import SweepTable
+from aelle.sweep.arrays import ARRAYS
+from aelle.sweep.table import SweepTable
 
 
 def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from aelle.errors import UserError, in_one_line, reason
 from aelle.files import replace_atomically
 from aelle.runs.reader import DamagedRunError, Run, read_run
-from aelle.selection import Selection, select
+from aelle.sweep.selection import Selection, select
 from aelle.terminal import count
 
 SUFFIXES = (".parquet", ".pq")

@@ -19,7 +19,7 @@ from aelle.model import AeLLE, fit_side_by_side
 from aelle.predictor import Predictor
 from aelle.predictors import predictors
 from aelle.samples import stratified_parts, sweep_sample
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 SHARES = (0.32, 0.08, 0.60)
 """Of the variants, for training, validation and test: the paper's 64 / 16 / 120."""

@@ -14,7 +14,7 @@ from aelle.evaluation import chance
 from aelle.figures import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
 from aelle.model import AeLLE
 from aelle.predictors import COMBINED
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 BINS = 8
 """Of the predicted chance."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aelle.runs.reader import DamagedRunError, read_example
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 QUANTILES = (0.05, 0.5, 0.95)
 """Of the final loss, among the variants that have one."""

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from aelle.evaluation import area
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 END = 0.1
 """Of the index fraction: where a spectrum begins and ends, as far as slopes go."""

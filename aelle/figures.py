@@ -7,7 +7,7 @@ from plotly.colors import sample_colorscale
 
 from aelle.regions import Points, Region
 from aelle.shares import MANY
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 LOW, HIGH, GREY = "#2a9d5c", "#d1495b", "#8a8f98"
 CLASSES = ((True, "low-error", LOW), (False, "high-error", HIGH))

@@ -9,7 +9,7 @@ from aelle.features import Correlation
 from aelle.generalisation import Transfer
 from aelle.plane import TrainedPlane
 from aelle.shares import Group
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from aelle.evaluation import area
 from aelle.model import AeLLE
 from aelle.seeds import generator
 from aelle.shares import MANY, groupable
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 RESAMPLES = 400
 """Of the scored variants, for an interval."""

@@ -16,7 +16,7 @@ from aelle.command_line import errors_in_one_line, swift_imports
 from aelle.errors import UnwritableError, UserError
 from aelle.launchers import check_launcher, kind, side_by_side, threads
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
 from aelle.terminal import count
 from aelle.variants import check_space
 

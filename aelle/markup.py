@@ -8,7 +8,7 @@ from typing import Any
 from aelle.early import Study
 from aelle.examples import Example
 from aelle.plane import TrainedPlane
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 
 def escaped_sweep(sweep: SweepTable) -> SweepTable:

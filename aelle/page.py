@@ -7,7 +7,7 @@ from jaxtyping import Float
 from aelle.early import Study
 from aelle.predictors import COMBINED
 from aelle.savings import HALVING, NO_CUT
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 ENOUGH = 10
 """Splits, to tell a difference from their spread."""

@@ -9,7 +9,7 @@ from aelle.evaluation import Scores, score
 from aelle.model import AeLLE
 from aelle.regions import Region
 from aelle.samples import stratified_parts
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 SHARES = (0.64, 0.16, 0.20)
 """Of the variants, for training the autoencoder, setting the threshold, and scoring."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 Scores = Float[np.ndarray, "V"]
 Inputs = Float[np.ndarray, "V F"]

@@ -16,7 +16,7 @@ from aelle.regressions import (
     SpectrumFeatures,
     TunedLoss,
 )
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 COMBINED = "AeLLE with loss and hyperparameters"
 

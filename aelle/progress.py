@@ -5,7 +5,7 @@ import time
 
 import pytorch_lightning as pl
 
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
 from aelle.tasks.module import PopulationModule
 from aelle.terminal import count, duration
 from aelle.variants import Variant, cost

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from aelle.features import FEATURES
 from aelle.lyapunov.spectrum import signed_log
 from aelle.predictor import CERTAIN, Inputs, Predictor, Scores, where_known
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 PENALTIES = np.logspace(-2, 5, 22)
 """Of ridge regressions on standardised inputs, of which leave-one-out errors choose."""

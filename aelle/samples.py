@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
 from aelle.seeds import generator
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 
 class Sample(NamedTuple):

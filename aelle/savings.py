@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aelle.early import Study
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 KEPT = 0.25
 """Of the variants, by a single cut."""

@@ -9,7 +9,7 @@ from aelle.chances import chances, unlike
 from aelle.evaluation import score
 from aelle.files import replace_atomically
 from aelle.model import AeLLE
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 BEST = 8
 """Variants that are named at the screen."""

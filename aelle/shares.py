@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 BINS = 4
 """Of a hyperparameter that was drawn from a distribution; one more where round edges need it."""

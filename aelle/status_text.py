@@ -7,7 +7,7 @@ from typing import Any
 
 from aelle.errors import printable
 from aelle.runs.reader import Run
-from aelle.status import STATES, Pack, Reached, Status, silence
+from aelle.sweep.status import STATES, Pack, Reached, Status, silence
 from aelle.terminal import count, duration
 
 WIDTH = 80

@@ -11,7 +11,7 @@ from aelle.features import Correlation
 from aelle.findings import Findings
 from aelle.generalisation import as_table
 from aelle.shares import Group
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 
 def tables(

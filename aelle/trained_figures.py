@@ -16,7 +16,7 @@ from aelle.features import FEATURES, Correlation, features
 from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
 from aelle.plane import TrainedPlane
 from aelle.shares import groupable
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 MOST_PANELS = 3
 """Of hyperparameters beside the plane."""

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from aelle.callback import LyapunovCallback
 from aelle.errors import UnwritableError, UserError, in_one_line, reason
-from aelle.prediction_options import check_digest
 from aelle.progress import Progress
 from aelle.recorder import RunRecorder, variant_states
-from aelle.resuming import Place, find_place
 from aelle.runs.locks import lock_file
 from aelle.runs.writer import RunFolder
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
+from aelle.sweep.pruning_model import check_digest
+from aelle.sweep.resuming import Place, find_place
 from aelle.tasks.module import PopulationModule
 from aelle.tracking import Tracking, tracker_of
 from aelle.trainer import lean_trainer

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aelle.errors import in_one_line
 from aelle.runs.reader import DamagedRunError
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 NAMES = {
     "network.weight_hh_l0": "recurrent weights",

@@ -16,12 +16,12 @@ import numpy as np
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from aelle.arrays import load_arrays
 from aelle.early import SHARES
 from aelle.model import AeLLE, fit_side_by_side
 from aelle.predictors import Plane
 from aelle.samples import stratified_parts, sweep_sample
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.arrays import load_arrays
+from aelle.sweep.table import SweepTable, load_sweep
 
 STAGES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 1)
 

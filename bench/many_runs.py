@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 
 from aelle.launch import register_resolvers
 from aelle.runs.writer import RunFolder
-from aelle.sweep import Plan
-from aelle.table import load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.table import load_sweep
 from aelle.variants import Variant
 
 CONF = Path(__file__).resolve().parent.parent / "conf"

@@ -21,8 +21,8 @@ from aelle.chances import fit_to_all
 from aelle.data.images import digits
 from aelle.model import AeLLE
 from aelle.progress import Progress
-from aelle.sweep import Plan
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.module import PopulationModule
 from aelle.trainer import lean_trainer

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aelle.arrays import load_arrays
 from aelle.early import study
 from aelle.evaluation import recall_at
 from aelle.model import AeLLE
 from aelle.predictors import COMBINED
 from aelle.regressions import loss_and
-from aelle.table import load_sweep
+from aelle.sweep.arrays import load_arrays
+from aelle.sweep.table import load_sweep
 
 PAPER = {0.05: (0.359, 0.958), 0.20: (0.672, 0.915), 0.35: (0.820, 0.792), 0.50: (0.891, 0.750)}
 """Share of the training: recall and precision."""

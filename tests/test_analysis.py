@@ -21,8 +21,8 @@ from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparame
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
 from aelle.samples import stratified_parts
-from aelle.sweep import Plan
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.table import SweepTable, load_sweep
 
 QUICK = ["aelle.epochs=4", "splits=2"]
 

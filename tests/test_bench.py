@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from aelle import command_line
 from aelle.data.images import digits
-from aelle.table import load_sweep
+from aelle.sweep.table import load_sweep
 
 
 @pytest.fixture

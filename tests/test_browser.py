@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_analysis import QUICK
 
-from aelle.table import load_sweep
+from aelle.sweep.table import load_sweep
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

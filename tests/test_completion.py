@@ -5,11 +5,11 @@ import shutil
 import pytest
 from test_runs import CONFIG, damage, rows
 
-from aelle import completion
 from aelle.runs.reader import DamagedRunError, read_run, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
-from aelle.sweep import Plan
+from aelle.sweep import completion
+from aelle.sweep.plan import Plan
 
 SETTINGS = {**CONFIG, "size": 5, "pack_size": 2, "variants": None}
 

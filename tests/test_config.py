@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
 from aelle.tracking import tracker_of
 from aelle.variants import Variant
 

@@ -7,7 +7,7 @@ from conftest import command
 
 from aelle.data.images import digits, mnist, mnist_pixels
 from aelle.errors import UserError
-from aelle.table import load_sweep
+from aelle.sweep.table import load_sweep
 
 
 def test_digits_are_split_without_overlap():

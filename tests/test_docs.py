@@ -29,7 +29,7 @@ from aelle.hydra_parser import build_parser
 from aelle.launch import register_resolvers
 from aelle.model import AeLLE
 from aelle.runs.reader import FILES
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
 from aelle.variants import NUMERIC, WORDS, check_space
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

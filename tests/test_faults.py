@@ -17,7 +17,7 @@ from test_sweep import rows, runs
 from aelle.files import replace_atomically
 from aelle.recorder import RunRecorder
 from aelle.runs.reader import run_folders
-from aelle.status import sweep_status
+from aelle.sweep.status import sweep_status
 
 WHOLE = ["-m", "experiment=digits", *SMALL]
 ONE = ["experiment=digits", *SMALL, "pack=1"]

@@ -16,17 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_runs import CONFIG, rows
 
-from aelle.arrays import load_arrays
 from aelle.collect import collect
 from aelle.errors import UserError
 from aelle.model import AeLLE
 from aelle.runs.reader import DamagedRunError, checksum, read_checkpoint_epoch, read_example, read_run
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
-from aelle.status import sweep_status
 from aelle.status_text import status_text
-from aelle.sweep import Plan
-from aelle.table import load_sweep
+from aelle.sweep.arrays import load_arrays
+from aelle.sweep.plan import Plan
+from aelle.sweep.status import sweep_status
+from aelle.sweep.table import load_sweep
 
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OURS = (UserError, DamagedRunError)

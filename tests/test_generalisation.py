@@ -14,7 +14,7 @@ from aelle.chances import chances, fit_to_all
 from aelle.early import study
 from aelle.generalisation import across_hyperparameters, as_table, to_test_inputs, transfers
 from aelle.model import AeLLE
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.table import SweepTable, load_sweep
 
 MODEL = AeLLE(0.5, epochs=30)
 

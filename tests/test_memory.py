@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import SMALL
 
-from aelle.table import load_sweep
+from aelle.sweep.table import load_sweep
 from aelle.tasks import SequenceClassification
 
 

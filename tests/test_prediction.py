@@ -33,10 +33,10 @@ from aelle.runs.reader import read_run, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.samples import sweep_sample
-from aelle.status import sweep_status
 from aelle.status_text import status_text
-from aelle.sweep import Plan
-from aelle.table import load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.status import sweep_status
+from aelle.sweep.table import load_sweep
 from aelle.tasks import CharacterPrediction, SequenceClassification, TargetLearning
 from aelle.tracking import Tracking
 from aelle.variants import Variant

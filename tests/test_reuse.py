@@ -10,7 +10,7 @@ from test_analysis import QUICK, synthetic, write_arrays
 
 from aelle.chances import chances, fit_to_all
 from aelle.model import AeLLE
-from aelle.table import load_sweep
+from aelle.sweep.table import load_sweep
 
 
 def test_a_model_of_one_sweep_ranks_another_of_another_length():

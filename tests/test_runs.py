@@ -10,11 +10,11 @@ import torch
 
 from aelle.errors import UserError
 from aelle.files import replace_atomically
-from aelle.resuming import find_place
 from aelle.runs.reader import DamagedRunError, read_checkpoint_epoch, read_example, read_run, read_status, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
+from aelle.sweep.resuming import find_place
 
 CONFIG = {
     "task": {"name": "digits", "threshold": 0.5, "data": {"root": "here"}},

@@ -14,8 +14,8 @@ from test_browser import BROWSER, opened
 from aelle import __main__
 from aelle.runs.reader import DamagedRunError, read_run
 from aelle.runs.writer import RunFolder
-from aelle.sweep import Plan
-from aelle.table import load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.table import load_sweep
 
 HOSTILE = "<script>document.title='taken'</script><b>bold</b><a href=\"javascript:alert(1)\">link</a>&lt;"
 

@@ -9,7 +9,7 @@ from aelle.early import study
 from aelle.model import AeLLE
 from aelle.predictors import COMBINED
 from aelle.savings import HALVING, NO_CUT, savings, single_cut, successive_halving
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 
 def curves(losses: np.ndarray) -> SweepTable:

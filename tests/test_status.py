@@ -18,10 +18,10 @@ from aelle.errors import UserError
 from aelle.runs import writer as run_folder
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
-from aelle.status import sweep_status
 from aelle.status_text import status_text
-from aelle.sweep import Plan
-from aelle.table import load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.status import sweep_status
+from aelle.sweep.table import load_sweep
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_a_run_that_changes_while_it_is_collected_is_named(sweep, aelle, monkeyp
             (sweep / "pack-0001" / "status.json").write_text("")
         return run
 
-    monkeypatch.setattr("aelle.selection.read_run", read)
+    monkeypatch.setattr("aelle.sweep.selection.read_run", read)
     code, out, err = aelle("collect", sweep)
     assert code == 1 and "28 rows of 2 runs" in out and "pack-0001 is left out: status.json" in err
 

@@ -28,7 +28,7 @@ from aelle.plane import trained_plane
 from aelle.report_figures import FIGURES
 from aelle.still_traces import rgba
 from aelle.stills import still, write_stills
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.table import SweepTable, load_sweep
 from aelle.trained_figures import loss_distribution, losses_over_hyperparameters, spectra_by_loss, trained_plane_figure
 
 SVG = "{http://www.w3.org/2000/svg}"

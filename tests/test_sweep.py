@@ -17,8 +17,8 @@ from filelock import FileLock
 from aelle.files import replace_atomically
 from aelle.runs.reader import read_run, read_status, run_folders
 from aelle.runs.writer import RunFolder
-from aelle.sweep import Plan
-from aelle.table import load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.table import load_sweep
 
 
 def runs(sweep):

@@ -21,9 +21,9 @@ from wandb_files import saved_runs
 from wandb_server import Server
 
 from aelle.files import replace_atomically
-from aelle.resuming import Place
 from aelle.runs.writer import RunFolder
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
+from aelle.sweep.resuming import Place
 from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
 from aelle.tracking.wandb import SETTINGS, check_access

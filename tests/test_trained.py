@@ -17,7 +17,7 @@ from aelle.figures import CLEAR, SHADE, log_ticks
 from aelle.model import AeLLE
 from aelle.plane import trained_plane
 from aelle.shares import PAPER, shares
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.table import SweepTable, load_sweep
 from aelle.trained_figures import (
     embeddings,
     features_against_loss,

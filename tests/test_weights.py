@@ -19,8 +19,8 @@ from aelle.model import AeLLE
 from aelle.plane import trained_plane
 from aelle.runs.reader import read_run
 from aelle.space_figure import plane_in_space
-from aelle.sweep import Plan
-from aelle.table import SweepTable, load_sweep
+from aelle.sweep.plan import Plan
+from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.force_network import RankOne
 from aelle.training import load_data

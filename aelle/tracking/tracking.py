@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aelle.errors import in_one_line
-from aelle.resuming import Place
 from aelle.runs.writer import RunFolder
+from aelle.sweep.resuming import Place
 from aelle.tracking.rows import rows_of
 from aelle.tracking.tracker import Analysis, AnalysisTracker, Outcome, Pack, Row, tracker_of
 

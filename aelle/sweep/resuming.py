@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from aelle.runs.format import check_complete
 from aelle.runs.reader import FILES, DamagedRunError, Run, read_checkpoint_epoch, read_run
 from aelle.runs.settings import fingerprint
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
 from aelle.variants import Variant
 
 

@@ -13,8 +13,8 @@ from aelle.errors import UserError
 from aelle.runs.locks import is_held
 from aelle.runs.reader import Run, run_folders
 from aelle.runs.settings import fingerprint
-from aelle.selection import Selection, select
-from aelle.sweep import Plan
+from aelle.sweep.plan import Plan
+from aelle.sweep.selection import Selection, select
 from aelle.variants import Variant, cost
 
 STATES = ("done", "running", "stale", "failed", "missing")

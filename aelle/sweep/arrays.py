@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from aelle.errors import UserError, in_one_line
 from aelle.lyapunov.spectrum import curve
-from aelle.table import SweepTable
+from aelle.sweep.table import SweepTable
 
 NEEDED = {"val_loss": 2, "spectrum": 3}
 """Names of the arrays and how many axes they have: [V, E] and [V, E, K]."""

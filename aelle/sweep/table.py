@@ -17,7 +17,7 @@ from aelle.errors import UserError
 from aelle.lyapunov.running_mean import RunningMean
 from aelle.lyapunov.spectrum import curve
 from aelle.runs.reader import Run
-from aelle.selection import Selection, select
+from aelle.sweep.selection import Selection, select
 
 
 @dataclass(frozen=True)

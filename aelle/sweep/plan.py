@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aelle.completion import complete_numbers
 from aelle.errors import UnwritableError, UserError, reason
 from aelle.files import replace_atomically
-from aelle.labels import numbers_label, overrides_label
-from aelle.prediction_options import another_model, check_prediction, keep_model, with_digest
 from aelle.runs.format import MOST_VARIANTS
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
+from aelle.sweep.completion import complete_numbers
+from aelle.sweep.labels import numbers_label, overrides_label
+from aelle.sweep.pruning_model import another_model, check_prediction, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
 FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
