@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from aelle.callback import LyapunovCallback
     from aelle.lyapunov.estimate import lyapunov_spectrum
     from aelle.lyapunov.spectrum import Spectrum
-    from aelle.model import AeLLE
+    from aelle.model.estimator import AeLLE
     from aelle.prediction import PredictionCallback
 
 __all__ = ["AeLLE", "LyapunovCallback", "PredictionCallback", "Spectrum", "lyapunov_spectrum"]
 
 HOMES = {
-    "AeLLE": "aelle.model",
+    "AeLLE": "aelle.model.estimator",
     "LyapunovCallback": "aelle.callback",
     "PredictionCallback": "aelle.prediction",
     "Spectrum": "aelle.lyapunov",

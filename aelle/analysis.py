@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.chances import fit_to_all
 from aelle.command_line import count_cores_quietly
 from aelle.comparison import compare
 from aelle.early import Study, study
@@ -19,8 +18,9 @@ from aelle.examples import load_examples
 from aelle.features import correlations
 from aelle.findings import Findings
 from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
-from aelle.model import AeLLE
-from aelle.parameters import is_number
+from aelle.model.chances import fit_to_all
+from aelle.model.estimator import AeLLE
+from aelle.model.parameters import is_number
 from aelle.plane import trained_plane
 from aelle.printed import print_elsewhere, print_shares, print_table
 from aelle.report import write_report

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 
 from aelle.embedding import PICTURES, Agreement, agreement, picture, principal_components
 from aelle.lyapunov.spectrum import signed_log
+from aelle.model.regions import Region
 from aelle.plane import TrainedPlane
-from aelle.regions import Region
 from aelle.weights import Weights
 
 

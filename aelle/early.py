@@ -15,10 +15,10 @@ from sklearn import config_context
 
 from aelle.errors import TooFewError
 from aelle.evaluation import METRICS, chance, score
-from aelle.model import AeLLE, fit_side_by_side
+from aelle.model.estimator import AeLLE, fit_side_by_side
+from aelle.model.samples import stratified_parts, sweep_sample
 from aelle.predictor import Predictor
 from aelle.predictors import predictors
-from aelle.samples import stratified_parts, sweep_sample
 from aelle.sweep.table import SweepTable
 
 SHARES = (0.32, 0.08, 0.60)

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from aelle.early import Study
 from aelle.evaluation import chance
 from aelle.figures import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.predictors import COMBINED
 from aelle.sweep.table import SweepTable
 

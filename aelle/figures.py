@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Shaped
 from plotly.colors import sample_colorscale
 
-from aelle.regions import Points, Region
+from aelle.model.regions import Points, Region
 from aelle.shares import MANY
 from aelle.sweep.table import SweepTable
 

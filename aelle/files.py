@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MODEL_FILES = ("aelle.json", "arrays.npz")
-"""What a saved AeLLE consists of; `aelle.model_files` writes and reads them."""
+"""What a saved AeLLE consists of; `aelle.model.files` writes and reads them."""
 
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:

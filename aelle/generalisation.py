@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from aelle.chances import chances, fit_to_all
 from aelle.early import INTERVAL, STAGES, Study
 from aelle.errors import TooFewError
 from aelle.evaluation import area
-from aelle.model import AeLLE
+from aelle.model.chances import chances, fit_to_all
+from aelle.model.estimator import AeLLE
 from aelle.seeds import generator
 from aelle.shares import MANY, groupable
 from aelle.sweep.table import SweepTable

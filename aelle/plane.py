@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from aelle.evaluation import Scores, score
-from aelle.model import AeLLE
-from aelle.regions import Region
-from aelle.samples import stratified_parts
+from aelle.model.estimator import AeLLE
+from aelle.model.regions import Region
+from aelle.model.samples import stratified_parts
 from aelle.sweep.table import SweepTable
 
 SHARES = (0.64, 0.16, 0.20)

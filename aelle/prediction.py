@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 
 from aelle.callback import LyapunovCallback
-from aelle.chances import chances_of
 from aelle.lyapunov.running_mean import RunningMean
 from aelle.lyapunov.spectrum import curve
-from aelle.model import AeLLE
+from aelle.model.chances import chances_of
+from aelle.model.estimator import AeLLE
 from aelle.tasks.module import PopulationModule
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.predictor import CERTAIN, Predictor, Scores, where_known
 from aelle.regressions import (
     Extrapolation,

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aelle.chances import chances, unlike
 from aelle.evaluation import score
 from aelle.files import replace_atomically
-from aelle.model import AeLLE
+from aelle.model.chances import chances, unlike
+from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
 
 BEST = 8

@@ -30,7 +30,7 @@ from aelle.variants import Variant
 
 if TYPE_CHECKING:
     from aelle.chance_report import ChanceReport
-    from aelle.model import AeLLE
+    from aelle.model.estimator import AeLLE
 
 
 @runtime_checkable
@@ -157,7 +157,7 @@ def check_options(config: dict[str, Any], data: Data) -> list[str]:
         raise UserError(f"task.module: {module.__name__} trains no population; name a PopulationModule")
     if model is None:
         return []
-    from aelle.chances import unlike
+    from aelle.model.chances import unlike
 
     task = config["task"]
     return [f"prediction.model: {one}" for one in unlike(model, task["name"], config["epochs"], task["threshold"])]
@@ -180,7 +180,7 @@ def _model(options: dict[str, Any]) -> "AeLLE | None":
     if options["model"] is None:
         return None
     # Who trains without a model need not wait for scikit-learn.
-    from aelle.model import AeLLE
+    from aelle.model.estimator import AeLLE
 
     try:
         model = AeLLE.load(options["model"])

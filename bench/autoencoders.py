@@ -17,9 +17,9 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from aelle.early import SHARES
-from aelle.model import AeLLE, fit_side_by_side
+from aelle.model.estimator import AeLLE, fit_side_by_side
+from aelle.model.samples import stratified_parts, sweep_sample
 from aelle.predictors import Plane
-from aelle.samples import stratified_parts, sweep_sample
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
 

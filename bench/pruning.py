@@ -17,9 +17,9 @@ import pytorch_lightning as pl
 import torch
 from many_runs import planned
 
-from aelle.chances import fit_to_all
 from aelle.data.images import digits
-from aelle.model import AeLLE
+from aelle.model.chances import fit_to_all
+from aelle.model.estimator import AeLLE
 from aelle.progress import Progress
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable, load_sweep

@@ -15,7 +15,7 @@ import numpy as np
 
 from aelle.early import study
 from aelle.evaluation import recall_at
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.predictors import COMBINED
 from aelle.regressions import loss_and
 from aelle.sweep.arrays import load_arrays

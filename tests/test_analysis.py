@@ -14,13 +14,13 @@ from scipy.stats import norm
 from aelle.early import SHARES, Study, study
 from aelle.evaluation import METRICS, chance
 from aelle.lyapunov.spectrum import signed_log
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
+from aelle.model.samples import stratified_parts
 from aelle.predictor import Predictor
 from aelle.predictors import COMBINED, Plane, predictors
 from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
-from aelle.samples import stratified_parts
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable, load_sweep
 

@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from aelle.launch import register_resolvers
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.sweep.plan import Plan
 from aelle.tracking import tracker_of
 from aelle.variants import Variant

@@ -27,7 +27,7 @@ from aelle.errors import UserError
 from aelle.files import MODEL_FILES
 from aelle.hydra_parser import build_parser
 from aelle.launch import register_resolvers
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.runs.reader import FILES
 from aelle.sweep.plan import Plan
 from aelle.variants import NUMERIC, WORDS, check_space

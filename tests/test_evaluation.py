@@ -14,7 +14,7 @@ from sklearn.metrics import (
 
 from aelle.errors import UserError
 from aelle.evaluation import PRECISION, chance, score
-from aelle.samples import stratified_parts
+from aelle.model.samples import stratified_parts
 
 LABELS = npst.arrays(bool, st.integers(2, 30))
 

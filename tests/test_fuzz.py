@@ -18,7 +18,7 @@ from test_runs import CONFIG, rows
 
 from aelle.collect import collect
 from aelle.errors import UserError
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.runs.reader import DamagedRunError, checksum, read_checkpoint_epoch, read_example, read_run
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder

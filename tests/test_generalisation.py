@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from test_analysis import QUICK, synthetic, write_arrays
 
-from aelle.chances import chances, fit_to_all
 from aelle.early import study
 from aelle.generalisation import across_hyperparameters, as_table, to_test_inputs, transfers
-from aelle.model import AeLLE
+from aelle.model.chances import chances, fit_to_all
+from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable, load_sweep
 
 MODEL = AeLLE(0.5, epochs=30)

@@ -5,10 +5,10 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
-from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
 from aelle.lyapunov.spectrum import signed_log
-from aelle.model import fit_side_by_side
-from aelle.samples import Sample, train_and_validation
+from aelle.model.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
+from aelle.model.estimator import fit_side_by_side
+from aelle.model.samples import Sample, train_and_validation
 
 M = 24
 

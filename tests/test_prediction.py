@@ -20,19 +20,19 @@ from test_training import small_data, variant
 
 from aelle.callback import LyapunovCallback
 from aelle.chance_report import chance_table
-from aelle.chances import chances, fit_to_all, unlike
 from aelle.collect import collect
 from aelle.data.sines import FourSines
 from aelle.data.text import characters
 from aelle.files import replace_atomically
 from aelle.lyapunov.running_mean import RunningMean
-from aelle.model import AeLLE
+from aelle.model.chances import chances, fit_to_all, unlike
+from aelle.model.estimator import AeLLE
+from aelle.model.samples import sweep_sample
 from aelle.prediction import PredictionCallback
 from aelle.recorder import RunRecorder
 from aelle.runs.reader import read_run, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
-from aelle.samples import sweep_sample
 from aelle.status_text import status_text
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status

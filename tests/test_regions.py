@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from aelle.model import AeLLE
-from aelle.regions import CLASSIFIERS, ellipse, hyperplane, threshold
+from aelle.model.estimator import AeLLE
+from aelle.model.regions import CLASSIFIERS, ellipse, hyperplane, threshold
 
 
 def cloud(seed: int = 0, n: int = 400) -> np.ndarray:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from test_analysis import QUICK, synthetic, write_arrays
 
-from aelle.chances import chances, fit_to_all
-from aelle.model import AeLLE
+from aelle.model.chances import chances, fit_to_all
+from aelle.model.estimator import AeLLE
 from aelle.sweep.table import load_sweep
 
 

@@ -6,7 +6,7 @@ import pytest
 from test_analysis import synthetic
 
 from aelle.early import study
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.predictors import COMBINED
 from aelle.savings import HALVING, NO_CUT, savings, single_cut, successive_halving
 from aelle.sweep.table import SweepTable

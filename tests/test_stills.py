@@ -23,7 +23,7 @@ from aelle.example_figures import example_figure
 from aelle.examples import Example
 from aelle.features import correlations, features
 from aelle.figures import styled
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.plane import trained_plane
 from aelle.report_figures import FIGURES
 from aelle.still_traces import rgba

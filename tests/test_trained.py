@@ -14,7 +14,7 @@ from aelle.example_figures import example_figure
 from aelle.examples import Example, load_examples
 from aelle.features import correlations, features
 from aelle.figures import CLEAR, SHADE, log_ticks
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.plane import trained_plane
 from aelle.shares import PAPER, shares
 from aelle.sweep.table import SweepTable, load_sweep

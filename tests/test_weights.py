@@ -15,7 +15,7 @@ import aelle.weights
 from aelle.comparison import compare
 from aelle.embedding import PICTURES, agreement, check_pictures, picture, principal_components
 from aelle.errors import UserError
-from aelle.model import AeLLE
+from aelle.model.estimator import AeLLE
 from aelle.plane import trained_plane
 from aelle.runs.reader import read_run
 from aelle.space_figure import plane_in_space

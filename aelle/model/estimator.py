@@ -14,15 +14,15 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from aelle.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
 from aelle.errors import TooFewError, UserError, in_one_line, reason
 from aelle.files import MODEL_FILES
 from aelle.lyapunov.spectrum import curve
-from aelle.model_files import Fitted, read_model, write_model
-from aelle.parameters import check_parameters
-from aelle.regions import CLASSIFIERS, Region
-from aelle.samples import Sample, as_array, train_and_validation
-from aelle.scaling import Scaling
+from aelle.model.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
+from aelle.model.files import Fitted, read_model, write_model
+from aelle.model.parameters import check_parameters
+from aelle.model.regions import CLASSIFIERS, Region
+from aelle.model.samples import Sample, as_array, train_and_validation
+from aelle.model.scaling import Scaling
 from aelle.trainer import lean_trainer
 
 Array = np.ndarray
@@ -31,14 +31,14 @@ Array = np.ndarray
 class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a classifier on that plane.
 
-    PC1 rises towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (`aelle.regions`);
+    PC1 rises towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (`aelle.model.regions`);
     on its border the chance of low error is one half. Classes: 1 = low-error (loss < `threshold`), 0 = high-error; a
     non-finite loss is high-error.
 
     `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
     for the absolute, 2 for the squared error of the prediction. `learning_rate`, `weight_decay` (AdamW), `dropout` and
     `noise`, the standard deviation of what is added to the inputs, train it. `scaling`: how spectra and losses enter
-    (`aelle.scaling.Scaling`); `points`: of the spectrum that enters, None for as many as it has. `running_mean`:
+    (`aelle.model.scaling.Scaling`); `points`: of the spectrum that enters, None for as many as it has. `running_mean`:
     whether this model is meant for the mean of the spectra so far (`aelle.lyapunov.RunningMean`) or for those of single
     epochs; `fit` and the others take rows as they are, and code that prepares rows asks for it.
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from aelle.errors import UserError
-from aelle.regions import CLASSIFIERS
-from aelle.scaling import SCALINGS
+from aelle.model.regions import CLASSIFIERS
+from aelle.model.scaling import SCALINGS
 
 CHOICES = {
     "embedding": ("pca",),

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from aelle.lyapunov.spectrum import curve
-from aelle.model import AeLLE
-from aelle.samples import sweep_sample
+from aelle.model.estimator import AeLLE
+from aelle.model.samples import sweep_sample
 from aelle.sweep.arrays import ARRAYS
 from aelle.sweep.table import SweepTable
 

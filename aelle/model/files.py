@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.files import MODEL_FILES, replace_atomically
-from aelle.regions import Region
-from aelle.scaling import Scaling
+from aelle.model.regions import Region
+from aelle.model.scaling import Scaling
 
 FORMAT = 3
 

@@ -1,0 +1,1 @@
+"""AeLLE: spectra in; latent, predicted loss and chance of low error out. scikit-learn's manners."""
