@@ -42,7 +42,7 @@ def _at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("CONFIG_DIR", "CACHE_DIR", "DATA_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "home"))
-    monkeypatch.setattr("aelle.tracking.tracking._given_up", set())
+    monkeypatch.setattr("aelle.tracking.mirror._given_up", set())
     wandb.teardown()
     yield
     with suppress(ConnectionError):
