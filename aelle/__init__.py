@@ -4,18 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aelle.callback import LyapunovCallback
     from aelle.lyapunov.estimate import lyapunov_spectrum
     from aelle.lyapunov.spectrum import Spectrum
     from aelle.model.estimator import AeLLE
-    from aelle.prediction import PredictionCallback
+    from aelle.training.lyapunov_callback import LyapunovCallback
+    from aelle.training.prediction_callback import PredictionCallback
 
 __all__ = ["AeLLE", "LyapunovCallback", "PredictionCallback", "Spectrum", "lyapunov_spectrum"]
 
 HOMES = {
     "AeLLE": "aelle.model.estimator",
-    "LyapunovCallback": "aelle.callback",
-    "PredictionCallback": "aelle.prediction",
+    "LyapunovCallback": "aelle.training.lyapunov_callback",
+    "PredictionCallback": "aelle.training.prediction_callback",
     "Spectrum": "aelle.lyapunov",
     "lyapunov_spectrum": "aelle.lyapunov",
 }

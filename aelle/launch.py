@@ -73,8 +73,8 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     with swift_imports():
         import torch
 
-        from aelle.progress import Progress
-        from aelle.training import check_options, load_data, train_pack
+        from aelle.training.pack import check_options, load_data, train_pack
+        from aelle.training.progress import Progress
 
     torch.set_num_threads(threads(hydra))
     data = load_data(plan.config)
@@ -96,7 +96,7 @@ class SweepCallback(Callback):
             _check_swept(plan, list(config.hydra.overrides.task))
             check_launcher(config.hydra)
             with swift_imports():
-                from aelle.training import check_options, load_data
+                from aelle.training.pack import check_options, load_data
 
             warnings = check_options(plan.config, load_data(plan.config))
             plan.start()

@@ -20,13 +20,13 @@ from many_runs import planned
 from aelle.data.images import digits
 from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
-from aelle.progress import Progress
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.module import PopulationModule
 from aelle.trainer import lean_trainer
-from aelle.training import train_pack
+from aelle.training.pack import train_pack
+from aelle.training.progress import Progress
 
 
 def trained(folder: Path, name: str, *overrides: str) -> tuple[SweepTable, float | None]:

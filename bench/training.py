@@ -27,11 +27,11 @@ from one_by_one import Member, bare_epochs, evaluate, train
 from starting import first_help, first_step
 from torch import Tensor
 
-from aelle.callback import LyapunovCallback
 from aelle.data.images import ImageRows, digits, mnist
-from aelle.recorder import RunRecorder
 from aelle.runs.writer import RunFolder
 from aelle.tasks.classification import SequenceClassification, cross_entropy
+from aelle.training.lyapunov_callback import LyapunovCallback
+from aelle.training.recorder import RunRecorder
 from aelle.variants import Variant, draw
 
 AGREE = 1e-6

@@ -15,9 +15,9 @@ from conftest import ROOT, SMALL
 from test_sweep import rows, runs
 
 from aelle.files import replace_atomically
-from aelle.recorder import RunRecorder
 from aelle.runs.reader import run_folders
 from aelle.sweep.status import sweep_status
+from aelle.training.recorder import RunRecorder
 
 WHOLE = ["-m", "experiment=digits", *SMALL]
 ONE = ["experiment=digits", *SMALL, "pack=1"]
@@ -43,7 +43,7 @@ def test_a_signal_ends_in_one_line_and_the_sweep_goes_on_from_there(
         if written.count("checkpoint.ckpt") == 2:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("aelle.recorder.replace_atomically", stopped_after_the_second_checkpoint)
+    monkeypatch.setattr("aelle.training.recorder.replace_atomically", stopped_after_the_second_checkpoint)
     before = signal.getsignal(signal.SIGTERM)
     code, _, err = main("train.py", *start)
     assert code == 128 + number

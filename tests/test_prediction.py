@@ -18,8 +18,6 @@ from test_sweep import rows as sweep_rows
 from test_tracking import Kept, tracking  # noqa: F401
 from test_training import small_data, variant
 
-from aelle.callback import LyapunovCallback
-from aelle.chance_report import chance_table
 from aelle.collect import collect
 from aelle.data.sines import FourSines
 from aelle.data.text import characters
@@ -28,8 +26,6 @@ from aelle.lyapunov.running_mean import RunningMean
 from aelle.model.chances import chances, fit_to_all, unlike
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import sweep_sample
-from aelle.prediction import PredictionCallback
-from aelle.recorder import RunRecorder
 from aelle.runs.reader import read_run, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
@@ -39,6 +35,10 @@ from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
 from aelle.tasks import CharacterPrediction, SequenceClassification, TargetLearning
 from aelle.tracking import Tracking
+from aelle.training.chance_report import chance_table
+from aelle.training.lyapunov_callback import LyapunovCallback
+from aelle.training.prediction_callback import PredictionCallback
+from aelle.training.recorder import RunRecorder
 from aelle.variants import Variant
 from aelle.weights import load_weights
 
@@ -259,7 +259,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
         if len(written) == 2:
             raise KilledError
 
-    monkeypatch.setattr("aelle.recorder.replace_atomically", killed)
+    monkeypatch.setattr("aelle.training.recorder.replace_atomically", killed)
     with pytest.raises(KilledError):
         main(*line, "outputs=resumed")
     monkeypatch.undo()
@@ -297,7 +297,7 @@ def test_a_run_without_a_model_is_closed_with_one(main, tmp_path, monkeypatch, m
     """Interrupted behind its last checkpoint; then there is no epoch left to tell chances of."""
     line = ["train.py", "experiment=digits", *SMALL, "variants=0-2"]
     with monkeypatch.context() as patched:
-        patched.setattr("aelle.recorder.RunRecorder.finish", lambda *_: (_ for _ in ()).throw(KilledError))
+        patched.setattr("aelle.training.recorder.RunRecorder.finish", lambda *_: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             main(*line)
     code, _, err = main(*line, f"prediction.model={model}")
@@ -327,7 +327,9 @@ def test_a_model_that_is_rewritten_under_way_prunes_nothing_more(main, tmp_path,
 def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch, model, after):
     line = ["train.py", "experiment=digits", *SMALL, "variants=0-2", f"prediction.model={model}"]
     line += ["prediction.prune=0.9999999", f"prediction.after={after}"]
-    monkeypatch.setattr("aelle.chance_report.ChanceReport.finish", lambda *_: (_ for _ in ()).throw(KilledError))
+    monkeypatch.setattr(
+        "aelle.training.chance_report.ChanceReport.finish", lambda *_: (_ for _ in ()).throw(KilledError)
+    )
     with pytest.raises(KilledError):
         main(*line)
     monkeypatch.undo()

@@ -50,7 +50,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
         if written.count("checkpoint.ckpt") == 2:
             raise KilledError
 
-    monkeypatch.setattr("aelle.recorder.replace_atomically", killed_after_the_second_checkpoint)
+    monkeypatch.setattr("aelle.training.recorder.replace_atomically", killed_after_the_second_checkpoint)
     with pytest.raises(KilledError):
         main("train.py", *line, "outputs=resumed")
     monkeypatch.undo()

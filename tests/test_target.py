@@ -6,11 +6,11 @@ import torch
 from conftest import trainer
 
 import aelle
-from aelle.callback import LyapunovCallback
 from aelle.data.sines import FourSines, four_sines
 from aelle.lyapunov.closed_loop import ClosedLoop
 from aelle.tasks import TargetLearning
 from aelle.tasks.force_network import RankOne
+from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.variants import Variant
 
 

@@ -6,11 +6,11 @@ import torch
 from conftest import trainer
 from torch import nn
 
-from aelle.callback import LyapunovCallback
 from aelle.data.images import ImageRows, Part
 from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
 from aelle.tasks.module import ShuffledBatches
+from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.variants import Variant
 
 

@@ -11,11 +11,11 @@ import pytorch_lightning as pl
 from jaxtyping import Float
 
 from aelle.files import replace_atomically
-from aelle.prediction import PredictionCallback
-from aelle.pruning import PruningCallback
-from aelle.recorder import variant_states
 from aelle.tasks.module import PopulationModule
 from aelle.terminal import count
+from aelle.training.prediction_callback import PredictionCallback
+from aelle.training.pruning_callback import PruningCallback
+from aelle.training.recorder import variant_states
 from aelle.variants import Variant
 
 WIDTH = 80

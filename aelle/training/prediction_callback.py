@@ -14,12 +14,12 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 
-from aelle.callback import LyapunovCallback
 from aelle.lyapunov.running_mean import RunningMean
 from aelle.lyapunov.spectrum import curve
 from aelle.model.chances import chances_of
 from aelle.model.estimator import AeLLE
 from aelle.tasks.module import PopulationModule
+from aelle.training.lyapunov_callback import LyapunovCallback
 
 
 class PredictionCallback(pl.Callback):

@@ -8,11 +8,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from aelle.callback import LyapunovCallback
 from aelle.files import replace_atomically
 from aelle.lyapunov.spectrum import Spectrum
 from aelle.runs.writer import RunFolder
 from aelle.tasks.module import PopulationModule
+from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.variants import Variant
 
 

@@ -14,10 +14,7 @@ from filelock import FileLock, Timeout
 from hydra.utils import get_class, get_object
 from torch import Tensor
 
-from aelle.callback import LyapunovCallback
 from aelle.errors import UnwritableError, UserError, in_one_line, reason
-from aelle.progress import Progress
-from aelle.recorder import RunRecorder, variant_states
 from aelle.runs.locks import lock_file
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
@@ -26,11 +23,14 @@ from aelle.sweep.resuming import Place, find_place
 from aelle.tasks.module import PopulationModule
 from aelle.tracking import Tracking, tracker_of
 from aelle.trainer import lean_trainer
+from aelle.training.lyapunov_callback import LyapunovCallback
+from aelle.training.progress import Progress
+from aelle.training.recorder import RunRecorder, variant_states
 from aelle.variants import Variant
 
 if TYPE_CHECKING:
-    from aelle.chance_report import ChanceReport
     from aelle.model.estimator import AeLLE
+    from aelle.training.chance_report import ChanceReport
 
 
 @runtime_checkable
@@ -197,9 +197,9 @@ def _prediction(
     model = _model(options)
     if model is None:
         return [], None
-    from aelle.chance_report import ChanceReport
-    from aelle.prediction import PredictionCallback
-    from aelle.pruning import PruningCallback
+    from aelle.training.chance_report import ChanceReport
+    from aelle.training.prediction_callback import PredictionCallback
+    from aelle.training.pruning_callback import PruningCallback
 
     prediction, pruning = PredictionCallback(model, lyapunov), None
     if place.rows is not None:

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytorch_lightning as pl
 from jaxtyping import Float
 
-from aelle.prediction import PredictionCallback
 from aelle.tasks.module import PopulationModule
+from aelle.training.prediction_callback import PredictionCallback
 
 
 class PruningCallback(pl.Callback):
