@@ -3,8 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from aelle.command_line import errors_in_one_line, swift_imports
-from aelle.hydra_parser import mend_hydra
+from aelle.commands.command_line import errors_in_one_line, swift_imports
+from aelle.commands.hydra_parser import mend_hydra
 
 mend_hydra()
 
@@ -14,7 +14,7 @@ def main(config: DictConfig) -> None:
     with errors_in_one_line():
         # Seconds, for which --help need not wait.
         with swift_imports():
-            from aelle.analysis import analyze
+            from aelle.commands.analyze import analyze
 
         analyze(config)
 

@@ -9,9 +9,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import hydra
 from omegaconf import DictConfig
 
-from aelle.command_line import errors_in_one_line
-from aelle.hydra_parser import mend_hydra
-from aelle.launch import register_resolvers, run_job
+from aelle.commands.command_line import errors_in_one_line
+from aelle.commands.hydra_parser import mend_hydra
+from aelle.commands.launch import register_resolvers, run_job
 
 mend_hydra()
 register_resolvers()

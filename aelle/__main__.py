@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from aelle.collect import collect
-from aelle.command_line import errors_in_one_line
-from aelle.status_text import status_text
+from aelle.commands.collect import collect
+from aelle.commands.command_line import errors_in_one_line
+from aelle.commands.status_text import status_text
 from aelle.sweep.status import sweep_status
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from aelle.launch import register_resolvers
+from aelle.commands.launch import register_resolvers
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import load_sweep

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from aelle import command_line
+from aelle.commands import command_line
 from aelle.data.images import digits
 from aelle.sweep.table import load_sweep
 
@@ -93,7 +93,7 @@ def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys
 
 def test_who_asks_for_help_does_not_wait_for_pytorch():
     code = (
-        "import sys, aelle.launch, aelle.command_line; "
+        "import sys, aelle.commands.launch, aelle.commands.command_line; "
         "print({'torch', 'pytorch_lightning', 'sklearn', 'pandas', 'numba'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from aelle.launch import register_resolvers
+from aelle.commands.launch import register_resolvers
 from aelle.model.estimator import AeLLE
 from aelle.sweep.plan import Plan
 from aelle.tracking import tracker_of

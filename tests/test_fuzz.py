@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_runs import CONFIG, rows
 
-from aelle.collect import collect
+from aelle.commands.collect import collect
+from aelle.commands.status_text import status_text
 from aelle.errors import UserError
 from aelle.model.estimator import AeLLE
 from aelle.runs.reader import DamagedRunError, checksum, read_checkpoint_epoch, read_example, read_run
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
-from aelle.status_text import status_text
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status

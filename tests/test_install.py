@@ -10,7 +10,7 @@ import hydra
 import pytest
 from conftest import ROOT, command
 
-from aelle.hydra_parser import build_parser, mend_hydra
+from aelle.commands.hydra_parser import build_parser, mend_hydra
 
 
 @pytest.fixture
@@ -135,16 +135,18 @@ def test_pip_that_fails_is_one_line(environment, tmp_path, monkeypatch, capsys):
 
 
 def test_hydra_needs_its_parser_mended():
-    """Once the installed Hydra does without: delete aelle/hydra_parser.py, this test, and what calls it."""
+    """Once the installed Hydra does without: delete aelle/commands/hydra_parser.py, this test, and what calls it."""
     texts = {action.help for action in build_parser()._actions}
-    assert not all(text is None or isinstance(text, str) for text in texts), "Hydra needs aelle/hydra_parser.py no more"
+    assert not all(text is None or isinstance(text, str) for text in texts), (
+        "Hydra needs aelle/commands/hydra_parser.py no more"
+    )
 
 
 def test_only_hydras_own_parser_goes_unchecked(monkeypatch):
     """As on Python 3.14, on any."""
     checked = []
     monkeypatch.setattr(argparse._ActionsContainer, "_check_help", lambda self, a: checked.append(a), raising=False)
-    monkeypatch.setattr("aelle.hydra_parser.NEEDED", True)
+    monkeypatch.setattr("aelle.commands.hydra_parser.NEEDED", True)
     monkeypatch.setattr(sys.modules[hydra.main.__module__], "get_args_parser", None)
     mend_hydra()
     parser = sys.modules[hydra.main.__module__].get_args_parser()
@@ -162,7 +164,7 @@ def test_the_command_line_is_read_on_this_python(tmp_path):
 def test_a_machine_without_lscpu_is_told_nothing_of_it(tmp_path):
     """Where virtual machines do not report core ids either, joblib prints a traceback."""
     line = "from joblib import cpu_count; {}cpu_count(only_physical_cores=True)"
-    quietly = "from aelle.command_line import count_cores_quietly; count_cores_quietly(); "
+    quietly = "from aelle.commands.command_line import count_cores_quietly; count_cores_quietly(); "
     (tmp_path / "cat").symlink_to("/bin/true")
     said = [
         subprocess.run(

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from aelle.launch import register_resolvers
-from aelle.launchers import check_launcher, lost_job, side_by_side, threads
+from aelle.commands.launch import register_resolvers
+from aelle.commands.launchers import check_launcher, lost_job, side_by_side, threads
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 
 FAILING = """
@@ -139,7 +139,7 @@ def hydra_with(*overrides: str):
 @needs("joblib")
 @pytest.mark.parametrize(("n_jobs", "jobs", "each"), [(-1, 8, 1), (1, 1, 8), (3, 3, 2), (8, 8, 1), (20, 20, 1)])
 def test_jobs_of_joblib_share_the_cores(monkeypatch, n_jobs, jobs, each):
-    monkeypatch.setattr("aelle.launchers.cpu_count", lambda: 8)
+    monkeypatch.setattr("aelle.commands.launchers.cpu_count", lambda: 8)
     hydra = hydra_with("hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_jobs}")
     assert (side_by_side(hydra), threads(hydra)) == (jobs, each)
 

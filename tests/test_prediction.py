@@ -18,7 +18,8 @@ from test_sweep import rows as sweep_rows
 from test_tracking import Kept, tracking  # noqa: F401
 from test_training import small_data, variant
 
-from aelle.collect import collect
+from aelle.commands.collect import collect
+from aelle.commands.status_text import status_text
 from aelle.data.sines import FourSines
 from aelle.data.text import characters
 from aelle.files import replace_atomically
@@ -29,7 +30,6 @@ from aelle.model.samples import sweep_sample
 from aelle.runs.reader import read_run, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
-from aelle.status_text import status_text
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep

@@ -14,11 +14,11 @@ from conftest import ROOT, SMALL
 from filelock import FileLock
 
 from aelle import __main__
+from aelle.commands.status_text import status_text
 from aelle.errors import UserError
 from aelle.runs import writer as run_folder
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
-from aelle.status_text import status_text
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep

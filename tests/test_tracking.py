@@ -290,7 +290,9 @@ def test_a_login_is_found_and_leaves_nothing_that_a_job_on_another_machine_would
 
 
 def test_no_dashboard_is_imported_without_being_chosen():
-    code = "import sys, aelle.launch, aelle.analysis; print({'wandb', 'tensorboard'} & set(sys.modules))"
+    code = (
+        "import sys, aelle.commands.launch, aelle.commands.analyze; print({'wandb', 'tensorboard'} & set(sys.modules))"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"
 
 

@@ -17,9 +17,9 @@ from hydra.errors import HydraException, MissingConfigException
 from joblib import cpu_count
 from omegaconf.errors import OmegaConfBaseException
 
+from aelle.commands.launchers import INSTALL, lost_job
+from aelle.commands.misspelt import nearest
 from aelle.errors import UserError, reason
-from aelle.launchers import INSTALL, lost_job
-from aelle.misspelt import nearest
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 """Of a full disk, a quota, a protected place, a file where a folder should be."""

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.command_line import count_cores_quietly
+from aelle.commands.command_line import count_cores_quietly
+from aelle.commands.score import score_sweep
 from aelle.comparison import compare
 from aelle.early import Study, study
 from aelle.embedding import check_pictures
@@ -25,7 +26,6 @@ from aelle.plane import trained_plane
 from aelle.printed import print_elsewhere, print_shares, print_table
 from aelle.report import write_report
 from aelle.report_figures import figures
-from aelle.score import score_sweep
 from aelle.shares import shares
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep

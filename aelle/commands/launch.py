@@ -12,9 +12,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.command_line import errors_in_one_line, swift_imports
+from aelle.commands.command_line import errors_in_one_line, swift_imports
+from aelle.commands.launchers import check_launcher, kind, side_by_side, threads
 from aelle.errors import UnwritableError, UserError
-from aelle.launchers import check_launcher, kind, side_by_side, threads
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
 from aelle.terminal import count

@@ -1,0 +1,1 @@
+"""What a person starts: a command line in, a trained sweep or a report out. The only place that knows Hydra."""
