@@ -9,11 +9,11 @@ from jaxtyping import Float
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
-from aelle.early import Study
-from aelle.evaluation import chance
+from aelle.analysis.early import Study
+from aelle.analysis.predictors import COMBINED
+from aelle.analysis.scores import chance
 from aelle.figures import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
 from aelle.model.estimator import AeLLE
-from aelle.predictors import COMBINED
 from aelle.sweep.table import SweepTable
 
 BINS = 8

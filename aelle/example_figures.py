@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from aelle.examples import Example
+from aelle.analysis.examples import Example
 from aelle.figures import COLOURS, GREY, styled
 
 CHARACTERS_IN_A_ROW = 50

@@ -5,8 +5,8 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Shaped
 from plotly.colors import sample_colorscale
 
+from aelle.analysis.shares import MANY
 from aelle.model.regions import Points, Region
-from aelle.shares import MANY
 from aelle.sweep.table import SweepTable
 
 LOW, HIGH, GREY = "#2a9d5c", "#d1495b", "#8a8f98"

@@ -5,9 +5,9 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
-from aelle.early import Study
-from aelle.examples import Example
-from aelle.plane import TrainedPlane
+from aelle.analysis.early import Study
+from aelle.analysis.examples import Example
+from aelle.analysis.plane import TrainedPlane
 from aelle.sweep.table import SweepTable
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aelle.early import Study
-from aelle.predictors import COMBINED
-from aelle.savings import HALVING, NO_CUT
+from aelle.analysis.early import Study
+from aelle.analysis.predictors import COMBINED
+from aelle.analysis.savings import HALVING, NO_CUT
 from aelle.sweep.table import SweepTable
 
 ENOUGH = 10

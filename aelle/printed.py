@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from aelle.early import Study
-from aelle.findings import Findings
-from aelle.generalisation import Transfer, transfer_table
-from aelle.shares import PAPER, PAPER_ON_FEATURES
+from aelle.analysis.early import Study
+from aelle.analysis.findings import Findings
+from aelle.analysis.generalisation import Transfer, transfer_table
+from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.terminal import count
 
 FEW = 8

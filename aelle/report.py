@@ -8,15 +8,15 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, select_autoescape
 from plotly.offline import get_plotlyjs
 
-from aelle.evaluation import PRECISION
+from aelle.analysis.findings import Findings
+from aelle.analysis.generalisation import transfer_table
+from aelle.analysis.plane import SHARES as PLANE_SHARES
+from aelle.analysis.savings import KEPT, savings
+from aelle.analysis.scores import PRECISION
+from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.files import replace_atomically
-from aelle.findings import Findings
-from aelle.generalisation import transfer_table
 from aelle.page import answer, early_table, first_cut, keep, savings_table
-from aelle.plane import SHARES as PLANE_SHARES
 from aelle.report_figures import FIGURES, TURNING, figures, side_by_side
-from aelle.savings import KEPT, savings
-from aelle.shares import PAPER, PAPER_ON_FEATURES
 from aelle.stills import write_stills
 from aelle.tables import tables, unfinished
 

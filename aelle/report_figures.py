@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aelle import early_figures, trained_figures
+from aelle.analysis.findings import Findings
 from aelle.example_figures import example_figure
-from aelle.findings import Findings
 from aelle.markup import escaped_examples, escaped_plane, escaped_study, escaped_sweep
 from aelle.space_figure import plane_in_space
 

@@ -3,8 +3,8 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from aelle.analysis.plane import TrainedPlane
 from aelle.figures import CLASSES, LOW, styled
-from aelle.plane import TrainedPlane
 
 GRID = 25
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aelle.comparison import Comparison
-from aelle.early import Study
-from aelle.embedding import Agreement
-from aelle.features import Correlation
-from aelle.findings import Findings
-from aelle.generalisation import as_table
-from aelle.shares import Group
+from aelle.analysis.comparison import Comparison
+from aelle.analysis.early import Study
+from aelle.analysis.embeddings import Agreement
+from aelle.analysis.features import Correlation
+from aelle.analysis.findings import Findings
+from aelle.analysis.generalisation import as_table
+from aelle.analysis.shares import Group
 from aelle.sweep.table import SweepTable
 
 

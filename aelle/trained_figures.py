@@ -11,11 +11,11 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from aelle.comparison import Embedding
-from aelle.features import FEATURES, Correlation, features
+from aelle.analysis.comparison import Embedding
+from aelle.analysis.features import FEATURES, Correlation, features
+from aelle.analysis.plane import TrainedPlane
+from aelle.analysis.shares import groupable
 from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
-from aelle.plane import TrainedPlane
-from aelle.shares import groupable
 from aelle.sweep.table import SweepTable
 
 MOST_PANELS = 3

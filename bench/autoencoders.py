@@ -16,10 +16,10 @@ import numpy as np
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from aelle.early import SHARES
+from aelle.analysis.early import SHARES
+from aelle.analysis.predictors import Plane
 from aelle.model.estimator import AeLLE, fit_side_by_side
 from aelle.model.samples import stratified_parts, sweep_sample
-from aelle.predictors import Plane
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aelle.early import study
-from aelle.evaluation import recall_at
+from aelle.analysis.early import study
+from aelle.analysis.predictors import COMBINED
+from aelle.analysis.regressions import loss_and
+from aelle.analysis.scores import recall_at
 from aelle.model.estimator import AeLLE
-from aelle.predictors import COMBINED
-from aelle.regressions import loss_and
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import load_sweep
 

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import norm
 
-from aelle.early import SHARES, Study, study
-from aelle.evaluation import METRICS, chance
+from aelle.analysis.early import SHARES, Study, study
+from aelle.analysis.predictor import Predictor
+from aelle.analysis.predictors import COMBINED, Plane, predictors
+from aelle.analysis.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
+from aelle.analysis.scores import METRICS, chance
 from aelle.lyapunov.spectrum import signed_log
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import stratified_parts
-from aelle.predictor import Predictor
-from aelle.predictors import COMBINED, Plane, predictors
-from aelle.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan

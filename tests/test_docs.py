@@ -22,9 +22,9 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 import aelle.__main__
+from aelle.analysis.embeddings import check_pictures
 from aelle.commands.hydra_parser import build_parser
 from aelle.commands.launch import register_resolvers
-from aelle.embedding import check_pictures
 from aelle.errors import UserError
 from aelle.files import MODEL_FILES
 from aelle.model.estimator import AeLLE

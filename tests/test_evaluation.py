@@ -12,8 +12,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from aelle.analysis.scores import PRECISION, chance, score
 from aelle.errors import UserError
-from aelle.evaluation import PRECISION, chance, score
 from aelle.model.samples import stratified_parts
 
 LABELS = npst.arrays(bool, st.integers(2, 30))

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from test_analysis import QUICK, synthetic, write_arrays
 
-from aelle.early import study
-from aelle.generalisation import across_hyperparameters, as_table, to_test_inputs, transfers
+from aelle.analysis.early import study
+from aelle.analysis.generalisation import across_hyperparameters, as_table, to_test_inputs, transfers
 from aelle.model.chances import chances, fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable, load_sweep

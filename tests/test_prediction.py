@@ -18,6 +18,7 @@ from test_sweep import rows as sweep_rows
 from test_tracking import Kept, tracking  # noqa: F401
 from test_training import small_data, variant
 
+from aelle.analysis.weights import load_weights
 from aelle.commands.collect import collect
 from aelle.commands.status_text import status_text
 from aelle.data.sines import FourSines
@@ -40,7 +41,6 @@ from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.prediction_callback import PredictionCallback
 from aelle.training.recorder import RunRecorder
 from aelle.variants import Variant
-from aelle.weights import load_weights
 
 SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from test_analysis import synthetic
 
-from aelle.early import study
+from aelle.analysis.early import study
+from aelle.analysis.predictors import COMBINED
+from aelle.analysis.savings import HALVING, NO_CUT, savings, single_cut, successive_halving
 from aelle.model.estimator import AeLLE
-from aelle.predictors import COMBINED
-from aelle.savings import HALVING, NO_CUT, savings, single_cut, successive_halving
 from aelle.sweep.table import SweepTable
 
 

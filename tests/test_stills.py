@@ -17,14 +17,14 @@ from scipy.stats import spearmanr
 from test_analysis import QUICK, synthetic
 from test_trained import CLASSES, SIGNAL, TEXT
 
-from aelle.early import study
+from aelle.analysis.early import study
+from aelle.analysis.examples import Example
+from aelle.analysis.features import correlations, features
+from aelle.analysis.plane import trained_plane
 from aelle.early_figures import plane_over_epochs, planes_over_training, scores_over_epochs
 from aelle.example_figures import example_figure
-from aelle.examples import Example
-from aelle.features import correlations, features
 from aelle.figures import styled
 from aelle.model.estimator import AeLLE
-from aelle.plane import trained_plane
 from aelle.report_figures import FIGURES
 from aelle.still_traces import rgba
 from aelle.stills import still, write_stills

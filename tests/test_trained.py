@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from test_analysis import QUICK, synthetic
 
-from aelle.comparison import compare
+from aelle.analysis.comparison import compare
+from aelle.analysis.examples import Example, load_examples
+from aelle.analysis.features import correlations, features
+from aelle.analysis.plane import trained_plane
+from aelle.analysis.shares import PAPER, shares
 from aelle.example_figures import example_figure
-from aelle.examples import Example, load_examples
-from aelle.features import correlations, features
 from aelle.figures import CLEAR, SHADE, log_ticks
 from aelle.model.estimator import AeLLE
-from aelle.plane import trained_plane
-from aelle.shares import PAPER, shares
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.trained_figures import (
     embeddings,

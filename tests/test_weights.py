@@ -10,13 +10,14 @@ import torch
 from sklearn.decomposition import PCA
 from test_analysis import QUICK, synthetic
 
-import aelle.embedding
-import aelle.weights
-from aelle.comparison import compare
-from aelle.embedding import PICTURES, agreement, check_pictures, picture, principal_components
+import aelle.analysis.embeddings
+import aelle.analysis.weights
+from aelle.analysis.comparison import compare
+from aelle.analysis.embeddings import PICTURES, agreement, check_pictures, picture, principal_components
+from aelle.analysis.plane import trained_plane
+from aelle.analysis.weights import load_weights
 from aelle.errors import UserError
 from aelle.model.estimator import AeLLE
-from aelle.plane import trained_plane
 from aelle.runs.reader import read_run
 from aelle.space_figure import plane_in_space
 from aelle.sweep.plan import Plan
@@ -24,16 +25,15 @@ from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.force_network import RankOne
 from aelle.training.pack import load_data
-from aelle.weights import load_weights
 
 
-def by_variant(sweep: SweepTable, weights: aelle.weights.Weights) -> dict[int, np.ndarray]:
+def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.Weights) -> dict[int, np.ndarray]:
     return dict(zip(sweep.variants["variant"].iloc[weights.rows], np.concatenate([*weights.blocks()], 1), strict=True))
 
 
 def test_the_weights_are_those_that_give_the_recorded_losses(small_sweep, monkeypatch):
     """A variant with another's weights, or with those of another epoch, would have another loss."""
-    monkeypatch.setattr(aelle.weights, "BLOCK", 100)
+    monkeypatch.setattr(aelle.analysis.weights, "BLOCK", 100)
     sweep = load_sweep(small_sweep)
     weights, problems = load_weights(small_sweep, sweep)
     assert problems == [] and weights is not None and weights.shape == (32, 8) and weights.alike == 12
@@ -92,7 +92,7 @@ def test_of_mixed_shapes_the_one_with_most_of_both_classes_is_read(tmp_path):
 def test_only_so_many_are_read_evenly_over_the_sweep(tmp_path, monkeypatch):
     sweep = saved(tmp_path, [recurrent(3, 8, 2), recurrent(1, 8, 2, seed=1), recurrent(5, 8, 2, seed=2)])
     every, _ = load_weights(tmp_path, sweep)
-    monkeypatch.setattr(aelle.weights, "MOST", 3)
+    monkeypatch.setattr(aelle.analysis.weights, "MOST", 3)
     some, _ = load_weights(tmp_path, sweep)
     assert every is not None and some is not None and some.alike == 9 and list(some.rows) == [0, 4, 8]
     for number, weights in by_variant(sweep, some).items():
@@ -245,7 +245,7 @@ def test_pictures_are_chosen_by_a_word_or_several(monkeypatch):
     for wrong in ("pca", None, 3, ["tsne", "lda"], [["tsne"]]):
         with pytest.raises(UserError, match=r"choose tsne, umap"):
             check_pictures(wrong)
-    monkeypatch.setattr(aelle.embedding, "find_spec", lambda name: None)
+    monkeypatch.setattr(aelle.analysis.embeddings, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install umap-learn"):
         check_pictures("umap")
 

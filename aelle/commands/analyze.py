@@ -9,29 +9,29 @@ from typing import Any, TypeVar
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from aelle.analysis.comparison import compare
+from aelle.analysis.early import Study, study
+from aelle.analysis.embeddings import check_pictures
+from aelle.analysis.examples import load_examples
+from aelle.analysis.features import correlations
+from aelle.analysis.findings import Findings
+from aelle.analysis.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
+from aelle.analysis.plane import trained_plane
+from aelle.analysis.shares import shares
+from aelle.analysis.weights import load_weights
 from aelle.commands.command_line import count_cores_quietly
 from aelle.commands.score import score_sweep
-from aelle.comparison import compare
-from aelle.early import Study, study
-from aelle.embedding import check_pictures
 from aelle.errors import TooFewError, UserError
-from aelle.examples import load_examples
-from aelle.features import correlations
-from aelle.findings import Findings
-from aelle.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
 from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
-from aelle.plane import trained_plane
 from aelle.printed import print_elsewhere, print_shares, print_table
 from aelle.report import write_report
 from aelle.report_figures import figures
-from aelle.shares import shares
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.terminal import count, duration
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
-from aelle.weights import load_weights
 
 Made = TypeVar("Made")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aelle.evaluation import score
+from aelle.analysis.scores import score
 from aelle.files import replace_atomically
 from aelle.model.chances import chances, unlike
 from aelle.model.estimator import AeLLE

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from aelle.evaluation import Scores, score
+from aelle.analysis.scores import Scores, score
 from aelle.model.estimator import AeLLE
 from aelle.model.regions import Region
 from aelle.model.samples import stratified_parts

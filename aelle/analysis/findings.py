@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from aelle.comparison import Comparison
-from aelle.early import Study
-from aelle.examples import Example
-from aelle.features import Correlation
-from aelle.generalisation import Transfer
-from aelle.plane import TrainedPlane
-from aelle.shares import Group
+from aelle.analysis.comparison import Comparison
+from aelle.analysis.early import Study
+from aelle.analysis.examples import Example
+from aelle.analysis.features import Correlation
+from aelle.analysis.generalisation import Transfer
+from aelle.analysis.plane import TrainedPlane
+from aelle.analysis.shares import Group
 from aelle.sweep.table import SweepTable
 
 

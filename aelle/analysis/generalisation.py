@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from aelle.early import INTERVAL, STAGES, Study
+from aelle.analysis.early import INTERVAL, STAGES, Study
+from aelle.analysis.scores import area
+from aelle.analysis.shares import MANY, groupable
 from aelle.errors import TooFewError
-from aelle.evaluation import area
 from aelle.model.chances import chances, fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.seeds import generator
-from aelle.shares import MANY, groupable
 from aelle.sweep.table import SweepTable
 
 RESAMPLES = 400

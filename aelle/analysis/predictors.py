@@ -3,9 +3,8 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from aelle.model.estimator import AeLLE
-from aelle.predictor import CERTAIN, Predictor, Scores, where_known
-from aelle.regressions import (
+from aelle.analysis.predictor import CERTAIN, Predictor, Scores, where_known
+from aelle.analysis.regressions import (
     Extrapolation,
     Hyperparameters,
     LossAndHyperparameters,
@@ -16,6 +15,7 @@ from aelle.regressions import (
     SpectrumFeatures,
     TunedLoss,
 )
+from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
 
 COMBINED = "AeLLE with loss and hyperparameters"

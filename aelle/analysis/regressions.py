@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aelle.features import FEATURES
+from aelle.analysis.features import FEATURES
+from aelle.analysis.predictor import CERTAIN, Inputs, Predictor, Scores, where_known
 from aelle.lyapunov.spectrum import signed_log
-from aelle.predictor import CERTAIN, Inputs, Predictor, Scores, where_known
 from aelle.sweep.table import SweepTable
 
 PENALTIES = np.logspace(-2, 5, 22)

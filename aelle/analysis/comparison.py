@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from aelle.embedding import PICTURES, Agreement, agreement, picture, principal_components
+from aelle.analysis.embeddings import PICTURES, Agreement, agreement, picture, principal_components
+from aelle.analysis.plane import TrainedPlane
+from aelle.analysis.weights import Weights
 from aelle.lyapunov.spectrum import signed_log
 from aelle.model.regions import Region
-from aelle.plane import TrainedPlane
-from aelle.weights import Weights
 
 
 class Embedding(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aelle.early import Study
+from aelle.analysis.early import Study
 from aelle.sweep.table import SweepTable
 
 KEPT = 0.25

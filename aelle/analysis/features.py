@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aelle.evaluation import area
+from aelle.analysis.scores import area
 from aelle.sweep.table import SweepTable
 
 END = 0.1

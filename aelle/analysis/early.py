@@ -13,12 +13,12 @@ import pandas as pd
 from jaxtyping import Float
 from sklearn import config_context
 
+from aelle.analysis.predictor import Predictor
+from aelle.analysis.predictors import predictors
+from aelle.analysis.scores import METRICS, chance, score
 from aelle.errors import TooFewError
-from aelle.evaluation import METRICS, chance, score
 from aelle.model.estimator import AeLLE, fit_side_by_side
 from aelle.model.samples import stratified_parts, sweep_sample
-from aelle.predictor import Predictor
-from aelle.predictors import predictors
 from aelle.sweep.table import SweepTable
 
 SHARES = (0.32, 0.08, 0.60)
