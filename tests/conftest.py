@@ -11,7 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from aelle.stills import still, write_stills
+from aelle.report.stills import still, write_stills
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["hidden_size=8", "size=12", "pack_size=5", "epochs=3", "lyapunov.sequences=4"]
@@ -64,7 +64,7 @@ def main(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", [script, *overrides])
         if script == "analyze.py":
             write = write_stills if stills else lambda _, figures: [still(one) for one in figures.values() if one]
-            monkeypatch.setattr("aelle.report.write_stills", write)
+            monkeypatch.setattr("aelle.report.write.write_stills", write)
         code = 0
         try:
             runpy.run_path(str(ROOT / script), run_name="__main__")

@@ -137,9 +137,7 @@ def test_pip_that_fails_is_one_line(environment, tmp_path, monkeypatch, capsys):
 def test_hydra_needs_its_parser_mended():
     """Once the installed Hydra does without: delete aelle/commands/hydra_parser.py, this test, and what calls it."""
     texts = {action.help for action in build_parser()._actions}
-    assert not all(text is None or isinstance(text, str) for text in texts), (
-        "Hydra needs aelle/commands/hydra_parser.py no more"
-    )
+    assert not all(text is None or isinstance(text, str) for text in texts), "aelle/commands/hydra_parser.py can go"
 
 
 def test_only_hydras_own_parser_goes_unchecked(monkeypatch):

@@ -21,15 +21,20 @@ from aelle.analysis.early import study
 from aelle.analysis.examples import Example
 from aelle.analysis.features import correlations, features
 from aelle.analysis.plane import trained_plane
-from aelle.early_figures import plane_over_epochs, planes_over_training, scores_over_epochs
-from aelle.example_figures import example_figure
-from aelle.figures import styled
 from aelle.model.estimator import AeLLE
-from aelle.report_figures import FIGURES
-from aelle.still_traces import rgba
-from aelle.stills import still, write_stills
+from aelle.report.early_figures import plane_over_epochs, planes_over_training, scores_over_epochs
+from aelle.report.example_figures import example_figure
+from aelle.report.figures import FIGURES
+from aelle.report.still_traces import rgba
+from aelle.report.stills import still, write_stills
+from aelle.report.style import styled
+from aelle.report.trained_figures import (
+    loss_distribution,
+    losses_over_hyperparameters,
+    spectra_by_loss,
+    trained_plane_figure,
+)
 from aelle.sweep.table import SweepTable, load_sweep
-from aelle.trained_figures import loss_distribution, losses_over_hyperparameters, spectra_by_loss, trained_plane_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 

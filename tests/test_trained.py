@@ -14,11 +14,10 @@ from aelle.analysis.examples import Example, load_examples
 from aelle.analysis.features import correlations, features
 from aelle.analysis.plane import trained_plane
 from aelle.analysis.shares import PAPER, shares
-from aelle.example_figures import example_figure
-from aelle.figures import CLEAR, SHADE, log_ticks
 from aelle.model.estimator import AeLLE
-from aelle.sweep.table import SweepTable, load_sweep
-from aelle.trained_figures import (
+from aelle.report.example_figures import example_figure
+from aelle.report.style import CLEAR, SHADE, log_ticks
+from aelle.report.trained_figures import (
     embeddings,
     features_against_loss,
     loss_distribution,
@@ -26,6 +25,7 @@ from aelle.trained_figures import (
     spectra_by_loss,
     trained_plane_figure,
 )
+from aelle.sweep.table import SweepTable, load_sweep
 
 
 def of_spectra(spectra: np.ndarray, losses: list[float], **hyperparameters: list) -> SweepTable:

@@ -18,8 +18,8 @@ from aelle.analysis.plane import trained_plane
 from aelle.analysis.weights import load_weights
 from aelle.errors import UserError
 from aelle.model.estimator import AeLLE
+from aelle.report.space_figure import plane_in_space
 from aelle.runs.reader import read_run
-from aelle.space_figure import plane_in_space
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification

@@ -25,9 +25,9 @@ from aelle.errors import TooFewError, UserError
 from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
-from aelle.printed import print_elsewhere, print_shares, print_table
-from aelle.report import write_report
-from aelle.report_figures import figures
+from aelle.report.figures import figures
+from aelle.report.printed import print_elsewhere, print_shares, print_table
+from aelle.report.write import write_report
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.terminal import count, duration

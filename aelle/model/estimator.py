@@ -31,9 +31,9 @@ Array = np.ndarray
 class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a classifier on that plane.
 
-    PC1 rises towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (`aelle.model.regions`);
-    on its border the chance of low error is one half. Classes: 1 = low-error (loss < `threshold`), 0 = high-error; a
-    non-finite loss is high-error.
+    PC1 rises towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (see
+    `aelle.model.regions`); on its border the chance of low error is one half. Classes: 1 = low-error (loss <
+    `threshold`), 0 = high-error; a non-finite loss is high-error.
 
     `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
     for the absolute, 2 for the squared error of the prediction. `learning_rate`, `weight_decay` (AdamW), `dropout` and

@@ -88,9 +88,13 @@ class RunFolder:
 
     def _write_table(self, name: str, table: pa.Table) -> None:
         table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})
-        replace_atomically(
-            self.path / name, lambda file: pq.write_table(table, file, write_page_checksum=True, compression="zstd")
-        )
+
+        def write(path: Path) -> None:
+            # Where the disk is full, a file that pyarrow had opened would stay open, and keep its space, until collected.
+            with path.open("wb") as file:
+                pq.write_table(table, file, write_page_checksum=True, compression="zstd")
+
+        replace_atomically(self.path / name, write)
 
 
 def _now() -> str:

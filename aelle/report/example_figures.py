@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from aelle.analysis.examples import Example
-from aelle.figures import COLOURS, GREY, styled
+from aelle.report.style import COLOURS, GREY, styled
 
 CHARACTERS_IN_A_ROW = 50
 

@@ -5,6 +5,7 @@ Axes: V variant, M point of the common-length spectrum.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,7 +16,7 @@ from aelle.analysis.comparison import Embedding
 from aelle.analysis.features import FEATURES, Correlation, features
 from aelle.analysis.plane import TrainedPlane
 from aelle.analysis.shares import groupable
-from aelle.figures import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
+from aelle.report.style import CLASSES, GREY, SCALE, by_class, by_value, first_two, log_ticks, low_error_region, styled
 from aelle.sweep.table import SweepTable
 
 MOST_PANELS = 3
@@ -142,7 +143,8 @@ def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
             traces = by_value(plane.sweep, name, x, y, opacity, show, among, axis=f"coloraxis{column}")
             figure.add_traces(traces, rows=1, cols=column)
     for column in range(2, 2 + len(names)):
-        bar = {"x": figure.layout[f"xaxis{column}"].domain[1], "thickness": 10, "outlinewidth": 0}
+        axis: Any = figure.layout[f"xaxis{column}"]
+        bar = {"x": axis.domain[1], "thickness": 10, "outlinewidth": 0}
         figure.update_layout({f"coloraxis{column}": {"colorscale": SCALE, "colorbar": bar}})
     figure.update_xaxes(title="PC1 (rises towards low error)")
     figure.update_yaxes(title="PC2", row=1, col=1)

@@ -12,8 +12,8 @@ from plotly.subplots import make_subplots
 from aelle.analysis.early import Study
 from aelle.analysis.predictors import COMBINED
 from aelle.analysis.scores import chance
-from aelle.figures import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
 from aelle.model.estimator import AeLLE
+from aelle.report.style import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
 from aelle.sweep.table import SweepTable
 
 BINS = 8

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, MultipleLocator, NullLocator
 
 from aelle.files import replace_atomically
-from aelle.still_traces import DASHES, PIXEL, Scale, colour_owner, colour_scale, draw, rgba
+from aelle.report.still_traces import DASHES, PIXEL, Scale, colour_owner, colour_scale, draw, rgba
 
 FORMATS = ("png", "svg")
 WIDTH = 1080
@@ -126,7 +126,8 @@ def _draw_traces(figure: go.Figure, panels: Panels) -> tuple[dict[str, Artist], 
 
 def _panels(page: Figure, figure: go.Figure) -> Panels:
     """The figure's pairs of axes, in the rows and columns in which plotly has them."""
-    layout, panels, of_axis = figure.layout, {}, {}
+    layout: Any = figure.layout
+    panels, of_axis = {}, {}
     names = list(dict.fromkeys(map(_axes_of, figure.data)))
     corners = {(x, y): (_span(layout[_long(x)])[0], -_span(layout[_long(y)])[0]) for x, y in names}
     columns, rows = (sorted({corner[i] for corner in corners.values()}) for i in (0, 1))
@@ -167,7 +168,7 @@ def _line(panels: Panels, shape: Any) -> None:
     """Across a whole panel, at one value."""
     level, upright = shape.xref.endswith(" domain"), shape.yref.endswith(" domain")
     if shape.type != "line" or level == upright:
-        raise NotImplementedError(f"a shape has no still picture: teach aelle/stills.py\n{shape}")
+        raise NotImplementedError(f"a shape has no still picture: add it to stills.py\n{shape}")
     axes = panels[shape.xref.split()[0], shape.yref.split()[0]]
     look = {"linestyle": DASHES[shape.line.dash], "color": rgba(shape.line.color), "linewidth": 1}
     if level:
@@ -186,7 +187,7 @@ def _title(page: Figure, panels: Panels, layout: Any, note: Any) -> None:
         if np.allclose((note.x, note.y), (middle, top)):
             axes.set_title(_text(note.text))
             return
-    raise NotImplementedError(f"an annotation has no still picture: teach aelle/stills.py\n{note}")
+    raise NotImplementedError(f"an annotation has no still picture: add it to stills.py\n{note}")
 
 
 def _axes_of(trace: Any) -> tuple[str, str]:

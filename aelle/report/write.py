@@ -15,10 +15,10 @@ from aelle.analysis.savings import KEPT, savings
 from aelle.analysis.scores import PRECISION
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.files import replace_atomically
-from aelle.page import answer, early_table, first_cut, keep, savings_table
-from aelle.report_figures import FIGURES, TURNING, figures, side_by_side
-from aelle.stills import write_stills
-from aelle.tables import tables, unfinished
+from aelle.report.figures import FIGURES, TURNING, figures, side_by_side
+from aelle.report.page import answer, early_table, first_cut, keep, savings_table
+from aelle.report.stills import write_stills
+from aelle.report.tables import tables, unfinished
 
 
 def write_report(folder: Path, found: Findings) -> Path:
@@ -35,7 +35,7 @@ def write_report(folder: Path, found: Findings) -> Path:
             _write_csv(path, table)
     drawn = figures(found)
     template = Environment(
-        loader=PackageLoader("aelle", "."), autoescape=select_autoescape(default=True, default_for_string=True)
+        loader=PackageLoader("aelle.report", "."), autoescape=select_autoescape(default=True, default_for_string=True)
     ).get_template("report.html.j2")
     html = template.render(
         found=found,

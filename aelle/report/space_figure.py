@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aelle.analysis.plane import TrainedPlane
-from aelle.figures import CLASSES, LOW, styled
+from aelle.report.style import CLASSES, LOW, styled
 
 GRID = 25
 

@@ -34,7 +34,7 @@ def draw(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist | N
     """Draw one trace; `colour` where it names none, `scale` where its colours are numbers. Returns what stands for it
     in a legend. Raises NotImplementedError for a kind of trace that no figure of the report has had so far."""
     if trace.type not in DRAWN:
-        raise NotImplementedError(f"a trace of kind {trace.type} has no still picture: teach aelle/still_traces.py")
+        raise NotImplementedError(f"a trace of kind {trace.type} has no still picture: add it to still_traces.py")
     return DRAWN[trace.type](axes, trace, colour, scale)
 
 
@@ -58,7 +58,8 @@ def colour_scale(figure: go.Figure, trace: Any) -> Scale | None:
     owner, numbers = colour_owner(trace), _numbers(trace)
     if owner is None or numbers is None:
         return None
-    spec, known = owner, [numbers]
+    spec: Any = owner
+    known = [numbers]
     if owner.coloraxis:
         spec = figure.layout[owner.coloraxis]
         owners = [(colour_owner(other), other) for other in figure.data]
@@ -91,7 +92,7 @@ def _scatter(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist
     x = np.arange(len(y)) if trace.x is None else _places(trace.x)
     mode = trace.mode or ("lines+markers" if len(y) < FEW_POINTS else "lines")
     if not set(mode.split("+")) <= {"lines", "markers"}:
-        raise NotImplementedError(f"a trace of mode {mode} has no still picture: teach aelle/still_traces.py")
+        raise NotImplementedError(f"a trace of mode {mode} has no still picture: add it to still_traces.py")
     if trace.fill == "toself":
         return axes.fill(x, y, color=rgba(trace.fillcolor or colour, trace.opacity), linewidth=0)[0]
     size, opacity = (trace.marker.size or 6) * PIXEL, trace.marker.opacity

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import plotly.graph_objects as go
 
-from aelle import early_figures, trained_figures
 from aelle.analysis.findings import Findings
-from aelle.example_figures import example_figure
-from aelle.markup import escaped_examples, escaped_plane, escaped_study, escaped_sweep
-from aelle.space_figure import plane_in_space
+from aelle.report import early_figures, trained_figures
+from aelle.report.example_figures import example_figure
+from aelle.report.markup import escaped_examples, escaped_plane, escaped_study, escaped_sweep
+from aelle.report.space_figure import plane_in_space
 
 FIGURES = (
     "distribution",

@@ -1,0 +1,1 @@
+"""Findings in; a page, tables, figures and printed lines out."""
