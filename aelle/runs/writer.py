@@ -90,7 +90,7 @@ class RunFolder:
         table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})
 
         def write(path: Path) -> None:
-            # Where the disk is full, a file that pyarrow had opened would stay open, and keep its space, until collected.
+            # On a full disk, a file that pyarrow opened itself stays open, and keeps its space, until it is collected.
             with path.open("wb") as file:
                 pq.write_table(table, file, write_page_checksum=True, compression="zstd")
 
