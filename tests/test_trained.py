@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from test_analysis import QUICK, synthetic
 
-from aelle.analysis.comparison import compare
+from aelle.analysis.embeddings import compare
 from aelle.analysis.examples import Example, load_examples
 from aelle.analysis.features import correlations, features
 from aelle.analysis.plane import trained_plane

@@ -12,13 +12,12 @@ from test_analysis import QUICK, synthetic
 
 import aelle.analysis.embeddings
 import aelle.analysis.weights
-from aelle.analysis.comparison import compare
-from aelle.analysis.embeddings import PICTURES, agreement, check_pictures, picture, principal_components
+from aelle.analysis.embeddings import PICTURES, agreement, check_pictures, compare, picture, principal_components
 from aelle.analysis.plane import trained_plane
 from aelle.analysis.weights import load_weights
 from aelle.errors import UserError
 from aelle.model.estimator import AeLLE
-from aelle.report.space_figure import plane_in_space
+from aelle.report.trained_figures import plane_in_space
 from aelle.runs.reader import read_run
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable, load_sweep

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aelle.analysis.comparison import Comparison
 from aelle.analysis.early import Study
+from aelle.analysis.embeddings import Comparison
 from aelle.analysis.examples import Example
 from aelle.analysis.features import Correlation
 from aelle.analysis.generalisation import Transfer

@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.analysis.comparison import compare
 from aelle.analysis.early import Study, study
-from aelle.analysis.embeddings import check_pictures
+from aelle.analysis.embeddings import check_pictures, compare
 from aelle.analysis.examples import load_examples
 from aelle.analysis.features import correlations
 from aelle.analysis.findings import Findings

@@ -1,15 +1,23 @@
-"""The report's figures, by the names that its template knows them by."""
+"""The report's figures, by the names that its template knows them by.
 
+plotly reads a subset of HTML, links included, in every text that it draws: names from outside are escaped.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from aelle.analysis.early import Study
+from aelle.analysis.examples import Example
 from aelle.analysis.findings import Findings
+from aelle.analysis.plane import TrainedPlane
 from aelle.report import early_figures, trained_figures
 from aelle.report.example_figures import example_figure
-from aelle.report.markup import escaped_examples, escaped_plane, escaped_study, escaped_sweep
-from aelle.report.space_figure import plane_in_space
+from aelle.sweep.table import SweepTable
 
 FIGURES = (
     "distribution",
@@ -31,7 +39,7 @@ TURNING = "space"
 
 def figures(found: Findings) -> dict[str, go.Figure]:
     """Of an analysis, with every word from outside escaped."""
-    found = _escaped(found)
+    found = escaped_findings(found)
     shown, ended = {}, found.ended
     measured = ended.measured_at_the_end()
     if np.isfinite(ended.final_loss).any():
@@ -44,7 +52,7 @@ def figures(found: Findings) -> dict[str, go.Figure]:
     if found.plane is not None:
         shown["plane"] = trained_figures.trained_plane_figure(found.plane)
         if found.plane.points.shape[1] > 2:
-            shown[TURNING] = plane_in_space(found.plane)
+            shown[TURNING] = trained_figures.plane_in_space(found.plane)
     if found.plane is not None and found.comparison is not None:
         shown["embeddings"] = trained_figures.embeddings(found.plane, found.comparison.embeddings)
     if found.early is not None:
@@ -59,12 +67,12 @@ def side_by_side(found: Findings) -> dict[str, go.Figure]:
     """For a page without a slider: the plane at several epochs, in place of the one that moves."""
     if found.early is None:
         return {}
-    found = _escaped(found)
+    found = escaped_findings(found)
     assert found.early is not None
     return {"planes": early_figures.planes_over_training(found.ended, found.early)}
 
 
-def _escaped(found: Findings) -> Findings:
+def escaped_findings(found: Findings) -> Findings:
     return replace(
         found,
         ended=escaped_sweep(found.ended),
@@ -72,3 +80,39 @@ def _escaped(found: Findings) -> Findings:
         early=found.early and escaped_study(found.early),
         examples=escaped_examples(found.examples),
     )
+
+
+def escaped_sweep(sweep: SweepTable) -> SweepTable:
+    """With hyperparameters' names, and values that are words, as they are to be read."""
+    names = {name: _escaped(name) for name in sweep.hyperparameters}
+    words = {name: sweep.variants[name].map(_escaped) for name in names}
+    variants = sweep.variants.assign(**words).rename(columns=names)
+    return replace(sweep, hyperparameters=list(names.values()), variants=variants)
+
+
+def escaped_plane(plane: TrainedPlane) -> TrainedPlane:
+    return replace(plane, sweep=escaped_sweep(plane.sweep))
+
+
+def escaped_study(study: Study) -> Study:
+    """Predictors are named after the hyperparameters that they look at."""
+    return replace(
+        study,
+        scores=study.scores.assign(predictor=study.scores["predictor"].map(_escaped)),
+        predictions=study.predictions.assign(predictor=study.predictions["predictor"].map(_escaped)),
+        without_spectra=[_escaped(name) for name in study.without_spectra],
+    )
+
+
+def escaped_examples(examples: Sequence[Example]) -> list[Example]:
+    """With the names of classes; single characters form no markup."""
+    return [
+        one._replace(output={**one.output, "classes": [_escaped(label) for label in one.output["classes"]]})
+        if "classes" in one.output
+        else one
+        for one in examples
+    ]
+
+
+def _escaped(value: Any) -> Any:
+    return escape(value, quote=False) if isinstance(value, str) else value

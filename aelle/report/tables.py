@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aelle.analysis.comparison import Comparison
 from aelle.analysis.early import Study
-from aelle.analysis.embeddings import Agreement
+from aelle.analysis.embeddings import Agreement, Comparison
 from aelle.analysis.features import Correlation
 from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import as_table

@@ -1,6 +1,8 @@
 """A sweep as its configuration plans it: variants, packs, folders, and what of them is complete."""
 
+import hashlib
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +15,8 @@ from aelle.runs.format import MOST_VARIANTS
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
 from aelle.sweep.completion import complete_numbers
-from aelle.sweep.labels import numbers_label, overrides_label
-from aelle.sweep.pruning_model import another_model, check_prediction, keep_model, with_digest
+from aelle.sweep.options import check_options, check_whole
+from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
 FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
@@ -31,7 +33,7 @@ class Plan:
     @classmethod
     def of(cls, config: dict[str, Any]) -> "Plan":
         """Check the configuration and, where the sweep has been started, that it was with the same settings."""
-        check(config)
+        check_options(config)
         config = with_digest(config)
         plan = cls(config, Path(config["outputs"]) / config["sweep"])
         if plan.file.exists():
@@ -58,8 +60,8 @@ class Plan:
             if not 1 <= identity["size"] <= MOST_VARIANTS:
                 raise ValueError
             check_space({name: identity[name] for name in names})
-            _check_whole("pack_size", identity["pack_size"], 1)
-            _check_whole("epochs", identity["epochs"], 1)
+            check_whole("pack_size", identity["pack_size"], 1)
+            check_whole("epochs", identity["epochs"], 1)
             plan.packs()
             fingerprint(plan.config)
         except Exception:
@@ -167,50 +169,6 @@ class Plan:
         return [v for v in variants if v.number not in done]
 
 
-def check(config: dict[str, Any]) -> None:
-    """Refuse values that no run could use, before anything is trained."""
-    names = config["hyperparameters"]
-    if not isinstance(names, list):
-        raise UserError(f"hyperparameters={names}: give the list of their names, e.g. [hidden_size,p]")
-    check_space({name: config.get(name) for name in names})
-    for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0)):
-        if not (name == "size" and config[name] is None):
-            _check_whole(name, config[name], least)
-    lyapunov, trainer, threshold = config["lyapunov"], config["trainer"], config["task"]["threshold"]
-    for name in ("sequences", "steps", "k"):
-        if not (name != "sequences" and lyapunov[name] is None):
-            _check_whole(f"lyapunov.{name}", lyapunov[name], 1)
-    epochs = lyapunov["every_n_epochs"]
-    if not isinstance(epochs, list):
-        _check_whole("lyapunov.every_n_epochs", epochs, 1)
-    elif not all(type(epoch) is int and epoch >= 0 for epoch in epochs):
-        raise UserError(f"lyapunov.every_n_epochs={epochs}: give a whole number, or a list of epochs from 0 on")
-    for name, value, allowed in (
-        ("lyapunov.over", lyapunov["over"], ("hidden", "full")),
-        ("lyapunov.precision", lyapunov["precision"], ("float64", "float32")),
-        # A population is one model on one device; 16-mixed scales all losses by one factor, infinity included.
-        ("trainer.devices", trainer["devices"], (1,)),
-        ("trainer.precision", trainer["precision"], ("32-true", "64-true", "bf16-mixed")),
-        ("trainer.gradient_clip_algorithm", trainer["gradient_clip_algorithm"], ("norm", "value")),
-    ):
-        if value not in allowed:
-            raise UserError(f"{name}={value}: choose {' or '.join(map(str, allowed))}")
-    for name, value in (("task.threshold", threshold), ("trainer.gradient_clip_val", trainer["gradient_clip_val"])):
-        optional = name == "trainer.gradient_clip_val" and value is None
-        if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-            raise UserError(f"{name}={value}: give a number above 0")
-    check_prediction(config)
-    sweep = config["sweep"]
-    parts = Path(sweep).parts if isinstance(sweep, str) else ()
-    if not parts or Path(sweep).is_absolute() or ".." in parts or "\0" in sweep:
-        raise UserError(f"sweep={sweep}: give the name of a folder below {config['outputs']}")
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{name}={value}: give a whole number of at least {least}")
-
-
 def _difference(there: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
     parts = []
     for name in dict.fromkeys([*there, *now]):
@@ -224,3 +182,39 @@ def _difference(there: dict[str, Any], now: dict[str, Any], prefix: str = "") ->
     # No option, but what follows from one.
     telling = [part for part in parts if part and not part.startswith("prediction.digest")]
     return "; ".join(telling or [part for part in parts if part])
+
+
+NOT_IN_A_LABEL = (
+    "task",
+    "experiment",
+    "sweep",
+    "outputs",
+    "pack",
+    "logger",
+    "prediction.model",
+    "trainer.accelerator",
+    "trainer.devices",
+    "task.data.root",
+)
+
+
+def numbers_label(variants: list[Variant]) -> str:
+    numbers = [v.number for v in variants]
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"variants-{numbers[0]}-{numbers[-1]}"
+    return _shortened("variants-" + ",".join(map(str, numbers)))
+
+
+def overrides_label(overrides: list[str]) -> str:
+    """A folder's name for a run that its overrides tell apart."""
+    telling = [
+        o.lstrip("+~")
+        for o in overrides
+        if (name := o.lstrip("+~").split("=")[0]) not in NOT_IN_A_LABEL and not name.startswith("logger.")
+    ]
+    return _shortened(re.sub(r"[^\w.,=+-]", "_", ",".join(sorted(telling))).lstrip(".")) or "defaults"
+
+
+def _shortened(name: str) -> str:
+    """File systems allow 255 bytes; what is cut off goes on to tell names apart."""
+    return name if len(name) <= 120 else f"{name[:110]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

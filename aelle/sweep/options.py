@@ -1,0 +1,52 @@
+"""What a configuration's options may be, checked before anything is trained."""
+
+from pathlib import Path
+from typing import Any
+
+from aelle.errors import UserError
+from aelle.sweep.pruning_model import check_prediction
+from aelle.variants import check_space
+
+
+def check_options(config: dict[str, Any]) -> None:
+    """Refuse values that no run could use, before anything is trained."""
+    names = config["hyperparameters"]
+    if not isinstance(names, list):
+        raise UserError(f"hyperparameters={names}: give the list of their names, e.g. [hidden_size,p]")
+    check_space({name: config.get(name) for name in names})
+    for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0)):
+        if not (name == "size" and config[name] is None):
+            check_whole(name, config[name], least)
+    lyapunov, trainer, threshold = config["lyapunov"], config["trainer"], config["task"]["threshold"]
+    for name in ("sequences", "steps", "k"):
+        if not (name != "sequences" and lyapunov[name] is None):
+            check_whole(f"lyapunov.{name}", lyapunov[name], 1)
+    epochs = lyapunov["every_n_epochs"]
+    if not isinstance(epochs, list):
+        check_whole("lyapunov.every_n_epochs", epochs, 1)
+    elif not all(type(epoch) is int and epoch >= 0 for epoch in epochs):
+        raise UserError(f"lyapunov.every_n_epochs={epochs}: give a whole number, or a list of epochs from 0 on")
+    for name, value, allowed in (
+        ("lyapunov.over", lyapunov["over"], ("hidden", "full")),
+        ("lyapunov.precision", lyapunov["precision"], ("float64", "float32")),
+        # A population is one model on one device; 16-mixed scales all losses by one factor, infinity included.
+        ("trainer.devices", trainer["devices"], (1,)),
+        ("trainer.precision", trainer["precision"], ("32-true", "64-true", "bf16-mixed")),
+        ("trainer.gradient_clip_algorithm", trainer["gradient_clip_algorithm"], ("norm", "value")),
+    ):
+        if value not in allowed:
+            raise UserError(f"{name}={value}: choose {' or '.join(map(str, allowed))}")
+    for name, value in (("task.threshold", threshold), ("trainer.gradient_clip_val", trainer["gradient_clip_val"])):
+        optional = name == "trainer.gradient_clip_val" and value is None
+        if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+            raise UserError(f"{name}={value}: give a number above 0")
+    check_prediction(config)
+    sweep = config["sweep"]
+    parts = Path(sweep).parts if isinstance(sweep, str) else ()
+    if not parts or Path(sweep).is_absolute() or ".." in parts or "\0" in sweep:
+        raise UserError(f"sweep={sweep}: give the name of a folder below {config['outputs']}")
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{name}={value}: give a whole number of at least {least}")
