@@ -6,41 +6,50 @@ from test_lyapunov import by_qr, jacobians
 from torch import nn
 
 from aelle import lyapunov_spectrum
-from aelle.lyapunov.interval import LONGEST, TOLERANCE, Interval
-from aelle.lyapunov.orthonormalize import CAUTION, CholeskySplitter, CompiledSplitter, Split, Splitter, log_diagonal
+from aelle.lyapunov.interval import MAX_LENGTH, TOLERANCE, IntervalController, Remedy, Verdict
+from aelle.lyapunov.orthonormalize import (
+    CHOLESKY_CAUTION,
+    CholeskyFactorizer,
+    CompiledFactorizer,
+    Factorizer,
+    Factors,
+    log_diagonal,
+)
 
 
-def found(error: float, growth: tuple[float, ...] = (0.0, -1.0, -2.0), condition: float = 10) -> Split:
+def found(error: float, growth: tuple[float, ...] = (0.0, -1.0, -2.0), condition: float = 10) -> Factors:
     """What a factorisation of one 3 × 3 matrix reports: the same error everywhere, and how each direction has grown."""
     rates = torch.tensor(growth, dtype=torch.float64)[None, None]
-    return Split(torch.eye(3)[None, None], rates, torch.full_like(rates, error), torch.tensor([[float(condition)]]))
+    return Factors(torch.eye(3)[None, None], rates, torch.full_like(rates, error), torch.tensor([[float(condition)]]))
 
 
-def interval(every: int | str = "auto") -> Interval:
-    return Interval(every, torch.eye(3, dtype=torch.float64)[None, None])
+def interval(every: int | str = "auto") -> IntervalController:
+    return IntervalController(every, torch.eye(3, dtype=torch.float64)[None, None])
 
 
 def test_it_widens_while_nothing_is_lost():
-    chosen, lengths = interval(), []
+    chosen = interval()
+    lengths = [chosen.first_length]
     for _ in range(5):
-        steps = chosen.length
-        assert chosen.judge(steps, found(1e-16)) == steps
-        lengths.append(chosen.length)
-    assert lengths == [4, LONGEST, LONGEST, LONGEST, LONGEST]
+        verdict = chosen.judge(lengths[-1], found(1e-16))
+        assert verdict.kept == lengths[-1]
+        lengths.append(verdict.length)
+    assert lengths[1:] == [4, MAX_LENGTH, MAX_LENGTH, MAX_LENGTH, MAX_LENGTH]
 
 
 def test_it_is_cut_back_where_it_was_too_wide_and_does_not_try_again_at_once():
     chosen = interval()
-    chosen.length = 6
-    kept = chosen.judge(6, found(1e-2))
-    assert 1 <= kept < 6 and chosen.length == kept
-    assert chosen.judge(kept, found(1e-9)) == kept and chosen.length < 6
+    kept = chosen.judge(6, found(1e-2)).kept
+    assert 1 <= kept < 6
+    verdict = chosen.judge(kept, found(1e-9))
+    assert verdict.kept == kept and verdict.length < 6
 
 
 def test_a_singular_product_is_taken_apart_to_single_steps():
     chosen = interval()
-    assert chosen.judge(2, found(float("inf"))) == 1
-    assert chosen.judge(1, found(float("inf"))) == 1 and chosen.length == 1
+    assert chosen.judge(2, found(float("inf"))).kept == 1
+    verdict = chosen.judge(1, found(float("inf")))
+    assert verdict.kept == 1 and verdict.length == 1
 
 
 def test_the_budget_is_what_the_steps_allow():
@@ -48,39 +57,39 @@ def test_the_budget_is_what_the_steps_allow():
     tolerance = TOLERANCE[torch.float64]
     frugal, spender = interval(), interval()
     for _ in range(50):
-        assert frugal.judge(2, found(1.99 * tolerance)) == 2
-    refused = [spender.judge(2, found(2.02 * tolerance)) for _ in range(50)]
+        assert frugal.judge(2, found(1.99 * tolerance)).kept == 2
+    refused = [spender.judge(2, found(2.02 * tolerance)).kept for _ in range(50)]
     assert 1 in refused
-    assert (frugal.books.spent <= 100 * tolerance).all()
+    assert (frugal.budget.spent <= 100 * tolerance).all()
 
 
 def test_it_goes_back_when_a_turned_direction_is_overtaken():
     """A direction with error 1e-8 loses against the one behind it by 12 nats, and the error grows to 1e-3."""
     chosen = interval()
-    assert chosen.judge(4, found(1e-8)) == 4
-    assert chosen.judge(4, found(1e-8, growth=(0.0, -8.0, 4.0))) == 0
-    assert chosen.length == 2 and (chosen.books.spent == 0).all()
-    assert chosen.judge(2, found(1e-8)) == 2
+    assert chosen.judge(4, found(1e-8)).kept == 4
+    assert chosen.judge(4, found(1e-8, growth=(0.0, -8.0, 4.0))) == Verdict(0, 2, go_back=True)
+    assert (chosen.budget.spent == 0).all()
+    assert chosen.judge(2, found(1e-8)).kept == 2
 
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_fixed_interval_is_kept(every):
     chosen = interval(every)
-    assert chosen.judge(every, found(0.01)) == every and chosen.length == every
-    assert not chosen.settled
-    assert chosen.judge(every, found(1e-12, condition=1e9)) == every and chosen.grown
+    assert chosen.judge(every, found(0.01)) == Verdict(every, every, Remedy.QR_OF_FACTOR)
+    assert chosen.judge(every, found(1e-12)) == Verdict(every, every, Remedy.NONE)
+    assert chosen.judge(every, found(1e-12, condition=1e9)) == Verdict(every, every, Remedy.QR_OF_PRODUCT)
 
 
 def test_a_product_in_which_the_last_direction_overtakes_another(monkeypatch):
     """Gaussian matrices, with which that happens once in a thousand times: found by search, and 2e-6 off without it."""
-    went_back, judge = [], Interval.judge
+    went_back, judge = [], IntervalController.judge
 
-    def watched(self: Interval, steps: int, factors: Split) -> int:
-        kept = judge(self, steps, factors)
-        went_back.append(kept == 0)
-        return kept
+    def watched(self: IntervalController, steps: int, factors: Factors) -> Verdict:
+        verdict = judge(self, steps, factors)
+        went_back.append(verdict.go_back)
+        return verdict
 
-    monkeypatch.setattr(Interval, "judge", watched)
+    monkeypatch.setattr(IntervalController, "judge", watched)
     matrices = torch.randn(3, 60, 72 * 72, dtype=torch.float64, generator=torch.Generator().manual_seed(1312))
     arguments = dict(network=lambda x, s: x.view(72, 72) @ s, inputs=matrices, state=torch.zeros(72))
     auto = lyapunov_spectrum(**arguments)
@@ -117,17 +126,17 @@ def test_it_keeps_its_promise_on_random_products(kind, seed):
     torch.testing.assert_close(auto.per_sequence, each.per_sequence, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("splitter", [Splitter, CompiledSplitter, CholeskySplitter])
+@pytest.mark.parametrize("factorizer", [Factorizer, CompiledFactorizer, CholeskyFactorizer])
 @pytest.mark.parametrize("N, K", [(1, 1), (5, 5), (12, 4), (70, 70)])
-def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K, splitter):
+def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K, factorizer):
     A = torch.randn(2, 3, K, N, dtype=torch.float64, generator=torch.Generator().manual_seed(N))
     given, out = A.clone(), torch.empty_like(A)
-    factors = splitter(A)([torch.ones_like(A), given], out)
+    factors = factorizer(A)([torch.ones_like(A), given], out)
     U = torch.linalg.lstsq(factors.basis.mT, A.mT).solution
     torch.testing.assert_close(factors.basis.mT @ U, A.mT, atol=1e-11, rtol=0)
     assert U.tril(-1).abs().max() < 1e-11
     torch.testing.assert_close(U.diagonal(0, -2, -1).abs().log(), factors.log_diagonal, atol=1e-9, rtol=0)
-    if splitter is CholeskySplitter:
+    if factorizer is CholeskyFactorizer:
         identity = torch.eye(K, dtype=A.dtype).expand(2, 3, K, K)
         torch.testing.assert_close(factors.basis @ factors.basis.mT, identity, atol=0.5, rtol=0)
     else:
@@ -137,12 +146,12 @@ def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K, splitter)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("spoilt", [None, 0.0, float("nan"), float("inf"), 1e30])
-def test_the_compiled_splitter_finds_what_the_other_does(dtype, spoilt):
+def test_the_compiled_factorizer_finds_what_the_other_does(dtype, spoilt):
     A = torch.randn(2, 3, 9, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))
     A[1, 2] *= torch.logspace(0, -12, 12, dtype=dtype)
     if spoilt is not None:
         A[0, 1, 4] = spoilt
-    one, other = (kind(A)([A, A * 2, A.clone()], torch.empty_like(A)) for kind in (Splitter, CompiledSplitter))
+    one, other = (kind(A)([A, A * 2, A.clone()], torch.empty_like(A)) for kind in (Factorizer, CompiledFactorizer))
     for name in ("log_diagonal", "error", "condition"):
         a, b = getattr(one, name), getattr(other, name)
         torch.testing.assert_close(a, b, rtol=1e-3, atol=0, equal_nan=True, msg=name)
@@ -154,9 +163,9 @@ def test_the_compiled_splitter_finds_what_the_other_does(dtype, spoilt):
 @pytest.fixture
 def by_lu(monkeypatch) -> list[int]:
     """Spectra as on a device, and a word for each time that LU has to take over."""
-    taken, by_lu = [], Splitter.__call__
-    monkeypatch.setattr("aelle.lyapunov.product.splitter", CholeskySplitter)
-    monkeypatch.setattr(Splitter, "__call__", lambda *given: taken.append(1) or by_lu(*given))
+    taken, by_lu = [], Factorizer.__call__
+    monkeypatch.setattr("aelle.lyapunov.product.factorizer", CholeskyFactorizer)
+    monkeypatch.setattr(Factorizer, "__call__", lambda *given: taken.append(1) or by_lu(*given))
     return taken
 
 
@@ -211,7 +220,7 @@ def test_cholesky_factors_keep_the_promise_in_single_precision(by_lu, seed):
 @pytest.mark.parametrize("dtype, size", [(torch.float32, 1e20), (torch.float64, 1e155)])
 def test_the_squares_of_large_numbers_do_not_overflow(by_lu, dtype, size):
     A = torch.randn(1, 2, 9, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    one, other = (CholeskySplitter(A)([A, A * by], torch.empty_like(A)) for by in (1, size))
+    one, other = (CholeskyFactorizer(A)([A, A * by], torch.empty_like(A)) for by in (1, size))
     assert by_lu == []
     grown = torch.full_like(one.log_diagonal, size).log()
     torch.testing.assert_close(other.log_diagonal, one.log_diagonal + grown, rtol=1e-6, atol=0)
@@ -219,9 +228,9 @@ def test_the_squares_of_large_numbers_do_not_overflow(by_lu, dtype, size):
 
 def test_factors_that_failed_are_tried_ever_more_seldom(by_lu, monkeypatch):
     A = torch.ones(1, 1, 3, 3, dtype=torch.float64)
-    split, tried = CholeskySplitter(A), []
-    factors = CholeskySplitter.factors
-    monkeypatch.setattr(CholeskySplitter, "factors", lambda *given: tried.append(len(by_lu)) or factors(*given))
+    split, tried = CholeskyFactorizer(A), []
+    factors = CholeskyFactorizer.try_factors
+    monkeypatch.setattr(CholeskyFactorizer, "try_factors", lambda *given: tried.append(len(by_lu)) or factors(*given))
     for _ in range(16):
         split([A, A.clone()], torch.empty_like(A))
     assert tried == [0, 2, 5, 10] and len(by_lu) == 16
@@ -233,9 +242,9 @@ def test_lu_takes_over_where_there_is_no_cholesky_factor(by_lu, dtype):
     A[0, 1, 4] = A[0, 1, 3]
     A[0, 2, 4] = 0
     given = A.clone()
-    one = CholeskySplitter(A)([A, given], torch.empty_like(A))
+    one = CholeskyFactorizer(A)([A, given], torch.empty_like(A))
     assert len(by_lu) == 1
-    other = Splitter(A)([A, A.clone()], torch.empty_like(A))
+    other = Factorizer(A)([A, A.clone()], torch.empty_like(A))
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
     assert torch.isinf(one.error[0, 2, 4])
@@ -244,40 +253,40 @@ def test_lu_takes_over_where_there_is_no_cholesky_factor(by_lu, dtype):
 @pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
 def test_what_is_not_finite_leaves_the_other_factors_alone(by_lu, spoilt):
     A = torch.randn(2, 3, 9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    sound = CholeskySplitter(A)([A, A.clone()], torch.empty_like(A))
+    sound = CholeskyFactorizer(A)([A, A.clone()], torch.empty_like(A))
     A[0, 1, 4, 2] = spoilt
-    found = CholeskySplitter(A)([A, A.clone()], torch.empty_like(A))
+    found = CholeskyFactorizer(A)([A, A.clone()], torch.empty_like(A))
     assert by_lu == [] and torch.isinf(found.error[0, 1]).all()
     rest = torch.ones(2, 3, dtype=torch.bool)
     rest[0, 1] = False
     torch.testing.assert_close(found.log_diagonal[rest], sound.log_diagonal[rest], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("splitter", [Splitter, CholeskySplitter])
+@pytest.mark.parametrize("factorizer", [Factorizer, CholeskyFactorizer])
 @pytest.mark.parametrize("grading", [0, 6, 12])
-def test_the_estimated_error_is_that_of_the_truth(grading, splitter):
+def test_the_estimated_error_is_that_of_the_truth(grading, factorizer):
     """In single precision, against double: of matrices whose rows differ by up to 12 nats: in order of magnitude.
 
     How LAPACK rounds depends on the processor, and one matrix of forty may fare worse.
     """
     A = torch.randn(1, 40, 24, 24, generator=torch.Generator().manual_seed(grading))
     A = A * torch.exp(-grading * torch.linspace(0, 1, 24))
-    factors = splitter(A)([A, A.clone()], torch.empty_like(A))
+    factors = factorizer(A)([A, A.clone()], torch.empty_like(A))
     double = A.double()
-    exact = Splitter(double)([double, double.clone()], torch.empty_like(double))
+    exact = Factorizer(double)([double, double.clone()], torch.empty_like(double))
     mine = factors.log_diagonal + log_diagonal(factors.basis.double())
     true = (mine - exact.log_diagonal - log_diagonal(exact.basis)).abs().amax(-1)
     estimated = factors.error.amax(-1).double()
     assert (true < 10 * estimated).sum() >= 39 and (true < 50 * estimated).all()
-    caution = CAUTION if splitter is CholeskySplitter else 1
+    caution = CHOLESKY_CAUTION if factorizer is CholeskyFactorizer else 1
     assert (estimated < 1000 * caution * true).all()
 
 
-@pytest.mark.parametrize("splitter", [Splitter, CompiledSplitter])
-def test_subnormal_pivots_are_factorised_or_left_to_qr(splitter):
+@pytest.mark.parametrize("factorizer", [Factorizer, CompiledFactorizer])
+def test_subnormal_pivots_are_factorised_or_left_to_qr(factorizer):
     """Some processors' LAPACK gives infinite factors for them, of a matrix that is finite."""
     A = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     A = A * torch.logspace(-4, -40, 8)
-    factors = splitter(A)([A, A.clone()], torch.empty_like(A))
+    factors = factorizer(A)([A, A.clone()], torch.empty_like(A))
     assert factors.basis.isfinite().all() or factors.condition.item() == torch.inf
-    assert Interval("auto", A).judge(1, factors) == 1
+    assert IntervalController("auto", A).judge(1, factors).kept == 1

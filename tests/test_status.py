@@ -17,10 +17,11 @@ from aelle import __main__
 from aelle.commands.status_text import status_text
 from aelle.errors import UserError
 from aelle.runs import writer as run_folder
+from aelle.runs.locks import lock_file
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
-from aelle.sweep.status import sweep_status
+from aelle.sweep.status import run_state, sweep_status
 from aelle.sweep.table import load_sweep
 
 
@@ -243,3 +244,22 @@ def test_plans_that_are_none_are_refused(sweep):
         (sweep / "sweep.json").write_text(text)
         with pytest.raises(UserError, match="is damaged"):
             Plan.started(sweep)
+
+
+def test_a_run_is_running_by_its_own_lock_only(sweep):
+    """`variants-0-7` is no second copy of `variants-0`, and a second copy of a pack has the lock of the pack."""
+    unfinish(sweep, "pack-0001", "running", 1)
+    (sweep / "pack-0001").rename(sweep / "variants-0-7")
+    run = read_run(sweep / "variants-0-7")
+    RunFolder(run.path, run.config).write_status("running", epoch=1)
+    run = read_run(run.path)
+    with FileLock(sweep / ".variants-0.lock"):
+        assert run_state(run) == "stale"
+    with FileLock(sweep / ".variants-0-7.lock"):
+        assert run_state(run) == "running"
+    run.path.rename(sweep / "pack-0001-2")
+    RunFolder(sweep / "pack-0001-2", run.config, lock_file(sweep / "pack-0001")).write_status("running", epoch=1)
+    run = read_run(sweep / "pack-0001-2")
+    with FileLock(sweep / ".pack-0001.lock"):
+        assert run_state(run) == "running"
+    assert run_state(run) == "stale"

@@ -23,7 +23,7 @@ from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.force_network import RankOne
-from aelle.training.pack import load_data
+from aelle.training.parts import load_data
 
 
 def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.Weights) -> dict[int, np.ndarray]:

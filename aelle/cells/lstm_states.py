@@ -23,18 +23,18 @@ class LSTMStates(torch.autograd.Function):
         weight_ih: Float[Tensor, "V GH I"],
         weight_hh: Float[Tensor, "V GH H"],
         bias: Float[Tensor, "V GH"],
-        keep: bool,
+        backward: bool,
     ) -> Float[Tensor, "T V B H"]:
         V, B, T, _ = x.shape
         H = weight_hh.shape[-1]
         doubled = x.new_ones(4 * H)
         doubled[2 * H : 3 * H] = 2
         W_ih, W_hh, b = (weight_ih * doubled[:, None]).mT, (weight_hh * doubled[:, None]).mT, (bias * doubled)[:, None]
-        kept = T if keep else 1
-        gates, cells = x.new_empty(kept, V, B, 4 * H), x.new_zeros(kept + 1, V, B, H)
-        tanh_c, h = x.new_empty(kept, V, B, H), x.new_empty(T, V, B, H)
+        stored = T if backward else 1
+        gates, cells = x.new_empty(stored, V, B, 4 * H), x.new_zeros(stored + 1, V, B, H)
+        tanh_c, h = x.new_empty(stored, V, B, H), x.new_empty(T, V, B, H)
         for t in range(T):
-            k = t if keep else 0
+            k = t if backward else 0
             z = torch.baddbmm(b, x[:, :, t], W_ih, out=gates[k])
             if t:
                 z.baddbmm_(h[t - 1], W_hh)
@@ -43,9 +43,9 @@ class LSTMStates(torch.autograd.Function):
             c = torch.mul(f, cells[k], out=cells[k + 1]).addcmul_(i, g)
             tanh = torch.mul(c, 2, out=tanh_c[k]).sigmoid_().mul_(2).sub_(1)
             torch.mul(o, tanh, out=h[t])
-            if not keep:
+            if not backward:
                 cells[0] = c
-        if keep:
+        if backward:
             ctx.save_for_backward(x, weight_ih, weight_hh, gates, cells, tanh_c, h)
         return h
 

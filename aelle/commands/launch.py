@@ -73,15 +73,16 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     with swift_imports():
         import torch
 
-        from aelle.training.pack import check_options, load_data, train_pack
+        from aelle.training.pack import train_pack
+        from aelle.training.parts import Parts
         from aelle.training.progress import Progress
 
     torch.set_num_threads(threads(hydra))
-    data = load_data(plan.config)
+    parts = Parts(plan.config)
     if hydra.mode == RunMode.RUN:
-        _warn(check_options(plan.config, data))
+        _warn(parts.warnings)
     results = [
-        train_pack(plan, folder, variants, data, Progress(plan, side_by_side(hydra)))
+        train_pack(plan, folder, variants, parts, Progress(plan, side_by_side(hydra)))
         for folder, variants in plan.jobs(list(hydra.overrides.task))
     ]
     return plan, all(results)
@@ -96,9 +97,9 @@ class SweepCallback(Callback):
             _check_swept(plan, list(config.hydra.overrides.task))
             check_launcher(config.hydra)
             with swift_imports():
-                from aelle.training.pack import check_options, load_data
+                from aelle.training.parts import Parts
 
-            warnings = check_options(plan.config, load_data(plan.config))
+            warnings = Parts(plan.config).warnings
             plan.start()
             if plan.config["size"] is not None:
                 _announce(plan)

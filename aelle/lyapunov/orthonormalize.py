@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class Split(NamedTuple):
+class Factors(NamedTuple):
     """A = M U: `basis` is M (rows are its columns) and `log_diagonal` log |diag U|, −∞ where A is singular.
 
     `error` is the relative error to expect in each entry of the diagonal, ∞ for an entry that is zero; `condition`
@@ -33,20 +33,20 @@ class Split(NamedTuple):
     condition: Float[Tensor, "V B"]
 
 
-SKEWED = 0.5
+MAX_SKEW = 0.5
 """‖MᵀM − I‖ from which a Cholesky factor is not taken: its M has a condition of up to 1.8 below."""
 
-SHIFT, FACTORS = 4, 3
+CHOLESKY_SHIFT, MAX_CHOLESKY_FACTORS = 4, 3
 """Of AᵀA with columns of length 1, in units of N ε; and how many factors are tried."""
 
-CAUTION = 8
+CHOLESKY_CAUTION = 8
 """By how much the error by Cholesky factors may exceed what its formula says: measured on products of a wide spread."""
 
-LONGEST_REST = 64
+MAX_CHOLESKY_PAUSE = 64
 """Factorisations that are left to LU once there was no Cholesky factor; the first time one, then twice as many."""
 
 
-class Splitter:
+class Factorizer:
     """LU with row pivoting of stacks of one shape, in buffers of its own."""
 
     def __init__(self, like: Float[Tensor, "V B K N"]):
@@ -59,7 +59,7 @@ class Splitter:
         self.numbers = torch.arange(N, dtype=self.P.dtype, device=like.device)
         self.identity = torch.eye(K, dtype=like.dtype, device=like.device)
 
-    def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Split:
+    def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors:
         """Of the last of `trail`, which began at a well-conditioned basis and took one step from each to the next.
 
         M is written to `out`, and the last of `trail` is used up. The error of pivot i is judged after rows and columns
@@ -72,7 +72,7 @@ class Splitter:
         column, row = self.sizes(A, out)
         torch.linalg.lu_factor_ex(A.mT, out=(A.mT, self.pivots, self.info))
         diagonal, row, condition = self.unpack(A, row, out)
-        return _split(out, diagonal, column, row, condition, cancelled)
+        return _judged(out, diagonal, column, row, condition, cancelled)
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
         """The length of each tangent vector [V, B, K], and the size of each dimension over all of them once they have
@@ -100,7 +100,7 @@ class Splitter:
         return diagonal, row[..., 0], condition
 
 
-class CholeskySplitter(Splitter):
+class CholeskyFactorizer(Factorizer):
     """By Cholesky factors R of AᵀA, in the products that a GPU is fast at, where it factorises small matrices slowly.
 
     M = A R⁻¹, and AᵀA is shifted so that a factor exists for a condition of A up to 1/ε, once its columns have one
@@ -112,20 +112,20 @@ class CholeskySplitter(Splitter):
 
     def __init__(self, like: Float[Tensor, "V B K N"]):
         super().__init__(like)
-        self.waits, self.rest = 1, 0
+        self.next_pause, self.pause = 1, 0
 
-    def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Split:
-        if self.rest == 0:
-            split = self.factors(trail, out)
-            if split is not None:
-                self.waits = 1
-                return split
-            self.rest, self.waits = self.waits, min(2 * self.waits, LONGEST_REST)
+    def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors:
+        if self.pause == 0:
+            factors = self.try_factors(trail, out)
+            if factors is not None:
+                self.next_pause = 1
+                return factors
+            self.pause, self.next_pause = self.next_pause, min(2 * self.next_pause, MAX_CHOLESKY_PAUSE)
         else:
-            self.rest -= 1
+            self.pause -= 1
         return super().__call__(trail, out)
 
-    def factors(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Split | None:
+    def try_factors(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors | None:
         """None, and A as it was, where a matrix has no such M."""
         A = trail[-1]
         # The square of a large entry may be too large.
@@ -136,23 +136,24 @@ class CholeskySplitter(Splitter):
         column = largest.double() * norm
         diagonal, lost = column, ~largest.isfinite().all(-1)
         gram = out @ out.mT
-        gram.diagonal(0, -2, -1).add_(SHIFT * A.shape[-1] * torch.finfo(A.dtype).eps)
-        for _ in range(FACTORS):
+        gram.diagonal(0, -2, -1).add_(CHOLESKY_SHIFT * A.shape[-1] * torch.finfo(A.dtype).eps)
+        for _ in range(MAX_CHOLESKY_FACTORS):
             R, info = torch.linalg.cholesky_ex(gram)
             out.copy_(torch.linalg.solve_triangular(R, out, upper=False))
             diagonal = diagonal * R.diagonal(0, -2, -1)
             gram = out @ out.mT
             apart = torch.linalg.matrix_norm(gram - self.identity)
-            broken, done = torch.stack([(info != 0) & ~lost, (apart < SKEWED) | lost]).flatten(1).tolist()
+            broken, done = torch.stack([(info != 0) & ~lost, (apart < MAX_SKEW) | lost]).flatten(1).tolist()
             if any(broken):
                 break
             if all(done):
                 condition = torch.where(lost, torch.nan, ((1 + apart) / (1 - apart)).sqrt())
-                return _split(out, diagonal, column, torch.ones_like(column), condition, CAUTION * _cancelled(trail))
+                cancelled = CHOLESKY_CAUTION * _cancelled(trail)
+                return _judged(out, diagonal, column, torch.ones_like(column), condition, cancelled)
         return None
 
 
-class CompiledSplitter(Splitter):
+class CompiledFactorizer(Factorizer):
     """The same on a CPU, where passes over matrices cost more than what is computed in them.
 
     numba takes a second to import, which only those pay who measure on a CPU.
@@ -179,18 +180,18 @@ class CompiledSplitter(Splitter):
         return diagonal, sizes, condition
 
 
-def splitter(like: Float[Tensor, "V B K N"]) -> Splitter:
-    return (CompiledSplitter if like.device.type == "cpu" else CholeskySplitter)(like)
+def factorizer(like: Float[Tensor, "V B K N"]) -> Factorizer:
+    return (CompiledFactorizer if like.device.type == "cpu" else CholeskyFactorizer)(like)
 
 
-def _split(
+def _judged(
     basis: Float[Tensor, "V B K N"],
     diagonal: Float[Tensor, "V B K"],
     column: Float[Tensor, "V B K"],
     row: Float[Tensor, "V B K"],
     condition: Float[Tensor, "V B"],
     cancelled: Float[Tensor, "V B 1"] | float,
-) -> Split:
+) -> Factors:
     N, tiny, eps = basis.shape[-1], torch.finfo(basis.dtype).tiny, torch.finfo(basis.dtype).eps
     # Some LAPACKs multiply by the reciprocal of a pivot, which is infinite where the pivot is subnormal.
     condition = torch.where(column.isfinite().all(-1), condition.nan_to_num(torch.inf, torch.inf), condition)
@@ -198,7 +199,7 @@ def _split(
     # Squares of shorter columns have lost digits, and with them the estimate.
     known = (diagonal > tiny / eps) & (column > (tiny / eps) ** 0.5)
     error = torch.where(known, error, torch.inf).nan_to_num(torch.inf, torch.inf)
-    return Split(basis, diagonal.double().log(), error, condition)
+    return Factors(basis, diagonal.double().log(), error, condition)
 
 
 def _cancelled(trail: Sequence[Float[Tensor, "V B K N"]]) -> Float[Tensor, "V B 1"] | float:
@@ -219,7 +220,7 @@ def _stretches(before: Float[Tensor, "V B K N"], after: Float[Tensor, "V B K N"]
     return torch.linalg.vector_norm(after[..., few, :], dim=-1) / torch.linalg.vector_norm(before[..., few, :], dim=-1)
 
 
-def orthonormal(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:
+def orthonormalize(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:
     """A = Q R: Q (rows are its columns) and log |diag R|."""
     Q, R = torch.linalg.qr(A.mT)
     return Q.mT.contiguous(), R.diagonal(0, -2, -1).abs().double().log()

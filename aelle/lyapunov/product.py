@@ -4,15 +4,15 @@ Between orthonormalisations (`orthonormalize`) the columns of the product lean t
 smaller ones lose digits: `interval` decides after how many steps the next one is due.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aelle.lyapunov import orthonormalize as flag
-from aelle.lyapunov.interval import Interval
-from aelle.lyapunov.orthonormalize import splitter
+from aelle.lyapunov.interval import IntervalController, Remedy
+from aelle.lyapunov.orthonormalize import Factors, factorizer, log_diagonal, orthonormalize
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class System(Protocol):
         ...
 
     def finite(self, state: Any) -> Bool[Tensor, "V B"]:
-        """Which sequences' states hold no NaN and no infinity."""
+        """Which sequences' states contain no NaN and no infinity."""
         ...
 
 
@@ -64,17 +64,40 @@ def growth(
 ) -> Growth:
     """(1/steps) log |diag R|, J ··· J Q = Q' R over `steps` steps, from the Q that `warmup` steps have aligned."""
     if warmup:
-        state, basis, _ = stretch(system, state, basis, range(warmup), every)
-        basis, _ = flag.orthonormal(basis)
+        aligned = stretch(system, state, basis, range(warmup), every)
+        state, basis = aligned.state, orthonormalize(aligned.basis)[0]
     V, B, K, _ = basis.shape
     record = torch.empty(steps, V, B, K, dtype=torch.float64, device=basis.device) if history else None
-    state, basis, total = stretch(system, state, basis, range(warmup, warmup + steps), every, record)
-    rates = (total + flag.log_diagonal(basis)) / steps
-    rates[~system.finite(state)] = torch.nan
+    end = stretch(system, state, basis, range(warmup, warmup + steps), every, record)
+    rates = (end.log_stretch + log_diagonal(end.basis)) / steps
+    rates[~system.finite(end.state)] = torch.nan
     if record is not None:
         passed = torch.arange(1, steps + 1, dtype=record.dtype, device=record.device)
         record = record.permute(1, 2, 0, 3) / passed[:, None]
     return Growth(rates, record)
+
+
+class Point(NamedTuple):
+    """How far the product has come: before step t, J_{t-1} ··· J_s Q = M U with `basis` M well conditioned and
+    `log_stretch` log |diag U|."""
+
+    t: int
+    state: Any
+    basis: Float[Tensor, "V B K N"]
+    log_stretch: Float[Tensor, "V B K"]
+
+
+class Buffers:
+    """Tensors of one shape that are used again: allocation would cost as much as the products."""
+
+    def __init__(self, like: Tensor):
+        self.like, self.free = like, []
+
+    def take(self) -> Tensor:
+        return self.free.pop() if self.free else torch.empty_like(self.like)
+
+    def give(self, *tensors: Tensor) -> None:
+        self.free += tensors
 
 
 def stretch(
@@ -84,44 +107,58 @@ def stretch(
     span: range,
     every: int | str,
     record: Float[Tensor, "steps V B K"] | None = None,
-) -> tuple[Any, Float[Tensor, "V B K N"], Float[Tensor, "V B K"]]:
-    """Carry `basis` through the steps of `span`: J_t ··· J_s basis = M U.
-
-    Returns the state, M (well conditioned), and log |diag U|. `record[i]` becomes log |diag R| of the product of the
-    first i + 1 steps.
-    """
-    interval, split = Interval(every, basis), splitter(basis)
-    total = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
-    spare: list[Tensor] = []
-    t = span.start
-    before = t, state, basis, total
-    while t < span.stop:
-        states, trail = [state], [basis]
-        for s in range(t, min(t + interval.length, span.stop)):
-            trail.append(spare.pop() if spare else torch.empty_like(basis))
-            states.append(system.advance(s, states[-1], trail[-2], trail[-1]))
+) -> Point:
+    """Carry `basis` through the steps of `span`. `record[i]` becomes log |diag R| of the product of the first i + 1."""
+    controller, factorize, buffers = IntervalController(every, basis), factorizer(basis), Buffers(basis)
+    length = controller.first_length
+    start = before = Point(span.start, state, basis, basis.new_zeros(basis.shape[:-1], dtype=torch.float64))
+    while start.t < span.stop:
+        # Advance.
+        states, trail = [start.state], [start.basis]
+        for t in range(start.t, min(start.t + length, span.stop)):
+            trail.append(buffers.take())
+            states.append(system.advance(t, states[-1], trail[-2], trail[-1]))
             if record is not None:
-                record[s - span.start] = total + flag.log_diagonal(trail[-1])
-        new_basis = spare.pop() if spare else torch.empty_like(basis)
-        factors = split(trail, new_basis)
-        while 0 < (kept := interval.judge(len(trail) - 1, factors)) < len(trail) - 1:
-            spare += trail[kept + 1 :]
-            del trail[kept + 1 :]
-            factors = split(trail, new_basis)
-        if kept == 0:
-            spare += [*trail, new_basis]
-            t, state, basis, total = before
+                record[t - span.start] = start.log_stretch + log_diagonal(trail[-1])
+        # Factorise and judge, cutting the interval back until the controller keeps all of it.
+        M = buffers.take()
+        factors = factorize(trail, M)
+        verdict = controller.judge(len(trail) - 1, factors)
+        while 0 < verdict.kept < len(trail) - 1:
+            buffers.give(*trail[verdict.kept + 1 :])
+            del trail[verdict.kept + 1 :]
+            factors = factorize(trail, M)
+            verdict = controller.judge(verdict.kept, factors)
+        length = verdict.length
+        if verdict.go_back:
+            buffers.give(*trail, M)
+            start = before
             continue
-        if before[2] is not basis:
-            spare.append(before[2])
-        before = t, state, basis, total
+        # Add.
+        basis, log_stretch = _remedied(verdict.remedy, system, start.t, states, trail, factors)
+        buffers.give(*trail[1:])
+        if basis is not M:
+            buffers.give(M)
+        if before.basis is not start.basis:
+            buffers.give(before.basis)
+        before = start
+        start = Point(start.t + verdict.kept, states[verdict.kept], basis, start.log_stretch + log_stretch)
+    return start
 
-        if interval.grown:  # QR of the product itself, which LU has used up, so that its last step is made once more.
-            system.advance(t + kept - 1, states[kept - 1], trail[-2], trail[-1])
-            basis, log_diagonal = flag.orthonormal(trail[-1])
-        else:
-            basis, log_diagonal = interval.settle(factors)
-        state, t = states[kept], t + kept
-        spare += trail[1:] if basis is new_basis else [new_basis, *trail[1:]]
-        total = total + log_diagonal
-    return state, basis, total
+
+def _remedied(
+    remedy: Remedy, system: System, t: int, states: Sequence[Any], trail: Sequence[Tensor], factors: Factors
+) -> tuple[Float[Tensor, "V B K N"], Float[Tensor, "V B K"]]:
+    """M and log |diag U| of the last of `trail`, which began at step t.
+
+    A QR of M is at least as accurate as one of A = M U, and far more so for rows of different size. LU has used A up:
+    where its M does not do, A's last step is made once more.
+    """
+    if remedy is Remedy.NONE:
+        return factors.basis, factors.log_diagonal
+    if remedy is Remedy.QR_OF_FACTOR:
+        basis, log_diagonal = orthonormalize(factors.basis)
+        return basis, factors.log_diagonal + log_diagonal
+    last = len(trail) - 1
+    system.advance(t + last - 1, states[last - 1], trail[-2], trail[-1])
+    return orthonormalize(trail[-1])

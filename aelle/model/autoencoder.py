@@ -123,8 +123,8 @@ class AutoencoderTraining(pl.LightningModule):
         )
 
     def _drop(self, x: Tensor) -> Tensor:
-        keep = 1 - self.options.dropout
-        return x * (self._random(torch.rand, x) < keep) / keep
+        share = 1 - self.options.dropout
+        return x * (self._random(torch.rand, x) < share) / share
 
     def _random(self, draw: Callable[..., Tensor], like: Float[Tensor, "S B _"]) -> Tensor:
         return torch.stack([draw(like.shape[1:], generator=g) for g in self.generators]).to(like.device)

@@ -4,6 +4,7 @@ Nothing here instantiates, imports or resolves what a file names. Raises ValueEr
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -13,6 +14,9 @@ import pyarrow as pa
 import pyarrow.types as types
 import yaml
 from omegaconf import OmegaConf
+
+FORMAT = 2
+"""Of status.json."""
 
 STATES = ("running", "complete", "failed")
 MOST_BYTES, MOST_EPOCHS, MOST_VARIANTS = 1_000_000, 1_000_000, 1_000_000
@@ -35,13 +39,15 @@ def check_status(status: Any) -> None:
     def is_whole(value: object) -> bool:
         return type(value) is int and 0 <= value <= MOST_EPOCHS
 
-    words = ("fingerprint", "device", "host", "updated")
+    words = ("fingerprint", "device", "host", "updated", "lock")
     if (
-        status["format"] != 1
+        status["format"] != FORMAT
         or status["state"] not in STATES
         or not all(isinstance(status[name], str) for name in words)
         or not (is_whole(status["epoch"]) and is_whole(status["epochs"]))
         or not (status["error"] is None or isinstance(status["error"], str))
+        # A lock is a file beside the run folder.
+        or not re.fullmatch(r"\.[^/\0]+\.lock", status["lock"])
         or datetime.fromisoformat(status["updated"]).tzinfo is None
     ):
         raise ValueError("it is of another format")

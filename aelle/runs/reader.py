@@ -5,7 +5,7 @@
     epochs.parquet    a row per variant and epoch, epoch 0 = before training
     examples.parquet  a row per variant that was not pruned: what it put out at the end, as its task has it
     checkpoint.ckpt   the last epoch, for resuming (a zip archive with CRCs; read with weights_only=True)
-    status.json       state, fingerprint, epoch, versions, device, and a checksum of itself
+    status.json       state, fingerprint, epoch, versions, device, lock, and a checksum of itself
 
 The Parquet files have page checksums, and the fingerprint in their metadata.
 """
@@ -52,6 +52,11 @@ class Run:
     @property
     def numbers(self) -> list[int]:
         return self.variants["variant"].to_pylist()
+
+    @property
+    def lock(self) -> Path:
+        """That of the job which trains it, or did."""
+        return self.path.parent / self.status["lock"]
 
     @property
     def pruned(self) -> set[int]:

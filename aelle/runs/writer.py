@@ -13,16 +13,18 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from aelle.files import replace_atomically
+from aelle.runs.format import FORMAT
+from aelle.runs.locks import lock_file
 from aelle.runs.reader import DamagedRunError, checksum, read_run
 from aelle.runs.settings import fingerprint
 from aelle.variants import Variant
 
 
 class RunFolder:
-    """One pack's folder, as the process that trains it writes it."""
+    """One pack's folder, as the process that trains it writes it. `lock`: the one that this process holds."""
 
-    def __init__(self, path: Path, config: dict[str, Any]):
-        self.path, self.config = path, config
+    def __init__(self, path: Path, config: dict[str, Any], lock: Path | None = None):
+        self.path, self.config, self.lock = path, config, lock or lock_file(path)
         self.started = _now()
 
     @property
@@ -55,7 +57,7 @@ class RunFolder:
         import torch
 
         status = {
-            "format": 1,
+            "format": FORMAT,
             "state": state,
             "fingerprint": fingerprint(self.config),
             "epoch": epoch,
@@ -64,6 +66,7 @@ class RunFolder:
             "updated": _now(),
             "host": platform.node(),
             "process": os.getpid(),
+            "lock": self.lock.name,
             "device": device,
             "versions": {
                 "python": platform.python_version(),

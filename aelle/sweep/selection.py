@@ -26,8 +26,8 @@ class Selection:
     problems: list[str]
 
 
-def select(folder: Path, keep: Callable[[Run], Run] = lambda run: run) -> Selection:
-    """Read every run of a folder; only what `keep` leaves of each stays in memory.
+def select(folder: Path, reduced: Callable[[Run], Run] = lambda run: run) -> Selection:
+    """Read every run of a folder; each as `reduced` returns it.
 
     Raises UserError where there is no folder.
     """
@@ -41,7 +41,7 @@ def select(folder: Path, keep: Callable[[Run], Run] = lambda run: run) -> Select
         raise UserError(f"{folder} is a single run: give the folder of its sweep, {folder.parent}")
     for path in counted(folders, f"reading {count(len(folders), 'run')}"):
         try:
-            runs.append(keep(read_run(path)))
+            runs.append(reduced(read_run(path)))
         except DamagedRunError as error:
             problems.append(f"{path.name} is left out: {error}")
     identities = [_identity(run) for run in runs]
@@ -49,13 +49,13 @@ def select(folder: Path, keep: Callable[[Run], Run] = lambda run: run) -> Select
     for run, identity in zip(runs, identities, strict=True):
         counts[identity] += len(run.numbers)
     wanted = counts.most_common(1)[0][0] if counts else None
-    kept = [run for run, identity in zip(runs, identities, strict=True) if identity == wanted]
+    alike = [run for run, identity in zip(runs, identities, strict=True) if identity == wanted]
     problems += [
-        f"{run.path.name} is left out: its settings differ from those of {kept[0].path.name}"
+        f"{run.path.name} is left out: its settings differ from those of {alike[0].path.name}"
         for run, identity in zip(runs, identities, strict=True)
         if identity != wanted
     ]
-    return Selection(kept, _rows_that_count(kept), problems)
+    return Selection(alike, _rows_that_count(alike), problems)
 
 
 def _identity(run: Run) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aelle.errors import UserError
-from aelle.runs.locks import is_held
+from aelle.runs.locks import is_held, lock_file
 from aelle.runs.reader import Run, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.sweep.plan import Plan
@@ -111,7 +111,7 @@ def run_state(run: Run) -> str:
     stale; a run on another host, whose locks may not be seen from here, when it has been silent for long."""
     if run.status["state"] == "complete":
         return "done"
-    if is_held(run.path):
+    if is_held(run.lock):
         return "running"
     if run.status["state"] == "failed":
         return "failed"
@@ -147,7 +147,7 @@ def _planned(plan: Plan, found: Selection, states: list[str]) -> list[Pack]:
         if set(by_state) == {"done"} and all(v.number in holder for v in variants):
             state = "done"
         else:
-            begun = "running" if is_held(plan.pack_folder(i)) else "missing"
+            begun = "running" if is_held(lock_file(plan.pack_folder(i))) else "missing"
             state = next((state for state in ("running", "stale", "failed") if state in by_state), begun)
         packs.append(Pack(plan.pack_folder(i).name, state, by_state.get(state)))
     return packs

@@ -149,8 +149,8 @@ def _frame(used: list[tuple[Run, list[int]]]) -> pd.DataFrame:
         frame = pa.concat_tables([run.variants.take(rows) for run, rows in some]).to_pandas()
         lengths = [len(rows) for _, rows in some]
         run = np.repeat([run.path.name for run, _ in some], lengths)
-        kept = (frame["state"] != "pruned").to_numpy()
-        ended = kept & np.repeat([run.status["state"] == "complete" for run, _ in some], lengths)
+        not_pruned = (frame["state"] != "pruned").to_numpy()
+        ended = not_pruned & np.repeat([run.status["state"] == "complete" for run, _ in some], lengths)
         row = np.concatenate([_members(run)[rows] for run, rows in some])
         frames.append(frame.assign(number=frame["variant"], run=run, row=row, ended=ended))
     return pd.concat(frames, ignore_index=True)

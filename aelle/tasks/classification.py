@@ -59,9 +59,9 @@ class SequenceClassification(PopulationModule):
             self.register_buffer(f"{name}_y", part.y, persistent=False)
         self.register_buffer("train_loss_sum", torch.zeros(len(variants)), persistent=False)
 
-    def keep(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        super().keep(rows, optimizers)
-        self.batches.keep(rows)
+    def take(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        super().take(rows, optimizers)
+        self.batches.take(rows)
 
     def part(self, name: str) -> Part:
         return Part(getattr(self, f"{name}_x"), getattr(self, f"{name}_y"))
@@ -113,7 +113,7 @@ class SequenceClassification(PopulationModule):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        self.metrics["train_loss"] = self.train_loss_sum / self.batches.kept
+        self.metrics["train_loss"] = self.train_loss_sum / self.batches.used
 
     @property
     def rows(self) -> int:

@@ -59,7 +59,7 @@ class PopulationModule(pl.LightningModule):
                     state["exp_avg"][diverged] = 0
 
     @torch.no_grad()
-    def keep(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    def take(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Go on with these variants alone, by their rows on the variant axis: each with its weights, its state of the
         optimizer and all else that it has."""
         rows = list(rows)
@@ -94,20 +94,20 @@ class ShuffledBatches:
         self, samples: int, batch_size: int, seeds: Sequence[int], epoch: Callable[[], int], keep: float = 1.0
     ):
         self.batch_size, self.seeds, self.epoch = batch_size, seeds, epoch
-        self.kept = max(1, round(keep * samples))
-        self.samples = [_permutation(samples, seed, "keep")[: self.kept] for seed in seeds] if keep < 1 else None
+        self.used = max(1, round(keep * samples))
+        self.samples = [_permutation(samples, seed, "keep")[: self.used] for seed in seeds] if keep < 1 else None
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def take(self, rows: Sequence[int]) -> None:
         """Go on with these variants alone."""
         self.seeds = [self.seeds[row] for row in rows]
         self.samples = self.samples and [self.samples[row] for row in rows]
 
     def __len__(self) -> int:
-        return -(-self.kept // self.batch_size)
+        return -(-self.used // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         epoch = self.epoch()
-        orders = [_permutation(self.kept, seed, epoch) for seed in self.seeds]
+        orders = [_permutation(self.used, seed, epoch) for seed in self.seeds]
         if self.samples is not None:
             orders = [samples[order] for samples, order in zip(self.samples, orders, strict=True)]
         yield from torch.stack(orders).split(self.batch_size, dim=1)

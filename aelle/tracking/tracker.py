@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 import plotly.graph_objects as go
-from hydra.utils import get_class
 
 from aelle.errors import UserError, in_one_line
 from aelle.runs.settings import fingerprint
@@ -97,7 +97,7 @@ def tracker_of(logger: dict[str, Any] | None) -> Tracker | None:
         return None
     options = dict(logger)
     try:
-        tracker = get_class(options.pop("_target_"))
+        tracker = resolve_name(options.pop("_target_"))
     except Exception as error:
         raise UserError(f"logger: {in_one_line(error)}; choose csv, tensorboard, wandb or null") from error
     return tracker(**options)

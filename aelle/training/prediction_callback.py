@@ -43,7 +43,7 @@ class PredictionCallback(pl.Callback):
             if None not in spectra:
                 self._at_length(np.array(spectra))
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def take(self, rows: Sequence[int]) -> None:
         """Go on with these variants of the population alone."""
         if self.model.running_mean:
             self.mean.take(rows)

@@ -65,6 +65,6 @@ class PruningCallback(pl.Callback):
     def _stop(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         if self.stopping:
             rows = [row for row, v in enumerate(pl_module.variants) if v.number not in self.stopping]
-            pl_module.keep(rows, trainer.optimizers)
-            self.prediction.keep(rows)
+            pl_module.take(rows, trainer.optimizers)
+            self.prediction.take(rows)
             self.stopping = set()

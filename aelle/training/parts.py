@@ -1,0 +1,115 @@
+"""What the packs of a sweep are trained with, built once from its configuration."""
+
+import inspect
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from aelle.errors import UserError, in_one_line
+from aelle.sweep.pruning_model import check_digest
+from aelle.tasks.module import PopulationModule
+from aelle.tracking.tracker import tracker_of
+from aelle.trainer import lean_trainer
+from aelle.training.lyapunov_callback import LyapunovCallback
+
+if TYPE_CHECKING:
+    from aelle.model.estimator import AeLLE
+
+
+@runtime_checkable
+class Data(Protocol):
+    """What a task learns from. Its probe is None where the networks run by themselves."""
+
+    def probe(self, sequences: int, part: str = "val") -> Tensor | None: ...
+
+
+class Parts:
+    """`data`, the task's `module` class and the `model` that predicts, which all packs share; each pack gets a callback
+    and a trainer of its own.
+
+    Raises UserError, before anything is written, where the configuration gives a part something that it cannot use.
+    """
+
+    def __init__(self, config: dict[str, Any]):
+        self.config = config
+        self.data = load_data(config)
+        self.lyapunov()
+        self.trainer([])
+        self.model = _model(config["prediction"])
+        tracker_of(config["logger"])
+        self.module = _module(config["task"]["module"]["_target_"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """In what the model of `prediction` may not fit this sweep, a line each."""
+        if self.model is None:
+            return []
+        from aelle.model.chances import unlike
+
+        task = self.config["task"]
+        differences = unlike(self.model, task["name"], self.config["epochs"], task["threshold"])
+        return [f"prediction.model: {one}" for one in differences]
+
+    def lyapunov(self) -> LyapunovCallback:
+        options = self.config["lyapunov"]
+        return LyapunovCallback(
+            "network",
+            self.data.probe(options["sequences"]),
+            test_probe=self.data.probe(options["sequences"], "test") if options["test"] else None,
+            every_n_epochs=options["every_n_epochs"],
+            steps=options["steps"],
+            k=options["k"],
+            over=options["over"],
+            dtype=getattr(torch, options["precision"]),
+        )
+
+    def trainer(self, callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
+        chosen = self.config["trainer"]
+        if chosen["gradient_clip_val"] is None:
+            chosen = {name: value for name, value in chosen.items() if not name.startswith("gradient_clip")}
+        return lean_trainer(max_epochs=self.config["epochs"], callbacks=callbacks, **chosen, **options)
+
+
+def load_data(config: dict[str, Any]) -> Data:
+    """By the loader that `task.data` names, with the options beside it."""
+    options = dict(config["task"]["data"])
+    try:
+        loader = resolve_name(options.pop("_target_"))
+    except Exception as error:
+        raise UserError(f"task.data: {in_one_line(error)}; name a loader, as aelle.data.digits") from error
+    try:
+        inspect.signature(loader).bind(**options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"task.data: {in_one_line(error)}; give the options of its loader") from error
+    data = loader(**options)
+    if not isinstance(data, Data):
+        raise UserError(f"task.data: {config['task']['data']['_target_']} returns no data with a method probe")
+    return data
+
+
+def _module(name: str) -> Callable[..., PopulationModule]:
+    try:
+        module = resolve_name(name)
+    except Exception as error:
+        raise UserError(f"task.module: {in_one_line(error)}; name a class of aelle.tasks") from error
+    if not (isinstance(module, type) and issubclass(module, PopulationModule)):
+        raise UserError(f"task.module: {name} trains no population; name a subclass of PopulationModule")
+    return module
+
+
+def _model(options: dict[str, Any]) -> "AeLLE | None":
+    if options["model"] is None:
+        return None
+    # Trainings without a model need not wait for scikit-learn.
+    from aelle.model.estimator import AeLLE
+
+    try:
+        model = AeLLE.load(options["model"])
+    except UserError as error:
+        raise UserError(f"prediction.model: {error}; name the folder of one that analyze.py has saved") from error
+    check_digest(options)
+    return model
