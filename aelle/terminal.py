@@ -7,7 +7,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-A_MOMENT = 0.5
+REFRESH_SECONDS = 0.5
 """Seconds between the numbers of a live line."""
 
 
@@ -16,7 +16,7 @@ def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
     live, said = sys.stdout.isatty(), time.perf_counter()
     shown = False
     for done, item in enumerate(items):
-        if live and time.perf_counter() - said > A_MOMENT:
+        if live and time.perf_counter() - said > REFRESH_SECONDS:
             print(f"\r{what}: {done}", end="", flush=True)
             said, shown = time.perf_counter(), True
         yield item

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from aelle.commands import command_line
+from aelle import terminal
 from aelle.data.images import digits
 from aelle.sweep.table import load_sweep
 
@@ -25,7 +25,7 @@ def test_a_sweep_that_was_only_written_is_read_back_whole(bench, tmp_path, monke
     plan = many_runs.planned(tmp_path, "size=12", "pack_size=5", "hidden_size=[4,8]", "epochs=2")
     assert many_runs.write(plan) == 4 and many_runs.write(plan) == 0
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(command_line, "A_MOMENT", 0)
+    monkeypatch.setattr(terminal, "REFRESH_SECONDS", 0)
     table = load_sweep(plan.folder)
     assert "\rreading 4 runs: 3" in capsys.readouterr().out
     assert table.problems == [] and list(table.variants["variant"]) == list(range(12)) and table.variants["ended"].all()

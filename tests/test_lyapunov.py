@@ -286,8 +286,8 @@ def test_history_is_the_spectrum_after_each_step():
 def test_chunks_and_threads_change_nothing(monkeypatch):
     net, x = network("lstm", 3, 16), sequences(7, 12, 3)
     whole = lyapunov_spectrum(net, x, orthonormalize_every=2)
-    monkeypatch.setattr(chunks, "CPU_CHUNK", 2 * 16**2)
-    monkeypatch.setattr(chunks, "SHARING", 1)
+    monkeypatch.setattr(chunks, "CPU_CHUNK_NUMBERS", 2 * 16**2)
+    monkeypatch.setattr(chunks, "MATRICES_TOGETHER", 1)
     torch.set_num_threads(2)
     pieces = lyapunov_spectrum(net, x, orthonormalize_every=2)
     torch.testing.assert_close(pieces.per_sequence, whole.per_sequence, atol=1e-9, rtol=0)

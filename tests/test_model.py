@@ -6,7 +6,7 @@ from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.lyapunov.spectrum import signed_log
-from aelle.model.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
+from aelle.model.autoencoder import AutoencoderRows, Autoencoders, AutoencoderTraining, Training
 from aelle.model.estimator import fit_side_by_side
 from aelle.model.samples import Sample, train_and_validation
 
@@ -86,7 +86,7 @@ def test_a_member_of_the_autoencoders_is_an_ordinary_network():
 
 
 def test_alpha_rises_in_stages():
-    rows = Rows(torch.randn(10, M), torch.randn(10))
+    rows = AutoencoderRows(torch.randn(10, M), torch.randn(10))
     module = AutoencoderTraining([rows], [0], 4, Training(alphas=(0.0, 100.0), epochs=4, noise=0.0, dropout=0.0))
     batch = torch.arange(10)[None]
 

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 import torch
 
-from aelle.data.text import LENGTH, UNKNOWN, book, characters, stripped, topics
+from aelle.data.text import SEQUENCE_LENGTH, UNKNOWN, book, characters, stripped, topics
 from aelle.errors import UserError
 
 TEXT = "".join(f"{n:08d}abcdefgh " for n in range(1000))
@@ -26,7 +26,7 @@ def check_split(data) -> list[list[str]]:
 
 def test_the_sequences_are_split_without_overlap():
     train, val, test = check_split(characters(TEXT, "every"))
-    assert len(train) + len(val) + len(test) == len(TEXT) // LENGTH == 168
+    assert len(train) + len(val) + len(test) == len(TEXT) // SEQUENCE_LENGTH == 168
     assert len(train) == 134 and (len(val), len(test)) == (17, 17)
 
 
@@ -34,7 +34,7 @@ def test_together_they_are_the_text():
     data = characters(TEXT, "every")
     parts = (data.train, data.val, data.test)
     found = {data.decode(torch.cat([x, y[-1:]])) for part in parts for x, y in zip(*part, strict=True)}
-    assert found == {TEXT[i : i + LENGTH] for i in range(0, 168 * LENGTH, LENGTH)}
+    assert found == {TEXT[i : i + SEQUENCE_LENGTH] for i in range(0, 168 * SEQUENCE_LENGTH, SEQUENCE_LENGTH)}
 
 
 def test_the_book_is_split_without_overlap_and_comes_with_its_alphabet(data_folder):

@@ -76,7 +76,7 @@ def check_space():
     needed = GIGABYTES_BESIDE_TORCH if list(VENV.glob("lib/python3*/site-packages/torch")) else GIGABYTES
     free = shutil.disk_usage(str(ROOT)).free / 1e9
     if free < needed:
-        cpu = "; PyTorch's CPU build takes less, see README.md" if needed == GIGABYTES else ""
+        cpu = "; PyTorch's CPU build takes less, see docs/install.md" if needed == GIGABYTES else ""
         stop(f"an installation needs {needed} GB, and {free:.1f} are free in {ROOT}: make room{cpu}")
 
 

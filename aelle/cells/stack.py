@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from aelle.cells import CELLS, RNN, Cell, Weights
 
-KNOWN = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
+RECURRENT_MODULES = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 Module = nn.RNNBase | nn.RNNCellBase
 
 
@@ -54,7 +54,7 @@ class Stack:
 
 def is_recurrent(network: object) -> TypeGuard[Module]:
     """Whether `stack_of` knows it; a subclass with a `forward` of its own computes something else."""
-    return any(isinstance(network, known) and type(network).forward is known.forward for known in KNOWN)
+    return any(isinstance(network, known) and type(network).forward is known.forward for known in RECURRENT_MODULES)
 
 
 def stack_of(network: Module) -> Stack:

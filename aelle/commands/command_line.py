@@ -131,7 +131,7 @@ def _remedy(message: str) -> str:
     return f" ({meant}python {Path(sys.argv[0]).name} --help shows every option)"
 
 
-ALIKE = 0.8
+MIN_SIMILARITY = 0.8
 """Of difflib's ratio, below which two names are different words."""
 
 
@@ -147,7 +147,7 @@ def nearest(name: str) -> str:
     for file in (conf / group).glob("*.yaml"):
         names |= set(_names(file, prefix))
     longer = [one for one in sorted(names) if one.startswith(name)]
-    near = longer or get_close_matches(name, sorted(names), 1, cutoff=ALIKE)
+    near = longer or get_close_matches(name, sorted(names), 1, cutoff=MIN_SIMILARITY)
     return f"did you mean {near[0]}? " if near else ""
 
 

@@ -1,4 +1,4 @@
-"""What Hydra 1.3 needs on Python 3.14 to build its command line's parser. docs/clusters.md says when this can go.
+"""What Hydra 1.3 needs on Python 3.14 to build its command line's parser. docs/install.md says when this can go.
 
 From 3.14 on, argparse checks each help text when an option is added, and Hydra's text of `--shell-completion` is an
 object that becomes text only when it is shown.

@@ -11,7 +11,7 @@ from aelle.model.chances import chances, unlike
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
 
-BEST = 8
+SHOWN_VARIANTS = 8
 """Variants that are named at the screen."""
 
 
@@ -27,7 +27,9 @@ def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
     last = np.where(measured.any(1), measured.shape[1] - 1 - measured[:, ::-1].argmax(1), 0)
     now = found[np.arange(len(found)), last]
     order = np.argsort(-np.nan_to_num(now, nan=-1), kind="stable")
-    best = [f"{sweep.variants['variant'][v]} ({100 * now[v]:.0f} %)" for v in order[:BEST] if np.isfinite(now[v])]
+    best = [
+        f"{sweep.variants['variant'][v]} ({100 * now[v]:.0f} %)" for v in order[:SHOWN_VARIANTS] if np.isfinite(now[v])
+    ]
     said_of_best = ", ".join(best) or "none measured"
     more = int(np.isfinite(now).sum()) - len(best)
     said_of_best += f", and {more} more" if more > 0 else ""

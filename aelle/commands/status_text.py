@@ -7,11 +7,11 @@ from typing import Any
 
 from aelle.errors import printable
 from aelle.runs.reader import Run
-from aelle.sweep.status import STATES, Pack, Reached, Status, silence
+from aelle.sweep.status import STATES, PackStatus, Reached, Status, silence
 from aelle.terminal import count, duration
 
 WIDTH = 80
-MOST_PACKS = 6
+MAX_LISTED_PACKS = 6
 """Of one state, named one by one."""
 
 
@@ -61,11 +61,11 @@ def _time(status: Status) -> str:
     return f"{spent}, about {duration(status.left)} left with {count(status.workers, 'pack')} at a time"
 
 
-def _packs(state: str, packs: list[Pack]) -> Iterator[str]:
-    for pack in packs[:MOST_PACKS]:
+def _packs(state: str, packs: list[PackStatus]) -> Iterator[str]:
+    for pack in packs[:MAX_LISTED_PACKS]:
         yield _clipped(f"{state:10}{pack.name}  {_word(state, pack.run) if pack.run else 'begins'}")
-    if len(packs) > MOST_PACKS:
-        yield f"{'':10}and {len(packs) - MOST_PACKS} more"
+    if len(packs) > MAX_LISTED_PACKS:
+        yield f"{'':10}and {len(packs) - MAX_LISTED_PACKS} more"
 
 
 def _word(state: str, run: Run) -> str:

@@ -20,7 +20,7 @@ DT = 0.1
 PERIOD = 1200
 """Steps of the slowest sine, and of an epoch."""
 
-FIXED = ((1, 2, 6, 3), (1, 2, 3, 4))
+FIXED_TARGET = ((1, 2, 6, 3), (1, 2, 3, 4))
 """s and q of the fixed target."""
 
 
@@ -44,6 +44,6 @@ class FourSines:
 
 def _of_one(variant: Variant) -> Float[np.ndarray, "T"]:
     if variant.hyperparameters["target"] == "fixed":
-        return four_sines(*FIXED)
+        return four_sines(*FIXED_TARGET)
     rng = generator(variant.seeds["init"], "target")
     return four_sines(rng.integers(1, 10, 4, endpoint=True).tolist(), rng.integers(1, 5, 4, endpoint=True).tolist())

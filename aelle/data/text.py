@@ -16,17 +16,17 @@ from aelle.errors import UserError
 from aelle.files import replace_atomically
 from aelle.seeds import generator
 
-LENGTH = 101
+SEQUENCE_LENGTH = 101
 """Characters of a sequence, of which all but the last are input."""
 
-TRAINING = 0.8
+TRAINING_SHARE = 0.8
 """Share of the sequences; half of the others is for validation, half for the test."""
 
 UNKNOWN = "\ufffd"
 """Stands for every character that the training text does not hold."""
 
 BOOK = "https://www.gutenberg.org/cache/epub/2600/pg2600.txt"
-BOOK_LENGTH = 3_000_000
+MIN_BOOK_LENGTH = 3_000_000
 """Characters that *War and Peace* has at least."""
 
 
@@ -78,14 +78,14 @@ def characters(text: str, predict: str) -> Characters:
     """Cut the text, split the sequences by a fixed seed, and say how many characters training does not show."""
     if predict not in ("every", "last"):
         raise UserError(f"task.data.predict={predict}: choose every (the next character after each) or last")
-    n = len(text) // LENGTH
-    train, rest = round(TRAINING * n), n - round(TRAINING * n)
+    n = len(text) // SEQUENCE_LENGTH
+    train, rest = round(TRAINING_SHARE * n), n - round(TRAINING_SHARE * n)
     if rest < 2:
         raise UserError(
-            f"a text of {len(text)} characters is too short: its sequences of {LENGTH} are split into training, "
-            f"validation and test, so give at least {10 * LENGTH}"
+            f"a text of {len(text)} characters is too short to split into training, validation and test sequences of "
+            f"{SEQUENCE_LENGTH}: give at least {10 * SEQUENCE_LENGTH} characters"
         )
-    codes = np.frombuffer(text[: n * LENGTH].encode("utf-32-le"), np.uint32).reshape(n, LENGTH)
+    codes = np.frombuffer(text[: n * SEQUENCE_LENGTH].encode("utf-32-le"), np.uint32).reshape(n, SEQUENCE_LENGTH)
     codes = codes[generator(SPLIT_SEED, "text split").permutation(n)]
     known = np.unique(codes[:train])
     known = known[known != ord(UNKNOWN)]
@@ -93,7 +93,10 @@ def characters(text: str, predict: str) -> Characters:
     indices = torch.as_tensor(np.where(known[places] == codes, places, len(known)))
     unknown = int((indices[train:] == len(known)).sum())
     if unknown:
-        print(f"{unknown} of {rest * LENGTH} characters for validation and test do not occur in training: read as one")
+        print(
+            f"{unknown} of {rest * SEQUENCE_LENGTH} validation and test characters do not occur in the training part; "
+            "they share one symbol"
+        )
     every = predict == "every"
     parts = (_part(sequences, every) for sequences in indices.split([train, rest // 2, rest - rest // 2]))
     return Characters(*parts, alphabet="".join(map(chr, known)) + UNKNOWN, every=every)
@@ -140,9 +143,9 @@ def _cached(path: Path) -> str:
                 "name another one with task.data.path=…, or try experiment=charrnn_small, which needs no network"
             ) from error
     text = read(path)
-    if len(text) < BOOK_LENGTH:
+    if len(text) < MIN_BOOK_LENGTH:
         raise UserError(
-            f"{path} holds {len(text)} characters and War and Peace has over {BOOK_LENGTH}: delete the file, and it is "
-            "downloaded anew; or try experiment=charrnn_small, which needs no network"
+            f"{path} contains {len(text)} characters, and War and Peace has over {MIN_BOOK_LENGTH}: delete the file to "
+            "download it again, or try experiment=charrnn_small, which needs no network"
         )
     return text

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 import torch
 
-CPU_CHUNK = 2**18
+CPU_CHUNK_NUMBERS = 2**18
 """Numbers in one stack of matrices on a CPU: two megabytes in float64, of which its last cache holds some."""
 
-SHARING, LARGEST = 16, 2**20
+MATRICES_TOGETHER, MAX_NUMBERS_TOGETHER = 16, 2**20
 """So many matrices are taken together even where they are larger, as they share the reading of the weights, until
 they hold so many numbers."""
 
-DEVICE_CHUNK = 2**25
+DEVICE_CHUNK_NUMBERS = 2**25
 """Likewise elsewhere: 256 MiB in float64, of which about ten are needed at once."""
 
 Chunk = tuple[slice, slice]
@@ -27,10 +27,10 @@ Result = TypeVar("Result")
 
 def chunks(V: int, B: int, N: int, device: torch.device) -> list[Chunk]:
     """Pieces of [V, B], whole variants where they fit; on a CPU one for each of torch's threads, if worth it."""
-    matrices = DEVICE_CHUNK // N**2
+    matrices = DEVICE_CHUNK_NUMBERS // N**2
     if device.type == "cpu":
-        shared = min(SHARING, LARGEST // N**2, -(-V * B // torch.get_num_threads()))
-        matrices = max(CPU_CHUNK // N**2, shared)
+        shared = min(MATRICES_TOGETHER, MAX_NUMBERS_TOGETHER // N**2, -(-V * B // torch.get_num_threads()))
+        matrices = max(CPU_CHUNK_NUMBERS // N**2, shared)
     matrices = max(1, matrices)
     variants, sequences = max(1, matrices // B), min(B, matrices)
     pieces = -(-B // sequences)

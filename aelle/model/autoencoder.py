@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-NARROWEST = 32
+MIN_HIDDEN_UNITS = 32
 """Hidden layers keep at least this many units, however short the spectrum."""
 
 
@@ -32,7 +32,7 @@ class Training:
     batch_size: int = 128
 
 
-class Rows(NamedTuple):
+class AutoencoderRows(NamedTuple):
     """What one autoencoder learns from: spectra and losses, both standardised."""
 
     spectra: Float[Tensor, "n M"]
@@ -58,7 +58,7 @@ class Autoencoders(nn.Module):
 
     def __init__(self, points: int, latent_size: int, generators: Sequence[torch.Generator]):
         super().__init__()
-        wide, narrow = max(points // 8, NARROWEST), max(points // 16, NARROWEST)
+        wide, narrow = max(points // 8, MIN_HIDDEN_UNITS), max(points // 16, MIN_HIDDEN_UNITS)
         widths = [points, wide, narrow, latent_size, narrow, wide, points]
         layers = [BatchedLinear(i, o, generators) for i, o in pairwise(widths)]
         self.encoder, self.decoder = nn.ModuleList(layers[:3]), nn.ModuleList(layers[3:])
@@ -95,13 +95,13 @@ class AutoencoderTraining(pl.LightningModule):
     spectra: Tensor
     targets: Tensor
 
-    def __init__(self, rows: Sequence[Rows], seeds: Sequence[int], latent_size: int, training: Training):
+    def __init__(self, rows: Sequence[AutoencoderRows], seeds: Sequence[int], latent_size: int, training: Training):
         super().__init__()
         self.options = training
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.networks = Autoencoders(rows[0].spectra.shape[-1], latent_size, self.generators)
         self.rows = [len(r.targets) for r in rows]
-        for name in Rows._fields:
+        for name in AutoencoderRows._fields:
             padded = nn.utils.rnn.pad_sequence([getattr(r, name) for r in rows], batch_first=True)
             self.register_buffer(name, padded, persistent=False)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from aelle.errors import TooFewError, UserError, in_one_line, reason
 from aelle.files import MODEL_FILES
 from aelle.lyapunov.spectrum import curve
-from aelle.model.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
+from aelle.model.autoencoder import AutoencoderRows, Autoencoders, AutoencoderTraining, Training
 from aelle.model.files import Fitted, read_model, write_model
 from aelle.model.parameters import check_parameters
 from aelle.model.regions import CLASSIFIERS, Region
@@ -225,7 +225,7 @@ def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None
     for model, ((spectra, losses), _) in zip(models, parts, strict=True):
         entering = model._at_points(spectra)
         model.scaling_ = Scaling.of(entering, losses, model.scaling)
-        rows.append(Rows(model.scaling_.curves(entering), model.scaling_.targets(losses)))
+        rows.append(AutoencoderRows(model.scaling_.curves(entering), model.scaling_.targets(losses)))
     first = models[0]
     chosen = {field.name: getattr(first, field.name) for field in fields(Training) if field.name != "batch_size"}
     training = Training(**{**chosen, "alphas": tuple(first.alphas)})

@@ -13,7 +13,7 @@ CHOICES = {
     "scaling": SCALINGS,
     "running_mean": (True, False),
 }
-LEAST = {"latent_size": 1, "epochs": 1, "n_components": 1, "seed": 0}
+MINIMA = {"latent_size": 1, "epochs": 1, "n_components": 1, "seed": 0}
 RANGES = {"learning_rate": (1e-9, 10.0), "weight_decay": (0.0, 100.0), "dropout": (0.0, 0.99), "noise": (0.0, 100.0)}
 
 
@@ -24,7 +24,7 @@ def check_parameters(parameters: dict[str, Any]) -> None:
             # t-SNE places no new points, so that nothing could be classified on it.
             hint = "; t-SNE and UMAP are pictures beside it: pictures=[tsne,umap]" if name == "embedding" else ""
             raise UserError(f"{name}={parameters[name]!r}: choose {' or '.join(map(repr, allowed))}{hint}")
-    for name, least in LEAST.items():
+    for name, least in MINIMA.items():
         if not _is_whole(parameters[name]) or parameters[name] < least:
             raise UserError(f"{name}={parameters[name]}: give a whole number of at least {least}")
     for name, (least, most) in RANGES.items():

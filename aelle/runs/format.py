@@ -19,7 +19,7 @@ FORMAT = 2
 """Of status.json."""
 
 STATES = ("running", "complete", "failed")
-MOST_BYTES, MOST_EPOCHS, MOST_VARIANTS = 1_000_000, 1_000_000, 1_000_000
+MAX_BYTES, MAX_EPOCHS, MAX_VARIANTS = 1_000_000, 1_000_000, 1_000_000
 """Of a configuration and its sweep: beyond, a file is taken for damaged before it takes all memory."""
 
 OWN_COLUMNS = ("variant", "epoch", "run", "number", "state", "error", "ended")
@@ -37,7 +37,7 @@ COLUMNS = {
 
 def check_status(status: Any) -> None:
     def is_whole(value: object) -> bool:
-        return type(value) is int and 0 <= value <= MOST_EPOCHS
+        return type(value) is int and 0 <= value <= MAX_EPOCHS
 
     words = ("fingerprint", "device", "host", "updated", "lock")
     if (
@@ -55,7 +55,7 @@ def check_status(status: Any) -> None:
 
 def parse_config(text: str) -> Any:
     """Of YAML, with `${…}` as it stands. Aliases, which the project never writes, can multiply without end."""
-    if len(text) > MOST_BYTES:
+    if len(text) > MAX_BYTES:
         raise ValueError(f"it has {len(text)} characters")
     if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
         raise ValueError("it holds aliases")
@@ -72,9 +72,9 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError("its hyperparameters are no list of names")
     if taken := [name for name in names if name in OWN_COLUMNS]:
         raise ValueError(f"a hyperparameter is called {taken[0]}")
-    if not is_whole("epochs", 1, MOST_EPOCHS) or not is_whole("seed", 0, 2**64):
+    if not is_whole("epochs", 1, MAX_EPOCHS) or not is_whole("seed", 0, 2**64):
         raise ValueError("epochs or seed are no whole number")
-    if size is not None and not is_whole("size", 1, MOST_VARIANTS):
+    if size is not None and not is_whole("size", 1, MAX_VARIANTS):
         raise ValueError("its size is no whole number")
     if not isinstance(task["name"], str):
         raise ValueError("its task has no name")

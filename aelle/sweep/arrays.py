@@ -13,10 +13,10 @@ from aelle.errors import UserError, in_one_line
 from aelle.lyapunov.spectrum import curve
 from aelle.sweep.table import SweepTable
 
-NEEDED = {"val_loss": 2, "spectrum": 3}
+REQUIRED_ARRAYS = {"val_loss": 2, "spectrum": 3}
 """Names of the arrays and how many axes they have: [V, E] and [V, E, K]."""
 
-TEST = "test_input_spectrum"
+TEST_SPECTRA = "test_input_spectrum"
 
 ARRAYS = "array file"
 """In the place of a task, which such a file does not name."""
@@ -37,7 +37,7 @@ def load_arrays(path: Path) -> SweepTable:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:
         raise UserError(f"{path} is not an array file: {in_one_line(error)}") from error
-    for name, axes in NEEDED.items():
+    for name, axes in REQUIRED_ARRAYS.items():
         if name not in arrays or arrays[name].ndim != axes or arrays[name].dtype.kind not in "fiu":
             found = f"{list(arrays[name].shape)}, {arrays[name].dtype}" if name in arrays else "missing"
             wanted = "[V, E, K]" if axes == 3 else "[V, E]"
@@ -55,9 +55,11 @@ def load_arrays(path: Path) -> SweepTable:
         v = int(np.flatnonzero((losses <= 0).any(1))[0])
         raise UserError(f"{path}: val_loss holds {losses[v].min():g} in row {v}: losses must be above 0")
     losses = np.where(np.isfinite(losses), losses, np.nan)
-    problems, test_spectra = [], arrays.pop(TEST, None)
+    problems, test_spectra = [], arrays.pop(TEST_SPECTRA, None)
     if test_spectra is not None and (test_spectra.shape != spectra.shape or test_spectra.dtype.kind not in "fiu"):
-        problems.append(f"{path.name}: {TEST} is left out: it needs the shape of spectrum, {list(spectra.shape)}")
+        problems.append(
+            f"{path.name}: {TEST_SPECTRA} is left out: it needs the shape of spectrum, {list(spectra.shape)}"
+        )
         test_spectra = None
     V = len(losses)
     numbers = arrays.pop("variant", np.arange(V))

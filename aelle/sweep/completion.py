@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 
-READ = ("status.json", "config.yaml", "variants.parquet", "epochs.parquet")
+DECIDING_FILES = ("status.json", "config.yaml", "variants.parquet", "epochs.parquet")
 """The files that decide."""
 
 State = tuple[tuple[int, int, int, int], ...]
@@ -42,5 +42,5 @@ def _complete_in(folder: Path, fingerprint: str) -> frozenset[int]:
 
 def _state(folder: Path) -> State:
     """Every write makes a new file, so that device, inode, time and size tell a changed one."""
-    stats = [os.stat(folder / name) for name in READ]
+    stats = [os.stat(folder / name) for name in DECIDING_FILES]
     return tuple((s.st_dev, s.st_ino, s.st_mtime_ns, s.st_size) for s in stats)

@@ -11,7 +11,7 @@ from typing import Any
 
 from aelle.errors import UnwritableError, UserError, reason
 from aelle.files import replace_atomically
-from aelle.runs.format import MOST_VARIANTS
+from aelle.runs.format import MAX_VARIANTS
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
 from aelle.sweep.completion import complete_numbers
@@ -19,7 +19,7 @@ from aelle.sweep.options import check_options, check_whole
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
-FIXED = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
+SETTINGS_OF_A_SWEEP = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
 """What sweep.json holds beside the search space."""
 
 
@@ -54,10 +54,10 @@ class Plan:
         if not plan.file.exists():
             return None
         identity = plan._started()
-        names = [name for name in identity if name not in FIXED]
+        names = [name for name in identity if name not in SETTINGS_OF_A_SWEEP]
         try:
             plan = cls({**identity, "hyperparameters": names}, folder)
-            if not 1 <= identity["size"] <= MOST_VARIANTS:
+            if not 1 <= identity["size"] <= MAX_VARIANTS:
                 raise ValueError
             check_space({name: identity[name] for name in names})
             check_whole("pack_size", identity["pack_size"], 1)

@@ -8,7 +8,7 @@ from typing import Any
 from aelle.errors import UserError, reason
 from aelle.files import MODEL_FILES, replace_atomically
 
-KEPT = "pruning-model"
+MODEL_COPY = "pruning-model"
 """In a pruned sweep's folder: the model by which it is pruned. An analysis may rewrite the one that was named."""
 
 
@@ -68,7 +68,7 @@ def keep_model(sweep: Path, config: dict[str, Any]) -> None:
     prediction = config.get("prediction") or {}
     if prediction.get("prune") is None:
         return
-    source, kept = Path(prediction["model"]), sweep / KEPT
+    source, kept = Path(prediction["model"]), sweep / MODEL_COPY
     if kept.exists() and kept.samefile(source):
         return
     check_digest(prediction)
@@ -90,7 +90,7 @@ def check_digest(prediction: dict[str, Any]) -> None:
     if not same:
         raise UserError(
             f"prediction.model={prediction['model']} has been rewritten since this sweep started: go on with the "
-            f"copy in the sweep's folder, {KEPT}, or with another sweep"
+            f"copy in the sweep's folder, {MODEL_COPY}, or with another sweep"
         )
 
 
@@ -98,13 +98,13 @@ def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> st
     """What to do where a sweep is to go on with another model than the one that it was started with, and has kept."""
     digests = [(one.get("prediction") or {}).get("digest") for one in (there, now)]
     try:
-        if None in digests or digests[0] == digests[1] or _digest(sweep / KEPT) != digests[0]:
+        if None in digests or digests[0] == digests[1] or _digest(sweep / MODEL_COPY) != digests[0]:
             return ""
     except OSError:
         return ""
     return (
         f"prediction.model={now['prediction']['model']} is not the model that {sweep} was started with, or has been "
-        f"rewritten since: go on with prediction.model={sweep / KEPT}, or start another sweep with sweep=NAME"
+        f"rewritten since: go on with prediction.model={sweep / MODEL_COPY}, or start another sweep with sweep=NAME"
     )
 
 

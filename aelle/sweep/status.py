@@ -18,13 +18,13 @@ from aelle.sweep.selection import Selection, select
 from aelle.variants import Variant, cost
 
 STATES = ("done", "running", "stale", "failed", "missing")
-PATIENCE = 600.0
+MAX_SILENCE_SECONDS = 600.0
 """Seconds without a word, beside five epochs' time, after which a run on another host is taken for dead."""
 
-BEST = 5
+SHOWN_VARIANTS = 5
 
 
-class Pack(NamedTuple):
+class PackStatus(NamedTuple):
     """Of the sweep's plan, or a run put together by hand. `run`: the one whose state it has."""
 
     name: str
@@ -53,7 +53,7 @@ class Status:
     folder: Path
     size: int
     epochs: int
-    packs: list[Pack]
+    packs: list[PackStatus]
     variants: Counter[str]
     spent: float
     left: float | None
@@ -80,7 +80,7 @@ def sweep_status(folder: Path) -> Status:
     if plan:
         packs = _planned(plan, found, states)
     else:
-        packs = [Pack(run.path.name, state, run) for run, state in zip(found.runs, states, strict=True)]
+        packs = [PackStatus(run.path.name, state, run) for run, state in zip(found.runs, states, strict=True)]
     config = plan.config if plan else found.runs[0].config if found.runs else {"size": None, "epochs": 0}
     last = Counter(run.variants["state"][row].as_py() for run, rows in _counting(found) for row in rows)
     size = config["size"] or last.total()
@@ -118,7 +118,7 @@ def run_state(run: Run) -> str:
     # Each variant's share of an epoch's time, of which there are fewer once some have been pruned.
     epoch = np.unique(run.epochs["epoch"].to_numpy(), return_inverse=True)[1]
     slowest = float(np.bincount(epoch, _seconds(run), minlength=1).max())
-    if run.status["host"] == platform.node() or silence(run) > PATIENCE + 5 * slowest:
+    if run.status["host"] == platform.node() or silence(run) > MAX_SILENCE_SECONDS + 5 * slowest:
         return "stale"
     return "running"
 
@@ -137,7 +137,7 @@ def _counting(found: Selection) -> list[tuple[Run, list[int]]]:
     return list(zip(found.runs, found.rows, strict=True))
 
 
-def _planned(plan: Plan, found: Selection, states: list[str]) -> list[Pack]:
+def _planned(plan: Plan, found: Selection, states: list[str]) -> list[PackStatus]:
     """A pack is done when all its variants are, wherever in the folder; else it is as the liveliest of its runs is."""
     holder = {run.numbers[row]: r for r, (run, rows) in enumerate(_counting(found)) for row in rows}
     packs = []
@@ -149,7 +149,7 @@ def _planned(plan: Plan, found: Selection, states: list[str]) -> list[Pack]:
         else:
             begun = "running" if is_held(lock_file(plan.pack_folder(i))) else "missing"
             state = next((state for state in ("running", "stale", "failed") if state in by_state), begun)
-        packs.append(Pack(plan.pack_folder(i).name, state, by_state.get(state)))
+        packs.append(PackStatus(plan.pack_folder(i).name, state, by_state.get(state)))
     return packs
 
 
@@ -207,4 +207,4 @@ def _best(found: Selection) -> list[Reached]:
                 reached.append(
                     Reached(float(losses[at]), int(epochs[at]), run.numbers[row], run.path.name, values[row])
                 )
-    return sorted(reached, key=lambda one: one[:4])[:BEST]
+    return sorted(reached, key=lambda one: one[:4])[:SHOWN_VARIANTS]

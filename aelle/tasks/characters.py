@@ -12,7 +12,7 @@ from aelle.seeds import seed_for
 from aelle.tasks.classification import SequenceClassification
 from aelle.variants import Variant
 
-LOOKED_UP = 2**25
+MAX_LOOKED_UP = 2**25
 """Numbers that the characters of one evaluation step are looked up as: 128 MiB in float32."""
 
 
@@ -57,7 +57,7 @@ class CharacterPrediction(SequenceClassification):
 
     @property
     def rows(self) -> int:
-        return max(1, LOOKED_UP // (self.network.bias_hh_l0.numel() * self.val_x.shape[-1]))
+        return max(1, MAX_LOOKED_UP // (self.network.bias_hh_l0.numel() * self.val_x.shape[-1]))
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from aelle.tasks.force_network import RankOne
 from aelle.tasks.module import PopulationModule
 from aelle.variants import Variant
 
-SHOWN = 600
+EXAMPLE_STEPS = 600
 """Steps of an example output."""
 
 
@@ -62,4 +62,4 @@ class TargetLearning(PopulationModule):
 
     def example_outputs(self) -> dict[str, Any]:
         """The end of the last free run, [V, 600] each."""
-        return {"output": self.output[:, -SHOWN:], "target": self.target[:, -SHOWN:]}
+        return {"output": self.output[:, -EXAMPLE_STEPS:], "target": self.target[:, -EXAMPLE_STEPS:]}

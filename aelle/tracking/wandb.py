@@ -17,7 +17,7 @@ from aelle.variants import Variant
 EXIT_CODES = {"complete": 0, "diverged": 0, "pruned": 0, "failed": 1, "stopped": 255}
 """Of a run's end; Weights & Biases shows 0 as finished, 1 as failed and 255 as killed."""
 
-SECONDS = 60
+SERVER_TIMEOUT_SECONDS = 60
 """To wait for a server at the start and the end of a run. What has not been sent then lies in the run's folder."""
 
 SETTINGS = {
@@ -30,8 +30,8 @@ SETTINGS = {
     "x_disable_meta": True,
     "x_disable_stats": True,
     "x_save_requirements": False,
-    "init_timeout": SECONDS,
-    "finish_timeout": SECONDS,
+    "init_timeout": SERVER_TIMEOUT_SECONDS,
+    "finish_timeout": SERVER_TIMEOUT_SECONDS,
     "finish_timeout_raises": True,
 }
 """Only what the pack reports: no console, code, git state or machine statistics, once per variant."""

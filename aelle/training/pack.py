@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aelle.training.chance_report import ChanceReport
 
 
-class Outcome(Enum):
+class PackResult(Enum):
     TRAINED = auto()
     FAILED = auto()
     TOO_LARGE = auto()
@@ -46,9 +46,9 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
                 if damaged:
                     progress.say(f"{place.path} was damaged and has been moved to {damaged.name}; it is trained anew")
                 outcome = _train(RunFolder(place.path, plan.config, lock_file(folder)), place, parts, progress)
-                if outcome is Outcome.FAILED:
+                if outcome is PackResult.FAILED:
                     return False
-                if outcome is Outcome.TOO_LARGE:
+                if outcome is PackResult.TOO_LARGE:
                     room = len(place.variants) // 2
                     progress.say(
                         f"{len(place.variants)} variants do not fit into memory side by side: {room} at a time instead"
@@ -61,7 +61,7 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
     return True
 
 
-def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Outcome:
+def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> PackResult:
     try:
         with Tracking(run, place, progress.say) as tracking:
             _fit(run, place, parts, progress, tracking)
@@ -70,7 +70,7 @@ def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Ou
     except Exception as error:
         # Memory that runs out later than in the first epoch was taken by another process: no reason for halves.
         if isinstance(error, torch.cuda.OutOfMemoryError) and len(place.variants) > 1 and not run.checkpoint.exists():
-            return Outcome.TOO_LARGE
+            return PackResult.TOO_LARGE
         try:
             run.write_failure(place.variants, traceback.format_exc())
         except OSError as unwritable:
@@ -81,8 +81,8 @@ def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Ou
         progress.say(
             f"failed with {type(error).__name__}: {in_one_line(error)} (the traceback is in {run.path / 'status.json'})"
         )
-        return Outcome.FAILED
-    return Outcome.TRAINED
+        return PackResult.FAILED
+    return PackResult.TRAINED
 
 
 def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, tracking: Tracking) -> None:

@@ -10,7 +10,7 @@ from aelle.tasks.module import PopulationModule
 from aelle.terminal import count, duration
 from aelle.variants import Variant, cost
 
-HALF_A_MINUTE = 30.0
+SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress(pl.Callback):
@@ -33,7 +33,7 @@ class Progress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         self.last_epoch, epochs, now = trainer.current_epoch + 1, self.plan.config["epochs"], time.perf_counter()
         live = sys.stdout.isatty() and self.workers == 1
-        if self.last_epoch < epochs and (live or now - self.said > HALF_A_MINUTE):
+        if self.last_epoch < epochs and (live or now - self.said > SECONDS_BETWEEN_LINES):
             left = duration((now - self.since) / (self.last_epoch - self.first_epoch) * (epochs - self.last_epoch))
             self.say(f"epoch {self.last_epoch} of {epochs}, about {left} left", end="" if live else "\n")
             self.said = now
