@@ -1,8 +1,7 @@
-"""Train an ordinary GRU with Lightning and watch its Lyapunov spectrum: `python examples/spectrum_per_epoch.py`.
+"""Train a GRU with Lightning and plot its Lyapunov spectrum per epoch: `python examples/spectrum_per_epoch.py`.
 
-The task: tell the sign of a running sum at the end of a noisy sequence, for which the network has to remember. Nothing
-in the LightningModule knows of aelle; the callback finds the GRU by its attribute's name. The plot is written to
-`spectrum_per_epoch.html`.
+The task is to classify the sign of the sum of a noisy sequence, which requires memory. The LightningModule does not use
+aelle; the callback finds the GRU by its attribute name. The plot is written to `spectrum_per_epoch.html`.
 """
 
 import argparse
