@@ -6,7 +6,8 @@ from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.lyapunov.spectrum import signed_log
-from aelle.model.autoencoder import AutoencoderRows, Autoencoders, AutoencoderTraining, Training
+from aelle.model.autoencoder import Autoencoders, Training
+from aelle.model.autoencoder_training import AutoencoderRows, AutoencoderTraining
 from aelle.model.estimator import fit_side_by_side
 from aelle.model.samples import Sample, train_and_validation
 

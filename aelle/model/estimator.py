@@ -17,13 +17,12 @@ from torch import Tensor
 from aelle.errors import TooFewError, UserError, in_one_line, reason
 from aelle.files import MODEL_FILES
 from aelle.lyapunov.spectrum import curve
-from aelle.model.autoencoder import AutoencoderRows, Autoencoders, AutoencoderTraining, Training
+from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.files import Fitted, read_model, write_model
 from aelle.model.parameters import check_parameters
 from aelle.model.regions import CLASSIFIERS, Region
 from aelle.model.samples import Sample, as_array, train_and_validation
 from aelle.model.scaling import Scaling
-from aelle.trainer import lean_trainer
 
 Array = np.ndarray
 
@@ -216,6 +215,10 @@ def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None
 
     The longest sample sets the number of steps; a model with a sample as long is what it would be alone.
     """
+    # Lightning takes seconds to import, for which a model that is only loaded need not wait.
+    from aelle.model.autoencoder_training import AutoencoderRows, AutoencoderTraining
+    from aelle.trainer import lean_trainer
+
     for model in models:
         model.check_parameters()
     parts = [
