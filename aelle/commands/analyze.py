@@ -1,20 +1,20 @@
-"""From a sweep's folder to its report."""
+"""From a sweep's folder to its report: check the options, read the sweep, learn from it, tell the findings."""
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.analysis.early import Study, study
+from aelle.analysis.early import study
 from aelle.analysis.embeddings import check_pictures, compare
-from aelle.analysis.examples import load_examples
+from aelle.analysis.examples import Example, load_examples
 from aelle.analysis.features import correlations
 from aelle.analysis.findings import Findings
-from aelle.analysis.generalisation import Transfer, across_hyperparameters, to_test_inputs, transfers
+from aelle.analysis.generalisation import across_hyperparameters, to_test_inputs, transfers
 from aelle.analysis.plane import trained_plane
 from aelle.analysis.shares import shares
 from aelle.analysis.weights import load_weights
@@ -31,22 +31,70 @@ from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.terminal import count, duration
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
+from aelle.tracking.tracker import AnalysisTracker
 
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an analysis is asked for. `source`: a sweep's folder or an array file; `threshold`: None for the task's;
+    `split_shares`: of training, validation and test; `parameters`: AeLLE's; `elsewhere`: other sweeps to score;
+    `model`: a saved one, by which the sweep is only scored."""
+
+    source: Path
+    threshold: float | None
+    splits: int
+    split_shares: list[float]
+    parameters: dict[str, Any]
+    pictures: list[str]
+    elsewhere: list[Path]
+    model: str | None
+    tracker: AnalysisTracker | None
+
+    @property
+    def of_arrays(self) -> bool:
+        return _is_array_file(self.source)
+
+    @property
+    def folder(self) -> Path:
+        """Where results are written."""
+        return Path("outputs") / self.source.stem if self.of_arrays else self.source
 
 
 def analyze(config: DictConfig) -> None:
     """Read the sweep, learn from its spectra, and write its report and tables into its folder."""
     since = time.perf_counter()
     count_cores_quietly()
+    request = checked(config)
+    sweep, others = load(request)
+    request.folder.mkdir(parents=True, exist_ok=True)
+    _print_sweep(sweep)
+    if request.model is not None:
+        score(request, sweep)
+        return
+    examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
+    problems += [reason for other in others if (reason := _why_not_scored(other))]
+    sweep = replace(sweep, problems=[*sweep.problems, *problems])
+    for problem in sweep.problems:
+        print(f"warning: {problem}")
+    found, fitted = learn(request, sweep, examples, others)
+    tell(request, found, fitted)
+    print(f"report: {request.folder / 'report.html'} (written in {duration(time.perf_counter() - since)})")
+    if request.tracker is not None:
+        show_analysis(request.tracker, _shown(request.folder, found))
+
+
+def checked(config: DictConfig) -> Request:
+    """The options of `conf/analyze.yaml`. Raises UserError for one that no analysis could use."""
     if OmegaConf.is_missing(config, "sweep"):
         raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
     if config.threshold is not None and not (is_number(config.threshold) and 0 < config.threshold < np.inf):
         raise UserError(f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's")
-    shares_of_parts = [float(share) if is_number(share) else 0.0 for share in config.shares]
-    if len(shares_of_parts) != 3 or min(shares_of_parts) <= 0 or abs(sum(shares_of_parts) - 1) > 1e-6:
+    split_shares = [float(share) if is_number(share) else 0.0 for share in config.shares]
+    if len(split_shares) != 3 or min(split_shares) <= 0 or abs(sum(split_shares) - 1) > 1e-6:
         raise UserError(
             f"shares={list(config.shares)}: give three above 0 whose sum is 1, of training, validation, test"
         )
@@ -55,52 +103,80 @@ def analyze(config: DictConfig) -> None:
     pictures = check_pictures(list(config.pictures) if OmegaConf.is_list(config.pictures) else config.pictures)
     logger: dict[str, Any] | None = config.logger and OmegaConf.to_container(config.logger, resolve=True)  # pyright: ignore[reportAssignmentType]
     if logger is not None and config.model is not None:
-        raise UserError(f"model={config.model}: only chances are told, and there is no analysis to show; logger=null")
+        raise UserError(f"model={config.model}: a sweep that is only scored has no analysis to show; set logger=null")
     if config.model is not None and config.elsewhere:
-        raise UserError(f"model={config.model}: only chances are told, of one sweep; leave elsewhere out")
+        raise UserError(f"model={config.model} scores one sweep: leave elsewhere out")
     tracker = analysis_tracker_of(logger)
-
+    if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
+        raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
     source = Path(config.sweep)
-    arrays = _is_array_file(source)
-    if arrays and config.threshold is None and config.model is None:
-        raise UserError(f"threshold=null: {source} names no task with one; give the final validation loss of low error")
-    sweep = _load(source, config.threshold)
-    others = _load_others(config, sweep)
-    folder = Path("outputs") / source.stem if arrays else source
-    folder.mkdir(parents=True, exist_ok=True)
-    ended = sweep.ended()
-    print(
-        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
-        f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
+    if _is_array_file(source) and config.threshold is None and config.model is None:
+        raise UserError(
+            f"threshold=null: {source} names no task and so no threshold; give the final validation loss below which a "
+            "variant is low-error"
+        )
+    return Request(
+        source=source,
+        threshold=None if config.threshold is None else float(config.threshold),
+        splits=config.splits,
+        split_shares=split_shares,
+        parameters=parameters,
+        pictures=pictures,
+        elsewhere=[Path(one) for one in config.elsewhere],
+        model=config.model,
+        tracker=tracker,
     )
-    if sweep.pruned:
-        print(f"{count(sweep.pruned, 'variant')} pruned: what is learned and scored here is of those that trained on")
-    if config.model is not None:
+
+
+def load(request: Request) -> tuple[SweepTable, list[SweepTable]]:
+    """The sweep, and the others to score. Sweeps of another task are judged by that task's threshold, all others as
+    the sweep itself."""
+    sweep = _load(request.source)
+    if request.threshold is not None:
+        sweep = replace(sweep, threshold=request.threshold)
+    others = []
+    for source in request.elsewhere:
         try:
-            model = AeLLE.load(config.model)
+            other = _load(source)
         except UserError as error:
-            raise UserError(f"model: {error}; name the folder of one that an analysis has saved") from error
-        path = score_sweep(folder, sweep, model)
-        print(f"every variant and epoch: {path}")
-        return
-    model = AeLLE(sweep.threshold, **parameters)
-    unscored = [reason for reason in map(_why_not_scored, others) if reason]
-    examples, problems = ([], []) if arrays else load_examples(folder, sweep)
-    sweep = replace(sweep, problems=[*sweep.problems, *problems, *unscored])
-    for problem in sweep.problems:
-        print(f"warning: {problem}")
+            raise UserError(f"elsewhere: {error}") from error
+        alike = _is_array_file(source) or other.task == sweep.task
+        others.append(replace(other, threshold=sweep.threshold) if alike else other)
+    return sweep, others
+
+
+def score(request: Request, sweep: SweepTable) -> None:
+    """What a saved model says of the sweep."""
+    try:
+        model = AeLLE.load(request.model or "")
+    except UserError as error:
+        raise UserError(f"model: {error}; name the folder of one that an analysis has saved") from error
+    path = score_sweep(request.folder, sweep, model)
+    print(f"every variant and epoch: {path}")
+
+
+def learn(
+    request: Request, sweep: SweepTable, examples: list[Example], others: list[SweepTable]
+) -> tuple[Findings, AeLLE | None]:
+    """All that an analysis finds, and the model fitted to every variant, None where nothing can be classified."""
+    ended = sweep.ended()
+    model = AeLLE(sweep.threshold, **request.parameters)
     plane, no_plane = _or_reason(lambda: trained_plane(ended, model))
     comparison = None
     if plane is not None:
-        weights, unread = (None, [f"{source} has none"]) if arrays else load_weights(folder, plane.sweep)
-        if unread and not arrays:
-            print(f"warning: weights: {_in_one_line(unread)}")
-        comparison = compare(plane, weights, _in_one_line(unread), pictures, model.seed)
-    early, reason = _or_reason(lambda: study(ended, model, config.splits, shares_of_parts))
-    fitted = fit_to_all(ended, model) if early is not None else None
-    if fitted is not None and sweep.pruned:
-        fitted.learned_from_["pruned"] = sweep.pruned
-    elsewhere = [] if early is None or fitted is None else _elsewhere(ended, early, fitted, others)
+        weights, unread = (None, [f"{request.source} has none"])
+        if not request.of_arrays:
+            weights, unread = load_weights(request.folder, plane.sweep)
+        comparison = compare(plane, weights, _in_one_line(unread), request.pictures, model.seed)
+    early, reason = _or_reason(lambda: study(ended, model, request.splits, request.split_shares))
+    fitted, elsewhere = None, []
+    if early is not None:
+        fitted = fit_to_all(ended, model)
+        if sweep.pruned:
+            fitted.learned_from_["pruned"] = sweep.pruned
+        elsewhere = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
+        for other in others:
+            elsewhere += transfers(fitted, ended.name, _title(other), other.ended())
     found = Findings(
         sweep=sweep,
         ended=ended,
@@ -113,37 +189,54 @@ def analyze(config: DictConfig) -> None:
         early=early,
         reason=reason,
         elsewhere=elsewhere,
-        parts=shares_of_parts,
-        settings=", ".join(f"{name} {value}" for name, value in parameters.items()),
+        parts=request.split_shares,
+        settings=", ".join(f"{name} {value}" for name, value in request.parameters.items()),
     )
-    if early is None or fitted is None:
-        print(f"no classification: {reason}")
-        if (folder / "model").exists():
-            print(f"{folder / 'model'} is left as an earlier analysis has saved it")
-        finite = ended.final_loss[np.isfinite(ended.final_loss)]
-        if len(finite):
-            low, middle, high = np.quantile(finite, [0, 0.5, 1])
-            print(f"final losses from {low:.3g} to {high:.3g}; their median as the threshold: threshold={middle:.3g}")
+    return found, fitted
+
+
+def tell(request: Request, found: Findings, fitted: AeLLE | None) -> None:
+    """Print the findings; write the report, its tables and figures, and the model."""
+    if found.comparison is not None and found.comparison.reason and not request.of_arrays:
+        print(f"warning: weights: {found.comparison.reason}")
+    if found.early is None:
+        _print_no_classification(request, found)
     else:
-        print_table(early, ended.epochs)
-        fitted.save(folder / "model")
+        print_table(found.early, found.ended.epochs)
+    if fitted is not None:
+        fitted.save(request.folder / "model")
     print_shares(found)
-    print_elsewhere(elsewhere)
-    report = write_report(folder, found)
-    if early is not None:
-        where = folder / "model"
-        if sweep.pruned:
-            print(
-                f"model: {where}; learned from what a pruned sweep left, it knows few poor variants: do not prune by it"
-            )
+    print_elsewhere(found.elsewhere)
+    write_report(request.folder, found)
+    if fitted is not None:
+        where = request.folder / "model"
+        if found.sweep.pruned:
+            print(f"model: {where} (fitted to a pruned sweep, which has few poor variants: do not prune by it)")
         else:
             print(f"model: {where}, for other sweeps: python analyze.py model={where} sweep=…")
-    print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
-    if tracker is not None:
-        show_analysis(tracker, _shown(folder, found, report))
 
 
-def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
+def _print_sweep(sweep: SweepTable) -> None:
+    ended = sweep.ended()
+    print(
+        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
+        f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
+    )
+    if sweep.pruned:
+        print(f"{count(sweep.pruned, 'variant')} pruned: the results below are about the others")
+
+
+def _print_no_classification(request: Request, found: Findings) -> None:
+    print(f"no classification: {found.reason}")
+    if (request.folder / "model").exists():
+        print(f"{request.folder / 'model'} stays as an earlier analysis saved it")
+    finite = found.ended.final_loss[np.isfinite(found.ended.final_loss)]
+    if len(finite):
+        low, middle, high = np.quantile(finite, [0, 0.5, 1])
+        print(f"final losses from {low:.3g} to {high:.3g}; to split them at the median: threshold={middle:.3g}")
+
+
+def _shown(folder: Path, found: Findings) -> Analysis:
     """The findings as a dashboard has them."""
     ended = found.ended
     summary = {
@@ -161,7 +254,7 @@ def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
         summary,
         {name: folder / f"{name}.csv" for name in tables},
         figures(found),
-        report,
+        folder / "report.html",
         folder / "model" if found.early is not None else None,
     )
 
@@ -170,34 +263,13 @@ def _is_array_file(source: Path) -> bool:
     return source.suffix == ".npz" and source.is_file()
 
 
-def _load(source: Path, threshold: float | None) -> SweepTable:
-    sweep = load_arrays(source) if _is_array_file(source) else load_sweep(source)
-    return sweep if threshold is None else replace(sweep, threshold=float(threshold))
+def _load(source: Path) -> SweepTable:
+    return load_arrays(source) if _is_array_file(source) else load_sweep(source)
 
 
-def _load_others(config: DictConfig, sweep: SweepTable) -> list[SweepTable]:
-    """Sweeps of another task are judged by that task's threshold, all others as `sweep` is."""
-    if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
-        raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
-    others = []
-    for source in map(Path, config.elsewhere):
-        try:
-            other = _load(source, None)
-        except UserError as error:
-            raise UserError(f"elsewhere: {error}") from error
-        alike = _is_array_file(source) or other.task == sweep.task
-        others.append(replace(other, threshold=sweep.threshold) if alike else other)
-    return others
-
-
-def _elsewhere(ended: SweepTable, early: Study, fitted: AeLLE, others: list[SweepTable]) -> list[Transfer]:
-    """To other inputs, to other networks of the sweep, and to other sweeps."""
-    found = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
-    for other in others:
-        pruned = f", without {count(other.pruned, 'variant')} pruned" if other.pruned else ""
-        scored = f"{other.name} (task {other.task}, low-error below {other.threshold:.4g}{pruned})"
-        found += transfers(fitted, ended.name, scored, other.ended())
-    return found
+def _title(other: SweepTable) -> str:
+    pruned = f", without {count(other.pruned, 'variant')} pruned" if other.pruned else ""
+    return f"{other.name} (task {other.task}, low-error below {other.threshold:.4g}{pruned})"
 
 
 def _why_not_scored(other: SweepTable) -> str:
@@ -205,8 +277,9 @@ def _why_not_scored(other: SweepTable) -> str:
     if low.any() and not low.all():
         return ""
     return (
-        f"elsewhere: {other.name} is left out: of its {count(len(low), 'variant')} that ended {int(low.sum())} are "
-        f"low-error (final validation loss below {other.threshold:.4g}), and there is nothing to tell apart"
+        f"elsewhere: {other.name} is left out: {int(low.sum())} of its {count(len(low), 'variant')} that ended are "
+        "low-error "
+        f"(final loss below {other.threshold:.4g}), and a ranking needs both classes"
     )
 
 
