@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -177,14 +177,22 @@ def _announce_jobs(hydra: Any) -> None:
 def _failed(plan: Plan) -> list[str]:
     """Failed runs, but for those whose variants have been completed elsewhere."""
     done = plan.complete() if plan.config["size"] is not None else set()
-    failed = []
-    for folder in run_folders(plan.folder):
-        with suppress(DamagedRunError):
-            if read_status(folder)["state"] == "failed":
-                failed.append(folder.name)
-                if set(read_run(folder).numbers) <= done:
-                    failed.pop()
-    return failed
+    return [folder.name for folder in run_folders(plan.folder) if _has_failed(folder) and not _within(folder, done)]
+
+
+def _has_failed(folder: Path) -> bool:
+    try:
+        return read_status(folder)["state"] == "failed"
+    except DamagedRunError:
+        return False
+
+
+def _within(folder: Path, complete: set[int]) -> bool:
+    """Whether all of a run's variants are complete; of a damaged run nobody knows."""
+    try:
+        return set(read_run(folder).numbers) <= complete
+    except DamagedRunError:
+        return False
 
 
 def _measurement(config: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.utils import Tags
@@ -145,7 +146,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     def predict_proba(self, spectra: Any) -> Float[Array, "n 2"]:
         """Chance of high and of low error."""
         log_odds = self.decision_function(spectra)
-        return np.exp(-np.logaddexp(0, np.stack([log_odds, -log_odds], 1)))
+        return expit(np.stack([-log_odds, log_odds], 1))
 
     def save(self, folder: str | Path) -> None:
         """Parameters as JSON and arrays as NPZ: nothing that could run code when it is read."""
