@@ -23,22 +23,7 @@ from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable, load_sweep
-
-QUICK = ["aelle.epochs=4", "splits=2"]
-
-
-def synthetic(V: int = 60, E: int = 3, M: int = 8, seed: int = 0) -> SweepTable:
-    """Variants whose spectrum tells their final loss before training, and whose loss tells it later."""
-    rng = np.random.default_rng(seed)
-    quality = rng.uniform(0, 1, V)
-    share = np.linspace(0, 1, E + 1)
-    losses = (1 - share) * rng.uniform(1, 2, (V, 1)) + share * (0.1 + quality[:, None])
-    spectra = -(1 + 3 * quality[:, None, None]) * np.linspace(0, 1, M) + 0.05 * rng.standard_normal((V, E + 1, M))
-    state = np.where(np.arange(V) % 20 == 19, "diverged", "complete")
-    losses[state == "diverged", -1] = np.nan
-    columns = {"variant": np.arange(V), "run": "r", "state": state, "error": None, "ended": True, "p": quality}
-    variants = pd.DataFrame(columns)
-    return SweepTable("s", "t", 0.5, V, ["p"], variants, losses, spectra, [])
+from sweeps import QUICK, synthetic, write_arrays
 
 
 def test_a_sweep_is_read_as_it_was_written(small_sweep):
@@ -339,17 +324,6 @@ def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
     assert np.isfinite(predictor.score(scored, 0)).all()
 
 
-def write_arrays(path, **changes) -> None:
-    sweep = synthetic()
-    arrays = {
-        "val_loss": sweep.losses,
-        "spectrum": sweep.spectra,
-        "p": sweep.variants["p"].to_numpy(),
-        "note": np.zeros(3),
-    }
-    np.savez(path, **{name: array for name, array in (arrays | changes).items() if array is not None})
-
-
 def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     os.chdir(tmp_path)
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
@@ -416,7 +390,11 @@ def nan_where(condition) -> np.ndarray:
 
 
 EPOCH, POINT = np.arange(4)[None, :, None], np.arange(8)[None, None, :]
+
+
 ROW = np.arange(60)[:, None, None]
+
+
 HIGH = (~synthetic().low_error)[:, None, None]
 
 

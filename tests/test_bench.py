@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 
 from aelle.commands import command_line
 from aelle.data.images import digits
 from aelle.sweep.table import load_sweep
+from sweeps import ROOT
 
 
 @pytest.fixture

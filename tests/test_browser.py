@@ -2,16 +2,13 @@
 
 import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_analysis import QUICK
 
 from aelle.sweep.table import load_sweep
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from browsers import BROWSER, opened
+from sweeps import QUICK
 
 TO_THE_LAST_EPOCH = """<script>
   const plot = [...document.querySelectorAll(".plotly-graph-div")].find(plot => plot.layout.sliders);
@@ -26,21 +23,6 @@ TO_THE_LAST_EPOCH = """<script>
   rail.dispatchEvent(new MouseEvent("mousedown", {bubbles: true, clientX: box.right - 1, clientY: box.top + 1}));
 </script>"""
 """Presses the mouse at the right end of the slider, as a user does, and writes down what became of the points."""
-
-
-def opened(page: Path, width: int, profile: Path) -> tuple[str, list[str]]:
-    """The document once its scripts have run, and what they complained of."""
-    quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
-    line = [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-sync", f"--user-data-dir={profile}"]
-    line += [
-        "--enable-unsafe-swiftshader",
-        f"--window-size={width},2000",
-        "--virtual-time-budget=10000",
-        "--enable-logging=stderr",
-        "--dump-dom",
-    ]
-    done = subprocess.run([*line, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, re.findall(r"CONSOLE[^\n]*", done.stderr)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")

@@ -10,29 +10,7 @@ from aelle.cells import CELLS, RNN, Cell, Weights
 from aelle.cells.lstm_states import LSTMStates
 from aelle.cells.stack import stack_of
 from aelle.lyapunov.driven_stack import DrivenStack
-
-NETWORKS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-
-
-def network(kind: str, I: int, H: int, layers: int = 1, seed: int = 0, scale: float = 1.0, **options) -> nn.RNNBase:
-    torch.manual_seed(seed)
-    net = NETWORKS[kind](I, H, num_layers=layers, batch_first=True, dtype=torch.float64, **options)
-    for p in net.parameters():
-        nn.init.normal_(p, std=scale)
-    return net
-
-
-def jacobian_by_autograd(net: nn.RNNBase, x: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
-    """∂(everything carried)/∂(everything carried), layer by layer, h before c, for one sequence."""
-    parts, H = (2 if isinstance(net, nn.LSTM) else 1), net.hidden_size
-
-    def step(flat):
-        layers = flat.view(net.num_layers, parts, 1, H)
-        carried = tuple(layers[:, p].contiguous() for p in range(parts))
-        _, new = net(x[None, None], carried if parts == 2 else carried[0])
-        return torch.stack(new if parts == 2 else (new,), 1).flatten()
-
-    return torch.autograd.functional.jacobian(step, flat)
+from reference import NETWORKS, jacobian_by_autograd, network
 
 
 def jacobian_of_ours(net: nn.RNNBase, x: torch.Tensor, flat: torch.Tensor, full: bool) -> torch.Tensor:

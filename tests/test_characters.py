@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from conftest import trainer
 
 from aelle.data.text import characters
 from aelle.tasks import CharacterPrediction
 from aelle.tasks.module import ShuffledBatches
 from aelle.tasks.population import Population
 from aelle.variants import Variant
+from trainings import trainer
 
 TEXT = "It was in July, 1805, and the speaker was the well-known Anna Pavlovna Scherer. " * 60
 

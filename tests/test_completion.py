@@ -3,13 +3,13 @@
 import shutil
 
 import pytest
-from test_runs import CONFIG, damage, rows
 
 from aelle.runs.reader import DamagedRunError, read_run, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.sweep import completion
 from aelle.sweep.plan import Plan
+from run_files import CONFIG, damage, epoch_rows
 
 SETTINGS = {**CONFIG, "size": 5, "pack_size": 2, "variants": None}
 
@@ -22,7 +22,7 @@ def plan(tmp_path) -> Plan:
 def write(plan: Plan, name: str, numbers: list[int], state: str = "complete") -> RunFolder:
     run = RunFolder(plan.folder / name, plan.config)
     run.begin([plan.variant(n) for n in numbers])
-    pairs = rows(epochs=plan.config["epochs"], variants=len(numbers))
+    pairs = epoch_rows(epochs=plan.config["epochs"], variants=len(numbers))
     run.write_epochs(pairs.set_column(0, "variant", [[numbers[v] for v in pairs["variant"].to_pylist()]]))
     run.write_status(state, epoch=plan.config["epochs"])
     return run

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
@@ -14,6 +13,7 @@ from aelle.model.estimator import AeLLE
 from aelle.sweep.plan import Plan
 from aelle.tracking import tracker_of
 from aelle.variants import Variant
+from sweeps import ROOT
 
 CONF = ROOT / "conf"
 

@@ -3,11 +3,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import command
 
 from aelle.data.images import digits, mnist, mnist_pixels
 from aelle.errors import UserError
 from aelle.sweep.table import load_sweep
+from sweeps import command
 
 
 def test_digits_are_split_without_overlap():

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import ROOT, SMALL
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
@@ -31,6 +30,7 @@ from aelle.model.estimator import AeLLE
 from aelle.runs.reader import FILES
 from aelle.sweep.plan import Plan
 from aelle.variants import NUMERIC, WORDS, check_space
+from sweeps import ROOT, SMALL
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACEHOLDERS = {"…": "x", "NAME": "x", "FOLDER": "x"}

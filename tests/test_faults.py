@@ -11,13 +11,12 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, SMALL
-from test_sweep import rows, runs
 
 from aelle.files import replace_atomically
 from aelle.runs.reader import run_folders
 from aelle.sweep.status import sweep_status
 from aelle.training.recorder import RunRecorder
+from sweeps import ROOT, SMALL, rows, runs
 
 WHOLE = ["-m", "experiment=digits", *SMALL]
 ONE = ["experiment=digits", *SMALL, "pack=1"]

@@ -14,7 +14,6 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_runs import CONFIG, rows
 
 from aelle.commands.collect import collect
 from aelle.commands.status_text import status_text
@@ -27,6 +26,7 @@ from aelle.sweep.arrays import load_arrays
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
+from run_files import CONFIG, epoch_rows
 
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OURS = (UserError, DamagedRunError)
@@ -73,7 +73,7 @@ def whole(tmp_path_factory) -> Path:
     run = RunFolder(sweep / "pack-0000", config)
     variants = [plan.variant(n) for n in range(2)]
     run.begin(variants)
-    table = rows(epochs=1).append_column("seconds", pa.array([0.1] * 4))
+    table = epoch_rows(epochs=1).append_column("seconds", pa.array([0.1] * 4))
     run.write_epochs(table.append_column("spectrum", pa.array([[0.5, -1.0]] * 4)))
     run.write_examples(variants, {"output": pa.array([[0.1, 0.2]] * 2)})
     torch.save({"epoch": 0, "weights": torch.full((3, 4), 1234.5)}, run.checkpoint)

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from test_analysis import QUICK, synthetic, write_arrays
 
 from aelle.analysis.early import study
 from aelle.analysis.generalisation import across_hyperparameters, as_table, to_test_inputs, transfers
 from aelle.model.chances import chances, fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable, load_sweep
+from sweeps import QUICK, synthetic, write_arrays
 
 MODEL = AeLLE(0.5, epochs=30)
 

@@ -8,9 +8,9 @@ import sys
 
 import hydra
 import pytest
-from conftest import ROOT, command
 
 from aelle.commands.hydra_parser import build_parser, mend_hydra
+from sweeps import ROOT, command
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_lyapunov import by_qr, jacobians
 from torch import nn
 
 from aelle import lyapunov_spectrum
 from aelle.lyapunov.interval import LONGEST, TOLERANCE, Interval
 from aelle.lyapunov.orthonormalize import CAUTION, CholeskySplitter, CompiledSplitter, Split, Splitter, log_diagonal
+from reference import by_qr, jacobians, random_products
 
 
 def found(error: float, growth: tuple[float, ...] = (0.0, -1.0, -2.0), condition: float = 10) -> Split:
@@ -87,23 +87,6 @@ def test_a_product_in_which_the_last_direction_overtakes_another(monkeypatch):
     assert any(went_back)
     each = lyapunov_spectrum(**arguments, orthonormalize_every=1)
     torch.testing.assert_close(auto.per_sequence, each.per_sequence, atol=1e-6, rtol=0)
-
-
-def random_products(kind: str, seed: int) -> torch.Tensor:
-    """[B, T, N, N]: matrices of a given spread, one non-normal matrix again and again, Gaussian ones, graded ones."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def gaussian(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, dtype=torch.float64, generator=generator)
-
-    N, T, spread = [(4, 20, 9.0), (12, 60, 5.0), (33, 8, 9.0), (40, 60, 2.0)][seed % 4]
-    rates = torch.exp(-spread * torch.rand(2, T, N, dtype=torch.float64, generator=generator))
-    if kind == "spread":
-        return torch.linalg.qr(gaussian(2, T, N, N)).Q * rates[..., None, :] @ torch.linalg.qr(gaussian(2, T, N, N)).Q
-    if kind == "constant":
-        S = gaussian(N, N)
-        return (S * rates[0, 0] @ torch.linalg.inv(S)).expand(2, T, N, N)
-    return gaussian(2, T, N, N) * (rates[..., None] if kind == "graded" else 1)
 
 
 @pytest.mark.parametrize("kind", ["spread", "constant", "gaussian", "graded"])

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, command
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -18,6 +17,7 @@ from hydra.core.plugins import Plugins
 from aelle.commands.launch import register_resolvers
 from aelle.commands.launchers import check_launcher, lost_job, side_by_side, threads
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
+from sweeps import ROOT, SMALL, command
 
 FAILING = """
 from pathlib import Path

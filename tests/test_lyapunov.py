@@ -4,13 +4,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import mpmath
 import pytest
 import torch
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cells import NETWORKS, network
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -19,6 +16,8 @@ from aelle.cells.stack import stack_of
 from aelle.lyapunov import chunks
 from aelle.lyapunov.driven_stack import DrivenStack
 from aelle.lyapunov.spectrum import Spectrum, floor, resample
+from reference import NETWORKS, by_many_digits, by_qr, jacobians, network
+from sweeps import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -35,29 +34,6 @@ PROMISED = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 def sequences(B: int, T: int, I: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(B, T, I, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def jacobians(net: nn.RNNBase, x: torch.Tensor, full: bool) -> torch.Tensor:
-    """[T, B, N, N] along the trajectories from zero."""
-    system = DrivenStack(stack_of(net), x, full)
-    identity = torch.eye(system.N, dtype=x.dtype).repeat(1, len(x), 1, 1)
-    state, J = system.start(None), []
-    with torch.no_grad():
-        for t in range(x.shape[1]):
-            out = torch.empty_like(identity)
-            state = system.advance(t, state, identity, out)
-            J.append(out[0].mT)
-    return torch.stack(J)
-
-
-def by_qr(J: torch.Tensor, warmup: int = 0) -> torch.Tensor:
-    """[B, N], with a QR at every step, as the definition has it."""
-    Q, total = torch.eye(J.shape[-1], dtype=J.dtype).expand_as(J[0]), 0
-    for t, J_t in enumerate(J):
-        Q, R = torch.linalg.qr(J_t @ Q)
-        if t >= warmup:
-            total = total + R.diagonal(0, -2, -1).abs().log()
-    return total / (len(J) - warmup)
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,24 +90,6 @@ def test_a_wide_interval_loses_what_the_chosen_one_keeps():
     wide = lyapunov_spectrum(net, x, orthonormalize_every=15)
     assert (wide.per_sequence - exact).abs().max() > 1e-3
     assert (lyapunov_spectrum(net, x).per_sequence - exact).abs().max() < 1e-6
-
-
-def by_many_digits(J: torch.Tensor) -> torch.Tensor:
-    """[N] of one sequence, by Gram–Schmidt in 60-digit arithmetic."""
-    with mpmath.workdps(60):
-        N = J.shape[-1]
-        basis, total = [mpmath.matrix([int(i == j) for i in range(N)]) for j in range(N)], [mpmath.mpf(0)] * N
-        for J_t in J:
-            A, done = mpmath.matrix(J_t.tolist()), []
-            for j, column in enumerate(basis):
-                column = A * column
-                for q in done:
-                    column = column - q * mpmath.fdot(q, column)
-                size = mpmath.norm(column)
-                total[j] += mpmath.log(size)
-                done.append(column / size)
-            basis = done
-        return torch.tensor([float(s / len(J)) for s in total], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "rnn"])
@@ -478,6 +436,8 @@ def test_calls_from_several_threads_leave_the_number_of_threads():
 
 
 LSTM = nn.LSTM(2, 3, batch_first=True)
+
+
 X = torch.randn(2, 5, 2)
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
 
 from aelle.sweep.table import load_sweep
 from aelle.tasks import SequenceClassification
+from sweeps import SMALL
 
 
 def fits(monkeypatch, at_once: int, from_epoch: int = 0) -> None:

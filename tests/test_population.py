@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_cells import NETWORKS
 from torch import nn
 
 from aelle import lyapunov_spectrum
 from aelle.lyapunov.estimate import population_spectrum
 from aelle.tasks.population import Population
+from reference import NETWORKS
 
 
 def population(kind: str, V: int = 3, I: int = 2, H: int = 5, C: int = 4) -> Population:

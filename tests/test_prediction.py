@@ -10,13 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import SMALL, command, trainer
-from test_analysis import QUICK, synthetic
-from test_resuming import KilledError, assert_equal, results
-from test_runs import CONFIG, rows
-from test_sweep import rows as sweep_rows
-from test_tracking import Kept, tracking  # noqa: F401
-from test_training import small_data, variant
 
 from aelle.analysis.weights import load_weights
 from aelle.commands.collect import collect
@@ -35,12 +28,14 @@ from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
 from aelle.tasks import CharacterPrediction, SequenceClassification, TargetLearning
-from aelle.tracking import Tracking
 from aelle.training.chance_report import chance_table
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.prediction_callback import PredictionCallback
 from aelle.training.recorder import RunRecorder
 from aelle.variants import Variant
+from run_files import CONFIG, epoch_rows
+from sweeps import QUICK, SMALL, KilledError, assert_equal, command, results, rows, synthetic
+from trainings import small_data, trainer, variant
 
 SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
 
@@ -94,7 +89,7 @@ def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tm
     code, out, err = main(*SWEEP, f"prediction.model={model}")
     assert code == 0, err
     sweep = tmp_path / "outputs" / "digits"
-    found, plain = sweep_rows(sweep), sweep_rows(small_sweep)
+    found, plain = rows(sweep), rows(small_sweep)
     of_rows = {at: row.pop("chance") for at, row in found.items()}
     assert found == plain
     np.testing.assert_allclose([of_rows[v, e] for v in range(12) for e in range(4)], expected.ravel(), rtol=1e-9)
@@ -114,7 +109,7 @@ def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tm
 def test_variants_below_the_chance_are_stopped_and_recorded(pruned, expected, below, small_sweep):
     at = stops(expected, below)
     assert 0 < len(at) < 12 and set(at.values()) <= {1, 2}
-    found, plain = sweep_rows(pruned), sweep_rows(small_sweep)
+    found, plain = rows(pruned), rows(small_sweep)
     assert set(found) == {(v, e) for v in range(12) for e in range(at.get(v, 3) + 1)}
     for key, row in found.items():
         assert row["val_loss"] == pytest.approx(plain[key]["val_loss"], rel=1e-3), key
@@ -226,7 +221,11 @@ def test_a_model_that_is_not_there_is_one_line_with_a_hint(main, tmp_path, model
 
 
 DIGITS = ["experiment=digits", "hidden_size=8", "epochs=3", "lyapunov.sequences=4"]
+
+
 CHARACTERS = ["experiment=charrnn_small", "hidden_size=4", "keep=0.05", "epochs=3", "lyapunov.sequences=2"]
+
+
 TARGET = ["experiment=target", "hidden_size=24", "epochs=4", "lyapunov.every_n_epochs=[0,1,3]", "lyapunov.k=4"]
 
 
@@ -508,22 +507,11 @@ def test_a_failed_pack_keeps_what_was_pruned(tmp_path):
     run = RunFolder(tmp_path / "pack-0000", CONFIG)
     chosen = [plan.variant(n) for n in range(3)]
     run.begin(chosen)
-    run.write_epochs(rows(epochs=1, variants=3))
+    run.write_epochs(epoch_rows(epochs=1, variants=3))
     run.write_variants(chosen, ["running", "pruned", "running"])
     run.write_status("running", epoch=1)
     run.write_failure(chosen, "why")
     assert read_run(run.path).variants["state"].to_pylist() == ["failed", "pruned", "failed"]
-
-
-def test_trackers_are_told_of_those_that_are_left(tracking: Tracking):  # noqa: F811
-    import pyarrow as pa
-
-    both = pa.table({"variant": [0, 1], "epoch": [1, 1], "val_loss": [0.4, 0.9]})
-    with pytest.raises(ValueError, match="x"), tracking:
-        tracking.rows(both)
-        tracking.rows(both.slice(1).set_column(1, "epoch", [[2]]))
-        raise ValueError("x")
-    assert Kept.outcomes == [{"state": "pruned"}, {"state": "failed"}]
 
 
 @pytest.mark.parametrize("V", [1, 2, 25, 1003])

@@ -1,12 +1,12 @@
 """Every task's sweep, killed and resumed, ends in the same numbers bit for bit."""
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from aelle.files import replace_atomically
 from aelle.runs.reader import read_run, read_status
 from aelle.runs.writer import RunFolder
+from sweeps import KilledError, assert_equal, results
 
 SWEEPS = {
     "charrnn_small": ["size=2", "hidden_size=4", "keep=0.05", "epochs=3", "lyapunov.sequences=2"],
@@ -18,22 +18,6 @@ SWEEPS = {
 def _one_thread():
     """Networks of four units only lose by a second one."""
     torch.set_num_threads(1)
-
-
-class KilledError(BaseException):
-    """Not an Exception: nothing of ours may catch it, as nothing could catch a kill."""
-
-
-def results(folder):
-    rows = [{**row, "seconds": None} for row in read_run(folder).epochs.to_pylist()]
-    state = torch.load(folder / "checkpoint.ckpt", weights_only=True)["state_dict"]
-    return repr(rows), state, pq.ParquetFile(folder / "examples.parquet").read().to_pylist()
-
-
-def assert_equal(a, b):
-    assert a[0] == b[0] and a[2] == b[2] and list(a[1]) == list(b[1])
-    for name, tensor in a[1].items():
-        assert torch.equal(tensor, b[1][name]), name
 
 
 @pytest.mark.parametrize("experiment", SWEEPS)

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from test_analysis import QUICK, synthetic, write_arrays
 
 from aelle.model.chances import chances, fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import load_sweep
+from sweeps import QUICK, synthetic, write_arrays
 
 
 def test_a_model_of_one_sweep_ranks_another_of_another_length():

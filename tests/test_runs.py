@@ -1,7 +1,5 @@
 import json
 import os
-import struct
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,23 +13,7 @@ from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.resuming import find_place
-
-CONFIG = {
-    "task": {"name": "digits", "threshold": 0.5, "data": {"root": "here"}},
-    "hyperparameters": ["hidden_size", "p"],
-    "hidden_size": 8,
-    "p": "uniform(2, 3)",
-    "seed": 0,
-    "size": 3,
-    "epochs": 2,
-    "lyapunov": {"over": "hidden"},
-    "trainer": {"accelerator": "cpu", "devices": 1, "gradient_clip_val": None},
-}
-
-
-def rows(epochs: int, variants: int = 2) -> pa.Table:
-    pairs = [(v, e) for e in range(epochs + 1) for v in range(variants)]
-    return pa.table({"variant": [v for v, _ in pairs], "epoch": [e for _, e in pairs], "val_loss": [1.0] * len(pairs)})
+from run_files import CONFIG, damage, epoch_rows
 
 
 @pytest.fixture
@@ -44,7 +26,7 @@ def run(plan) -> RunFolder:
     """A run of variants 0 and 1, stopped after the first of two epochs."""
     run = RunFolder(plan.folder / "pack-0000", CONFIG)
     run.begin([plan.variant(n) for n in range(2)])
-    run.write_epochs(rows(epochs=1))
+    run.write_epochs(epoch_rows(epochs=1))
     torch.save({"epoch": 0, "weights": torch.full((3, 4), 1234.5)}, run.checkpoint)
     run.write_status("running", epoch=1, device="cpu")
     return run
@@ -54,31 +36,16 @@ def place(plan: Plan, *numbers: int):
     return find_place(plan, plan.folder / "pack-0000", [plan.variant(n) for n in numbers])
 
 
-def damage(file: Path, how: str) -> None:
-    whole = file.read_bytes()
-    file.unlink()
-    if how == "empty":
-        file.write_bytes(b"")
-    elif how == "truncated":
-        file.write_bytes(whole[: len(whole) // 2])
-    elif how == "flipped":
-        # A checkpoint's archive holds padding, where a flipped bit changes nothing: aim at the weights.
-        at = whole.index(struct.pack("<f", 1234.5)) if file.suffix == ".ckpt" else len(whole) // 3
-        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
-    elif how == "folder":
-        file.mkdir()
-
-
 def test_a_whole_run_is_read_back(run):
     found = read_run(run.path)
     assert found.config == CONFIG and found.numbers == [0, 1] and found.status["state"] == "running"
-    assert found.epochs.equals(rows(epochs=1))
+    assert found.epochs.equals(epoch_rows(epochs=1))
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint(run, plan):
-    run.write_epochs(rows(epochs=2))
+    run.write_epochs(epoch_rows(epochs=2))
     found, damaged = place(plan, 0, 1)
-    assert damaged is None and found.path == run.path and found.rows.equals(rows(epochs=1))
+    assert damaged is None and found.path == run.path and found.rows.equals(epoch_rows(epochs=1))
     assert found.variants == [plan.variant(0), plan.variant(1)]
 
 
@@ -144,7 +111,7 @@ def test_a_folder_that_another_run_has_taken_is_left_alone(run, plan):
     other = Plan({**CONFIG, "epochs": 3}, plan.folder)
     assert place(other, 0, 1)[0].path.name == "pack-0000-2"
     assert place(plan, 2)[0].path.name == "pack-0000-2"
-    run.write_epochs(rows(epochs=2))
+    run.write_epochs(epoch_rows(epochs=2))
     run.write_status("complete", epoch=2)
     assert place(plan, 0, 1)[0].path.name == "pack-0000-2" and plan.complete() == {0, 1}
 
@@ -152,7 +119,7 @@ def test_a_folder_that_another_run_has_taken_is_left_alone(run, plan):
 def test_files_of_another_run_are_refused(run, plan):
     other = RunFolder(plan.folder / "pack-0001", {**CONFIG, "seed": 1})
     other.begin([plan.variant(0)])
-    other.write_epochs(rows(epochs=1, variants=1))
+    other.write_epochs(epoch_rows(epochs=1, variants=1))
     (other.path / "epochs.parquet").rename(run.path / "epochs.parquet")
     with pytest.raises(DamagedRunError, match="another run"):
         read_run(run.path)
@@ -172,7 +139,7 @@ def test_rows_that_are_not_one_per_variant_and_epoch_are_refused(run, wrong):
 
 
 def test_a_missing_column_is_named(run):
-    run.write_epochs(rows(epochs=1).drop_columns("val_loss"))
+    run.write_epochs(epoch_rows(epochs=1).drop_columns("val_loss"))
     with pytest.raises(DamagedRunError, match="lacks val_loss"):
         read_run(run.path)
 

@@ -8,14 +8,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from test_analysis import QUICK, write_arrays
-from test_browser import BROWSER, opened
 
 from aelle import __main__
 from aelle.runs.reader import DamagedRunError, read_run
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import load_sweep
+from browsers import BROWSER, opened
+from sweeps import QUICK, write_arrays
 
 HOSTILE = "<script>document.title='taken'</script><b>bold</b><a href=\"javascript:alert(1)\">link</a>&lt;"
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_analysis import synthetic
 
 from aelle.analysis.early import study
 from aelle.analysis.predictors import COMBINED
 from aelle.analysis.savings import HALVING, NO_CUT, savings, single_cut, successive_halving
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
+from sweeps import synthetic
 
 
 def curves(losses: np.ndarray) -> SweepTable:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, SMALL
 from filelock import FileLock
 
 from aelle import __main__
@@ -22,6 +21,7 @@ from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
+from sweeps import ROOT, SMALL
 
 
 @pytest.fixture

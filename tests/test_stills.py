@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from plotly.subplots import make_subplots
 from scipy.stats import spearmanr
-from test_analysis import QUICK, synthetic
-from test_trained import CLASSES, SIGNAL, TEXT
 
 from aelle.analysis.early import study
 from aelle.analysis.examples import Example
@@ -35,6 +33,8 @@ from aelle.report.trained_figures import (
     trained_plane_figure,
 )
 from aelle.sweep.table import SweepTable, load_sweep
+from example_outputs import CLASSES, SIGNAL, TEXT
+from sweeps import QUICK, synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
 

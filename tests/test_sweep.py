@@ -11,39 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, command
 from filelock import FileLock
 
 from aelle.files import replace_atomically
-from aelle.runs.reader import read_run, read_status, run_folders
+from aelle.runs.reader import read_run, read_status
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import load_sweep
-
-
-def runs(sweep):
-    return [read_run(path) for path in run_folders(sweep)]
-
-
-def rows(sweep) -> dict:
-    """Every row of a sweep but for the seconds, by variant and epoch."""
-    found = {}
-    for run in runs(sweep):
-        for row in run.epochs.to_pylist():
-            row.pop("seconds")
-            found[row["variant"], row["epoch"]] = row
-    return found
-
-
-def weights(sweep, packs="*") -> list[dict]:
-    """The state of every network and of every optimiser in a sweep's checkpoints."""
-    found = []
-    for path in sorted(sweep.glob(f"{packs}/checkpoint.ckpt")):
-        checkpoint = torch.load(path, weights_only=True)
-        moments = checkpoint["optimizer_states"][0]["state"]
-        flat = {f"adam {i} {name}": tensor for i, state in moments.items() for name, tensor in state.items()}
-        found.append({**checkpoint["state_dict"], **flat})
-    return found
+from sweeps import ROOT, SMALL, command, rows, runs, weights
 
 
 def test_the_whole_sweep_is_in_its_folder(small_sweep):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import trainer
 
 import aelle
 from aelle.data.sines import FourSines, four_sines
@@ -12,6 +11,7 @@ from aelle.tasks import TargetLearning
 from aelle.tasks.force_network import RankOne
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.variants import Variant
+from trainings import trainer
 
 
 def variant(number: int, g: float = 1.5, **changes) -> Variant:

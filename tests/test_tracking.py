@@ -13,12 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import wandb
-from conftest import ROOT, SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_runs import CONFIG
-from test_sweep import rows, runs, weights
-from wandb_files import saved_runs
-from wandb_server import Server
 
 from aelle.files import replace_atomically
 from aelle.runs.writer import RunFolder
@@ -27,9 +22,17 @@ from aelle.sweep.resuming import Place
 from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
 from aelle.tracking.wandb import SETTINGS, check_access
+from run_files import CONFIG
+from sweeps import ROOT, SMALL, rows, runs, weights
+from wandb_files import saved_runs
+from wandb_server import Server
 
 OFFLINE = ["logger=wandb", "logger.mode=offline"]
+
+
 SWEEP = ["train.py", "-m", "experiment=digits", *SMALL, "pack=1,2"]
+
+
 PACK = ["train.py", "experiment=digits", *SMALL, "pack=2"]
 """Variants 10 and 11."""
 
@@ -208,7 +211,7 @@ class Broken:
 
 @pytest.mark.parametrize("at", ["start", "epoch", "finish"])
 def test_a_tracker_that_fails_is_reported_once_and_left_out(main, small_sweep, sweep, at):
-    _, out, _ = main(*SWEEP, f"+logger={{_target_:test_tracking.Broken,at:{at}}}")
+    _, out, _ = main(*SWEEP, f"+logger={{_target_:{__name__}.Broken,at:{at}}}")
     assert out.count("warning: the logger has failed (no more room); training goes on without it\n") == 1
     assert same_training(sweep, small_sweep)
 
@@ -228,7 +231,7 @@ class Kept:
 
 @pytest.fixture
 def tracking(tmp_path) -> Tracking:
-    config = {**CONFIG, "sweep": "s", "logger": {"_target_": "test_tracking.Kept"}}
+    config = {**CONFIG, "sweep": "s", "logger": {"_target_": f"{__name__}.Kept"}}
     plan = Plan(config, tmp_path)
     return Tracking(
         RunFolder(tmp_path / "pack-0000", config), Place(tmp_path, [plan.variant(0), plan.variant(1)]), print
@@ -251,6 +254,15 @@ def test_a_pack_that_does_not_come_to_its_end_says_why(tracking, error, state):
     with pytest.raises(type(error)), tracking:
         raise error
     assert Kept.outcomes == [{"state": state}] * 2
+
+
+def test_trackers_are_told_of_those_that_are_left(tracking):
+    both = pa.table({"variant": [0, 1], "epoch": [1, 1], "val_loss": [0.4, 0.9]})
+    with pytest.raises(ValueError, match="x"), tracking:
+        tracking.rows(both)
+        tracking.rows(both.slice(1).set_column(1, "epoch", [[2]]))
+        raise ValueError("x")
+    assert Kept.outcomes == [{"state": "pruned"}, {"state": "failed"}]
 
 
 def test_a_spectrum_is_summed_up_as_its_own_properties_say():

@@ -5,9 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import pytest
-from test_analysis import QUICK, synthetic
 
 from aelle.analysis.embeddings import compare
 from aelle.analysis.examples import Example, load_examples
@@ -25,17 +23,9 @@ from aelle.report.trained_figures import (
     spectra_by_loss,
     trained_plane_figure,
 )
-from aelle.sweep.table import SweepTable, load_sweep
-
-
-def of_spectra(spectra: np.ndarray, losses: list[float], **hyperparameters: list) -> SweepTable:
-    V = len(losses)
-    columns = {"variant": np.arange(V), "run": "r", "state": "complete", "error": None, "ended": True}
-    variants = pd.DataFrame({**columns, **hyperparameters})
-    grid = np.full((V, 2), np.nan)
-    grid[:, 1] = losses
-    grid[~np.isfinite(grid)] = np.nan
-    return SweepTable("s", "t", 0.5, V, list(hyperparameters), variants, grid, np.stack([spectra, spectra], 1), [])
+from aelle.sweep.table import load_sweep
+from example_outputs import CLASSES, SIGNAL, TEXT
+from sweeps import QUICK, of_spectra, synthetic
 
 
 def test_the_features_of_a_line_and_of_a_parabola():
@@ -142,11 +132,6 @@ def test_the_papers_words_stand_beside_the_papers_tasks(small_sweep, tmp_path, m
     assert "rank correlation of the final loss with largest exponent" in out
     assert ("the paper: uncorrelated with accuracy" in out) == of_the_paper == ("the paper: 28 %" in out)
     assert ("The paper: uncorrelated with accuracy" in (sweep / "report.html").read_text()) == of_the_paper
-
-
-SIGNAL = {"target": [0.0, 1.0, 0.0], "output": [0.1, 1e6, 0.0]}
-TEXT = {"input": "a b", "right": " b\n", "probability": [0.5, 0.25, 1.0]}
-CLASSES = {"classes": [0, 1], "class_probabilities": [[0.9, 0.1], [0.4, 0.6]]}
 
 
 @pytest.mark.parametrize("output", [SIGNAL, TEXT, CLASSES])

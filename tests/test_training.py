@@ -3,30 +3,15 @@
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import trainer
 from torch import nn
 
-from aelle.data.images import ImageRows, Part
+from aelle.data.images import ImageRows
 from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
 from aelle.tasks.module import ShuffledBatches
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.variants import Variant
-
-
-def variant(number: int, p: float = 0.5, **changes) -> Variant:
-    hyperparameters = {"cell": "lstm", "hidden_size": 6, "p": p, "learning_rate": 0.01, "batch_size": 8, **changes}
-    return Variant(number, hyperparameters, {"init": 100 + number, "shuffle": 200 + number})
-
-
-def small_data(dtype=torch.float64) -> ImageRows:
-    generator = torch.Generator().manual_seed(0)
-
-    def part(n: int) -> Part:
-        x = torch.rand(n, 5, 3, generator=generator, dtype=dtype)
-        return Part(x, (x.sum((1, 2)) > 7.5).long() + (x[:, -1].sum(1) > 1.5).long())
-
-    return ImageRows(part(60), part(20), part(20), classes=3)
+from trainings import small_data, trainer, variant
 
 
 def train(variants: list[Variant], callbacks=(), epochs: int = 4, data: ImageRows | None = None, **options):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from test_analysis import QUICK, synthetic
 
 import aelle.analysis.embeddings
 import aelle.analysis.weights
@@ -24,6 +23,7 @@ from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.force_network import RankOne
 from aelle.training.pack import load_data
+from sweeps import QUICK, synthetic
 
 
 def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.Weights) -> dict[int, np.ndarray]:
