@@ -328,7 +328,7 @@ def test_links_and_named_files_exist():
 def test_the_pages_name_all_that_there_is():
     """Sections of the report, files of a run, extras that pip installs."""
     report = (ROOT / "docs" / "report.md").read_text()
-    sections = re.findall(r"<h2>(.*?)</h2>", (ROOT / "aelle" / "report.html.j2").read_text())
+    sections = re.findall(r"<h2>(.*?)</h2>", (ROOT / "aelle" / "report" / "report.html.j2").read_text())
     assert len(sections) > 10 and [s for s in sections if f"\n## {s}\n" not in report] == []
     assert {f"`{name}`" for name in FILES} <= set(first_cells(ROOT / "docs" / "how-it-works.md"))
     project = (ROOT / "pyproject.toml").read_text()

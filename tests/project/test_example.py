@@ -1,11 +1,12 @@
 """The example as a user runs it."""
 
 import importlib.util
-from pathlib import Path
 
 import plotly.graph_objects as go
 
-SCRIPT = Path(__file__).parent.parent / "examples" / "spectrum_per_epoch.py"
+from sweeps import ROOT
+
+SCRIPT = ROOT / "examples" / "spectrum_per_epoch.py"
 
 
 def test_it_trains_and_plots_the_spectrum_of_every_epoch(tmp_path, capsys):
