@@ -1,5 +1,6 @@
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
+from aelle import __main__
 from aelle.report.stills import still, write_stills
 from sweeps import ROOT, SMALL, command
 
@@ -58,3 +60,27 @@ def small_sweep(tmp_path_factory) -> Path:
     done = command("train.py", "-m", "experiment=digits", *SMALL, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return cwd / "outputs" / "digits"
+
+
+@pytest.fixture
+def aelle(monkeypatch, capsys):
+    """Call `python -m aelle` in this process: (exit code, stdout, stderr)."""
+
+    def call(*words) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["aelle", *map(str, words)])
+        code = 0
+        try:
+            with __main__.errors_in_one_line():
+                __main__.main()
+        except SystemExit as exit_:
+            code = exit_.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def sweep(small_sweep, tmp_path) -> Path:
+    """A copy of the small sweep, for a test to change."""
+    shutil.copytree(small_sweep, tmp_path / "digits")
+    return tmp_path / "digits"

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import torch
 
 from aelle.runs.reader import read_run, run_folders
+from aelle.runs.writer import RunFolder
+from aelle.sweep.plan import Plan
 from aelle.sweep.table import SweepTable
 
 ROOT = Path(__file__).parent.parent
@@ -102,3 +104,13 @@ def assert_equal(a, b):
     assert a[0] == b[0] and a[2] == b[2] and list(a[1]) == list(b[1])
     for name, tensor in a[1].items():
         assert torch.equal(tensor, b[1][name]), name
+
+
+def unfinish(sweep, name: str, state: str, epoch: int, error: str | None = None) -> RunFolder:
+    """Make a complete run one that has come to that epoch."""
+    run = read_run(sweep / name)
+    folder = RunFolder(run.path, run.config)
+    folder.write_epochs(run.epochs.filter(pq.filters_to_expression([("epoch", "<=", epoch)])))
+    folder.write_variants([Plan(run.config, sweep).variant(n) for n in run.numbers], [state] * len(run.numbers), error)
+    folder.write_status(state, epoch=epoch, error=error)
+    return folder

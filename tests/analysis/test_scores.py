@@ -13,8 +13,6 @@ from sklearn.metrics import (
 )
 
 from aelle.analysis.scores import PRECISION, chance, score
-from aelle.errors import UserError
-from aelle.model.samples import stratified_parts
 
 LABELS = npst.arrays(bool, st.integers(2, 30))
 
@@ -56,20 +54,3 @@ def test_the_area_is_the_chance_to_rank_a_pair_rightly():
     low, scores = np.array([True, False, True, False]), np.array([3.0, 2.0, 1.0, 1.0])
     pairs = [(3 > 2), (3 > 1), 0 * (1 > 2), 0.5]
     assert score(low, scores, low).auc == pytest.approx(sum(pairs) / 4)
-
-
-@given(st.integers(3, 60), st.integers(3, 60), st.integers(0, 5))
-def test_parts_are_disjoint_complete_and_hold_both_classes(low, high, seed):
-    labels = np.arange(low + high) < low
-    parts = stratified_parts(labels, (0.32, 0.08, 0.6), seed)
-    assert sorted(np.concatenate(parts)) == list(range(low + high))
-    for part, share in zip(parts, (0.32, 0.08, 0.6), strict=True):
-        assert {True, False} == set(labels[part])
-        assert abs(labels[part].sum() - share * low) <= 2 and abs((~labels[part]).sum() - share * high) <= 2
-    again = stratified_parts(labels, (0.32, 0.08, 0.6), seed)
-    assert all((a == b).all() for a, b in zip(parts, again, strict=True))
-
-
-def test_too_few_of_a_class_is_refused():
-    with pytest.raises(UserError, match="2 of 12 variants are low-error, too few for 3 parts"):
-        stratified_parts(np.arange(12) < 2, (0.3, 0.1, 0.6), 0)

@@ -204,50 +204,6 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
     assert again.returncode == 0 and "12 of 12 variants complete" in again.stdout, again.stderr
 
 
-@pytest.mark.parametrize(
-    ("overrides", "says"),
-    [
-        (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of charrnn"),
-        (["experiment=digits", "p=uniform(2.0,2.5)"], "quoted twice on the command line: 'p=\"uniform(2.0, 2.5)\"'"),
-        (["outputs/digits"], "options are name=value"),
-        (["experiment=digits", "hidden_size=-4"], "hidden_size=-4: give a whole number of at least 1"),
-        (["experiment=digits", "p=[]"], "leaves nothing to deal out"),
-        (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),
-        (["experiment=digits", "size=zero"], "size=zero: give a whole number"),
-        (["experiment=digits", "hyperparameters=[]"], "search space is empty"),
-        (["experiment=digits", "variants=200"], "from 0 to 199"),
-        (["experiment=digits", "sweep=../elsewhere"], "folder below outputs"),
-        (["experiment=digits", "lyapunov.over=both"], "choose hidden or full"),
-        (["experiment=digits", "lyapunov.sequences=1000"], "1 to 360"),
-        (["experiment=digits", "hiden_size=4"], "'hiden_size' (did you mean hidden_size?"),
-        (["experiment=digits", "lyapunov.sequence=4"], "did you mean lyapunov.sequences?"),
-        (["experiment=digits", "zzqqxx=4"], "'zzqqxx' (python train.py --help"),
-        (["experiment=smnist", "task.data.root=/nonexistent/data"], "task.data.root"),
-        (["task=nosuch"], "choose one of charrnn"),
-        (["experiment=digits", "trainer.precision=16-mixed"], "choose 32-true or 64-true or bf16-mixed"),
-        (["experiment=digits", "trainer.devices=2"], "trainer.devices=2: choose 1"),
-        (["experiment=digits", "trainer.accelerator=abacus"], "trainer: "),
-        (["experiment=digits", "trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: give a number above 0"),
-        (["experiment=digits", "task.module._target_=aelle.tasks.Nothing"], "task.module"),
-        (["experiment=digits", "task.threshold=low"], "task.threshold=low: give a number above 0"),
-        (["experiment=digits", "hyperparameters=5"], "hyperparameters=5"),
-        (["experiment=digits", "variants=0-3000000000"], "from 0 to 199"),
-        (["experiment=digits", "hidden_size='uniform(8,64)'"], "integers(a, b)"),
-        (["experiment=digits", "cell=perceptron"], "cell=perceptron: choose one of lstm, gru, rnn"),
-        (["-m", "experiment=digits", "hidden_size=4,8"], "hidden_size=[…]"),
-        (["-m", "experiment=digits,smnist"], "one experiment"),
-        (["-m", "task=digits", "hidden_size=4,-1"], "hidden_size=-1: give a whole number of at least 1"),
-        (["-m", "experiment=digits", "epochs=0"], "epochs=0"),
-        (["-m"], "-m sweeps over nothing here: choose experiment=…"),
-        (["-m", "experiment=digits", "p='uniform(3,2)'"], "lower bound"),
-    ],
-)
-def test_bad_input_is_one_line_and_trains_nothing(main, tmp_path, overrides, says):
-    code, _, err = main("train.py", *overrides)
-    assert code == 2 and err.count("\n") == 1 and err.startswith("error: ") and says in err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_other_settings_do_not_mix_into_a_sweep(main, small_sweep):
     os.chdir(small_sweep.parent.parent)
     code, _, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=5")

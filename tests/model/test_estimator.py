@@ -5,7 +5,6 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
-from aelle.lyapunov.spectrum import signed_log
 from aelle.model.autoencoder import Autoencoders, AutoencoderTraining, Rows, Training
 from aelle.model.estimator import fit_side_by_side
 from aelle.model.samples import Sample, train_and_validation
@@ -182,10 +181,3 @@ def test_a_wrong_parameter_is_named(wrong):
 def test_the_wrong_number_of_points_is_refused(fitted):
     with pytest.raises(ValueError, match=f"{M} features"):
         fitted.predict(np.zeros((3, M + 1)))
-
-
-def test_signed_log_is_odd_monotone_and_tames_the_floor():
-    x = np.linspace(-36, 36, 101)
-    y = signed_log(x)
-    np.testing.assert_allclose(y, -y[::-1])
-    assert (np.diff(y) > 0).all() and y.max() == pytest.approx(np.log(37))

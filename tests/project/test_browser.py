@@ -1,7 +1,6 @@
 """The report in a real browser, where there is one."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -27,9 +26,7 @@ TO_THE_LAST_EPOCH = """<script>
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
 @pytest.mark.parametrize("width", [1200, 400])
-def test_the_report_opens_without_complaint_and_draws_its_figures(small_sweep, tmp_path, main, width):
-    sweep = tmp_path / "digits"
-    shutil.copytree(small_sweep, sweep)
+def test_the_report_opens_without_complaint_and_draws_its_figures(sweep, tmp_path, main, width):
     threshold = float(np.median(load_sweep(sweep).final_loss))
     code, _, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0, err

@@ -1,16 +1,13 @@
-"""What stands before the first command: `.venv`, the Python that runs it, and what Hydra needs of a new Python."""
+"""What stands before the first command: `.venv`, and the Python that runs it."""
 
-import argparse
 import importlib.util
 import shutil
 import subprocess
 import sys
 
-import hydra
 import pytest
 
-from aelle.commands.hydra_parser import build_parser, mend_hydra
-from sweeps import ROOT, command
+from sweeps import ROOT
 
 
 @pytest.fixture
@@ -132,42 +129,3 @@ def test_pip_that_fails_is_one_line(environment, tmp_path, monkeypatch, capsys):
     err = refusal(capsys, environment.install, ".")
     assert err.startswith("error: pip failed: No matching distribution found for setuptools")
     assert ".venv/install.log" in err and environment.LOG.read_text()
-
-
-def test_hydra_needs_its_parser_mended():
-    """Once the installed Hydra does without: delete aelle/commands/hydra_parser.py, this test, and what calls it."""
-    texts = {action.help for action in build_parser()._actions}
-    assert not all(text is None or isinstance(text, str) for text in texts), "aelle/commands/hydra_parser.py can go"
-
-
-def test_only_hydras_own_parser_goes_unchecked(monkeypatch):
-    """As on Python 3.14, on any."""
-    checked = []
-    monkeypatch.setattr(argparse._ActionsContainer, "_check_help", lambda self, a: checked.append(a), raising=False)
-    monkeypatch.setattr("aelle.commands.hydra_parser.NEEDED", True)
-    monkeypatch.setattr(sys.modules[hydra.main.__module__], "get_args_parser", None)
-    mend_hydra()
-    parser = sys.modules[hydra.main.__module__].get_args_parser()
-    assert parser.parse_args(["-m", "a=1"]).multirun and checked == []
-    argparse.ArgumentParser().add_argument("--mine", help="text")
-    assert len(checked) == (2 if sys.version_info >= (3, 14) else 0)
-
-
-def test_the_command_line_is_read_on_this_python(tmp_path):
-    for script in ("train.py", "analyze.py"):
-        done = command(script, "--hydra-help", cwd=tmp_path)
-        assert done.returncode == 0 and "--shell-completion" in done.stdout, done.stderr
-
-
-def test_a_machine_without_lscpu_is_told_nothing_of_it(tmp_path):
-    """Where virtual machines do not report core ids either, joblib prints a traceback."""
-    line = "from joblib import cpu_count; {}cpu_count(only_physical_cores=True)"
-    quietly = "from aelle.commands.command_line import count_cores_quietly; count_cores_quietly(); "
-    (tmp_path / "cat").symlink_to("/bin/true")
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", line.format(before)], env={"PATH": str(tmp_path)}, capture_output=True, text=True
-        ).stderr
-        for before in ("", quietly)
-    ]
-    assert "physical cores" in said[0] and said[1] == ""

@@ -1,7 +1,6 @@
 """Nothing that is read can run code, leave its folder, tell a secret, or come out as markup."""
 
 import json
-import shutil
 import sys
 from html.parser import HTMLParser
 
@@ -18,12 +17,6 @@ from browsers import BROWSER, opened
 from sweeps import QUICK, write_arrays
 
 HOSTILE = "<script>document.title='taken'</script><b>bold</b><a href=\"javascript:alert(1)\">link</a>&lt;"
-
-
-@pytest.fixture
-def sweep(small_sweep, tmp_path):
-    shutil.copytree(small_sweep, tmp_path / "digits")
-    return tmp_path / "digits"
 
 
 def restore(sweep, change) -> None:

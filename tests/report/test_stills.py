@@ -1,26 +1,22 @@
-"""The figures as PNG and SVG, and the report's tables as CSV, read back."""
+"""The figures as PNG and SVG, read back."""
 
-import shutil
 import warnings
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from plotly.subplots import make_subplots
-from scipy.stats import spearmanr
 
 from aelle.analysis.early import study
 from aelle.analysis.examples import Example
-from aelle.analysis.features import correlations, features
 from aelle.analysis.plane import trained_plane
 from aelle.model.estimator import AeLLE
-from aelle.report.early_figures import plane_over_epochs, planes_over_training, scores_over_epochs
+from aelle.report.early_figures import planes_over_training, scores_over_epochs
 from aelle.report.example_figures import example_figure
 from aelle.report.figures import FIGURES
 from aelle.report.still_traces import rgba
@@ -44,9 +40,7 @@ def words(path: Path) -> set[str]:
     return {"".join(element.itertext()) for element in ET.parse(path).iter(f"{SVG}text")}
 
 
-def test_a_report_has_every_figure_as_png_and_svg_and_no_older_one(small_sweep, tmp_path, main):
-    sweep = tmp_path / "digits"
-    shutil.copytree(small_sweep, sweep)
+def test_a_report_has_every_figure_as_png_and_svg_and_no_older_one(sweep, main):
     threshold = float(np.median(load_sweep(sweep).final_loss))
     code, _, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK, stills=True)
     assert code == 0 and err == "", err
@@ -189,61 +183,3 @@ def test_names_are_text_and_no_mathematics_and_the_same_figure_gives_the_same_fi
 def test_colours():
     assert rgba("rgb(255, 0, 51)") == (1, 0, 0.2, 1) and rgba("rgba(0, 0, 0, 0.5)", 0.5) == (0, 0, 0, 0.25)
     assert rgba("#ff0000", 0.3) == (1, 0, 0, 0.3) and rgba("white") == (1, 1, 1, 1)
-
-
-def test_the_slider_has_every_measured_epoch_and_a_fixed_frame():
-    sweep = synthetic()
-    sweep.spectra[:, 2] = np.nan  # Epoch 2 of nobody but one high-error variant.
-    sweep.spectra[19, 2] = synthetic().spectra[19, 2]
-    sweep.spectra[5, 3] = np.nan
-    early = study(sweep, AeLLE(0.5, epochs=4), splits=2)
-    figure = plane_over_epochs(sweep, early)
-    (slider,) = figure.layout.sliders
-    assert [step.label for step in slider.steps] == ["0", "1", "2", "3"] and slider.active == 1
-    test = early.tests[0]
-    for step in slider.steps:
-        k, (moved, numbers) = int(step.label), step.args
-        assert list(numbers) == [1, 2]
-        for low, x, loss, trace in zip((True, False), moved["x"], moved["customdata"], figure.data[1:], strict=True):
-            rows = test[sweep.low_error[test] == low]
-            assert len(x) == len(loss) == len(trace.text) == len(rows)
-            known = np.isfinite(sweep.running_means[rows, k]).all(1)
-            assert [place is not None for place in x] == list(known)
-            expected = early.models[0].transform(sweep.running_means[rows[known], k])[:, 0] if known.any() else []
-            np.testing.assert_allclose([place for place in x if place is not None], expected, rtol=1e-3)
-            assert loss == [f"{v:.3g}" if np.isfinite(v) else "none" for v in sweep.losses[rows, k]]
-            low_end, high_end = figure.layout.xaxis.range
-            assert all(low_end < place < high_end for place in x if place is not None)
-    first = slider.steps[1].args[0]
-    assert [list(trace.x) for trace in figure.data[1:]] == first["x"]
-    assert [list(trace.customdata) for trace in figure.data[1:]] == first["customdata"]
-    assert "final loss" in figure.data[1].text[0] and "p 0" in figure.data[1].text[0]
-
-
-def test_the_tables_of_a_report_are_files(small_sweep, tmp_path, main):
-    sweep = tmp_path / "digits"
-    shutil.copytree(small_sweep, sweep)
-    shutil.rmtree(sweep / "pack-0002")
-    (sweep / "pack-0001" / "status.json").write_text("{")
-    table = load_sweep(sweep)
-    threshold = float(np.median(table.final_loss))
-    code, _, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
-    assert code == 0, err
-    table = replace(table, threshold=threshold)
-    groups = pd.read_csv(sweep / "shares.csv")
-    assert set(groups["hyperparameter"]) == {"p"} and groups["variants"].sum() == 5
-    assert groups["low_error"].sum() == table.low_error.sum()
-    np.testing.assert_allclose(groups["share_low_error"], groups["low_error"] / groups["variants"], rtol=1e-5)
-    found = pd.read_csv(sweep / "features.csv").set_index("feature")
-    rho = spearmanr(features(table)["mean"], table.final_loss).statistic
-    assert found.loc["mean", "rho"] == pytest.approx(rho, rel=1e-5) and (found["n"] == 5).all()
-    problems = pd.read_csv(sweep / "problems.csv")
-    assert list(problems["variant"].dropna()) == list(range(5, 12)) and set(problems["state"]) == {"missing", "damaged"}
-    assert "pack-0001 is left out: status.json" in problems["error"].iloc[-1]
-
-
-def test_tables_of_nothing_have_their_header(small_sweep, main):
-    code, _, err = main("analyze.py", f"sweep={small_sweep}", *QUICK)
-    assert code == 0, err
-    assert (small_sweep / "problems.csv").read_text() == "state,variant,error\n"
-    assert correlations(synthetic().take(np.arange(0))) == []

@@ -1,153 +1,25 @@
-"""What the report says of trained networks: features, shares, the paper's words, examples and their figures."""
+"""Figures of trained networks hold what they are drawn from."""
 
-import shutil
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from aelle.analysis.embeddings import compare
-from aelle.analysis.examples import Example, load_examples
-from aelle.analysis.features import correlations, features
+from aelle.analysis.features import correlations
 from aelle.analysis.plane import trained_plane
-from aelle.analysis.shares import PAPER, shares
 from aelle.model.estimator import AeLLE
-from aelle.report.example_figures import example_figure
-from aelle.report.style import CLEAR, SHADE, log_ticks
+from aelle.report.style import CLEAR, SHADE
 from aelle.report.trained_figures import (
     embeddings,
     features_against_loss,
     loss_distribution,
     losses_over_hyperparameters,
+    plane_in_space,
     spectra_by_loss,
     trained_plane_figure,
 )
-from aelle.sweep.table import load_sweep
-from example_outputs import CLASSES, SIGNAL, TEXT
-from sweeps import QUICK, of_spectra, synthetic
-
-
-def test_the_features_of_a_line_and_of_a_parabola():
-    at = np.linspace(0, 1, 21)
-    table = features(of_spectra(np.stack([0.5 - 2 * at, 0.2 - at**2]), [1.0, 2.0], p=[3.0, 4.0]))
-    np.testing.assert_allclose(table["largest exponent"], [0.5, 0.2])
-    np.testing.assert_allclose(table["share above zero"], [5 / 21, 9 / 21])  # 0.5 − 2 · 0.25 = 0 is not above it.
-    np.testing.assert_allclose(table["initial slope"], [-2, -0.1])
-    np.testing.assert_allclose(table["final slope"], [-2, -1.9])
-    np.testing.assert_allclose(table["mean"], [-0.5, 0.2 - (at**2).mean()])
-    np.testing.assert_allclose(table["variance"], [4 * at.var(), (at**2).var()])
-    assert list(table["p"]) == [3, 4]
-
-
-def test_correlations_with_the_loss_and_with_low_error():
-    largest = np.array([0.1, 0.4, 0.2, 0.3, 0.9])
-    sweep = of_spectra(largest[:, None] - np.linspace(0, 1, 4), [0.1, 0.7, 0.4, 0.6, np.inf], p=[5, 1, 4, 2, 3])
-    found = {one.feature: one for one in correlations(sweep)}
-    assert found["largest exponent"].rho == pytest.approx(1) and found["largest exponent"].area == 1
-    # Ranks of p 5 1 4 2 3 against those of the loss 1 4 2 3 5: 1 − 6 Σd² / (n (n² − 1)) with Σd² = 34.
-    assert found["p"].rho == pytest.approx(1 - 6 * 34 / 120)
-    assert (
-        found["p"].area == 1
-    )  # Low-error ones have 5 and 4, the others less: it ranks perfectly, the other way round.
-    assert np.isnan(found["variance"].rho) and found["variance"].n == 5  # All spectra have one shape.
-    sweep.spectra[2, -1] = np.nan
-    assert {one.n for one in correlations(sweep)} == {4}
-
-
-def test_features_of_one_variant_or_one_point_are_nothing_to_correlate():
-    assert correlations(of_spectra(np.zeros((4, 0)), [0.1] * 4)) == []
-    alone = correlations(of_spectra(np.zeros((1, 3)), [0.1]))
-    assert all(np.isnan(one.rho) and np.isnan(one.area) for one in alone)
-    point = features(of_spectra(np.ones((2, 1)), [0.1, 0.2]))
-    assert (point["initial slope"] == 0).all() and (point["largest exponent"] == 1).all()
-
-
-def test_shares_of_low_error_per_value_and_per_interval():
-    g = np.linspace(1.0001, 1.7999, 80)
-    losses = np.where((g > 1.2) & (g < 1.4), 0.1, 0.9)
-    losses[-1] = np.inf
-    found = shares(of_spectra(np.zeros((80, 2)), list(losses), g=list(g), cell=["gru", "lstm"] * 40))
-    assert [group.label for group in found["g"]] == ["1 to 1.2", "1.2 to 1.4", "1.4 to 1.6", "1.6 to 1.8"]
-    assert [group.low for group in found["g"]] == [0, 20, 0, 0] and sum(group.variants for group in found["g"]) == 80
-    assert [group.label for group in found["cell"]] == ["gru", "lstm"] and found["g"][3].median_loss == 0.9
-    rates = shares(of_spectra(np.zeros((9, 2)), [0.1] * 9, learning_rate=list(np.geomspace(1e-4, 1, 9))))
-    assert [group.label for group in rates["learning_rate"]] == [
-        "0.0001 to 0.001",
-        "0.001 to 0.01",
-        "0.01 to 0.1",
-        "0.1 to 1",
-    ]
-    assert [group.variants for group in rates["learning_rate"]] == [2, 2, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "first", "step"),
-    [(2.0013, 2.993, 2, 0.25), (0.512, 2.49, 0.5, 0.5), (1.003, 1.79, 1, 0.2), (-3, 5, -4, 2), (0.2, 3.9, 0, 1)],
-)
-def test_bins_begin_and_end_at_round_numbers_near_the_drawn_ones(low, high, first, step):
-    values = np.linspace(low, high, 40)
-    groups = shares(of_spectra(np.zeros((40, 2)), [0.1] * 40, p=list(values)))["p"]
-    edges = [first + step * i for i in range(len(groups) + 1)]
-    assert [group.label for group in groups] == [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges)]
-    assert [g.variants for g in groups] == np.histogram(values, edges)[0].tolist() and edges[-2] < high <= edges[-1]
-
-
-def test_the_paper_is_cited_for_the_tasks_that_it_has():
-    assert set(PAPER) == {"target", "charrnn", "smnist"}
-    assert [PAPER[task].of_all[:4] for task in ("target", "charrnn", "smnist")] == ["22 %", "28 %", "28 %"]
-
-
-def test_three_examples_at_low_middle_and_high_loss(small_sweep):
-    sweep = load_sweep(small_sweep)
-    examples, problems = load_examples(small_sweep, sweep)
-    order = np.argsort(sweep.final_loss)
-    assert problems == [] and [e.number for e in examples] == [order[1], order[6], order[10]]
-    for example in examples:
-        assert example.loss == sweep.final_loss[example.number]
-        np.testing.assert_allclose(np.sum(example.output["class_probabilities"], 1), 1, rtol=1e-5)
-        assert example.output["classes"] == list(range(10))
-
-
-def test_examples_that_cannot_be_read_are_named_and_the_report_goes_on(small_sweep, tmp_path, main):
-    sweep = tmp_path / "digits"
-    shutil.copytree(small_sweep, sweep)
-    for path in sweep.glob("*/examples.parquet"):
-        path.write_bytes(b"PAR1")
-    code, out, _ = main("analyze.py", f"sweep={sweep}", *QUICK)
-    assert code == 0 and "examples are left out: examples.parquet" in out
-    assert "examples are left out" in (sweep / "report.html").read_text()
-    assert load_examples(sweep, load_sweep(sweep).take(np.arange(2))) == ([], [])
-
-
-@pytest.mark.parametrize("of_the_paper", [True, False])
-def test_the_papers_words_stand_beside_the_papers_tasks(small_sweep, tmp_path, main, monkeypatch, of_the_paper):
-    if of_the_paper:
-        monkeypatch.setitem(PAPER, "digits", PAPER["smnist"])
-    sweep = tmp_path / "digits"
-    shutil.copytree(small_sweep, sweep)
-    threshold = float(np.median(load_sweep(sweep).final_loss))
-    code, out, _ = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
-    assert code == 0 and "low-error:   50 %" in out and "% of" in out.split("  p ")[1]
-    assert "rank correlation of the final loss with largest exponent" in out
-    assert ("the paper: uncorrelated with accuracy" in out) == of_the_paper == ("the paper: 28 %" in out)
-    assert ("The paper: uncorrelated with accuracy" in (sweep / "report.html").read_text()) == of_the_paper
-
-
-@pytest.mark.parametrize("output", [SIGNAL, TEXT, CLASSES])
-def test_each_tasks_example_has_its_figure(output):
-    figure = example_figure([Example(number, 0.1 * number, output) for number in (3, 1, 2)])
-    assert figure is not None
-    assert [a.text for a in figure.layout.annotations] == [f"variant {n}, final loss {0.1 * n:.3g}" for n in (3, 1, 2)]
-
-
-def test_figures_hold_what_they_are_drawn_from():
-    signal = example_figure([Example(0, 0.1, SIGNAL)])
-    assert {trace.name: list(trace.y) for trace in signal.data} == SIGNAL and signal.layout.yaxis.range == (-2, 2)
-    text = example_figure([Example(0, 0.1, TEXT)])
-    assert "".join(text.data[0].text[0]).rstrip() == "␣b⏎"
-    np.testing.assert_array_equal(text.data[0].z[0][:3], TEXT["probability"])
-    assert example_figure([Example(0, 0.1, {"something": 1})]) is None and example_figure([]) is None
+from sweeps import of_spectra, synthetic
 
 
 def test_the_distribution_counts_every_variant_once_and_by_class():
@@ -205,11 +77,10 @@ def test_figures_of_very_few_variants(V):
     assert features_against_loss(sweep, correlations(sweep)).data
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "within"),
-    [(0.1, 2, ["0.1", "0.2", "0.5", "1", "2"]), (1.8, 2.2, ["1.8", "2"]), (1e-6, 10, ["0.001", "0.01", "1", "10"])],
-)
-def test_round_numbers_on_a_logarithmic_axis(low, high, within):
-    at, text = log_ticks(np.array([low, np.nan, high, np.inf]))
-    inside = [name for place, name in zip(at, text, strict=True) if low <= place <= high]
-    assert set(within) <= set(inside) and 2 <= len(inside) <= 9 and np.allclose([float(t) for t in text], at)
+def test_three_components_stand_in_space_with_the_border_of_the_region():
+    plane = trained_plane(synthetic(), AeLLE(0.5, epochs=5, n_components=4, classifier="hyperplane"))
+    border, *points = plane_in_space(plane).data
+    shown = np.concatenate([np.stack([trace.x, trace.y, trace.z], 1) for trace in points])
+    assert sorted(map(tuple, shown)) == sorted(map(tuple, plane.points[:, :3]))
+    at = np.stack([border.x, border.y, border.z, np.full(len(border.x), plane.points[:, 3].mean())], 1)
+    np.testing.assert_allclose(border.value, plane.region.log_odds(at))

@@ -6,13 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from aelle.errors import UserError
-from aelle.files import replace_atomically
 from aelle.runs.reader import DamagedRunError, read_checkpoint_epoch, read_example, read_run, read_status, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
-from aelle.sweep.resuming import find_place
 from run_files import CONFIG, damage, epoch_rows
 
 
@@ -32,41 +29,10 @@ def run(plan) -> RunFolder:
     return run
 
 
-def place(plan: Plan, *numbers: int):
-    return find_place(plan, plan.folder / "pack-0000", [plan.variant(n) for n in numbers])
-
-
 def test_a_whole_run_is_read_back(run):
     found = read_run(run.path)
     assert found.config == CONFIG and found.numbers == [0, 1] and found.status["state"] == "running"
     assert found.epochs.equals(epoch_rows(epochs=1))
-
-
-def test_a_stopped_run_goes_on_from_its_checkpoint(run, plan):
-    run.write_epochs(epoch_rows(epochs=2))
-    found, damaged = place(plan, 0, 1)
-    assert damaged is None and found.path == run.path and found.rows.equals(epoch_rows(epochs=1))
-    assert found.variants == [plan.variant(0), plan.variant(1)]
-
-
-def test_a_run_without_a_checkpoint_starts_anew_in_its_place(run, plan):
-    run.checkpoint.unlink()
-    found, damaged = place(plan, 0, 1)
-    assert found.path == run.path and found.rows is None and damaged is None
-
-
-@pytest.mark.parametrize(
-    "name", ["status.json", "config.yaml", "variants.parquet", "epochs.parquet", "checkpoint.ckpt"]
-)
-@pytest.mark.parametrize("how", ["empty", "truncated", "flipped", "folder"])
-def test_a_damaged_run_is_moved_aside_whole_and_trained_anew(run, plan, name, how):
-    damage(run.path / name, how)
-    before = {file.name: file.is_dir() or file.read_bytes() for file in run.path.iterdir()}
-    found, damaged = place(plan, 0, 1)
-    assert found.path == run.path and found.rows is None
-    assert damaged == run.path.with_name("pack-0000.damaged-1")
-    assert {file.name: file.is_dir() or file.read_bytes() for file in damaged.iterdir()} == before
-    assert run_folders(plan.folder) == []
 
 
 @pytest.mark.parametrize("name", ["status.json", "config.yaml", "variants.parquet", "epochs.parquet"])
@@ -85,35 +51,6 @@ def test_a_damaged_example_is_refused_by_name(run, plan, how):
     damage(run.path / "examples.parquet", how)
     with pytest.raises(DamagedRunError, match=r"examples\.parquet"):
         read_example(run.path, 0)
-
-
-@pytest.mark.parametrize("how", ["empty", "truncated", "flipped", "folder"])
-def test_a_damaged_plan_is_refused_with_a_remedy(tmp_path, how):
-    config = {**CONFIG, "pack_size": 2}
-    Plan(config, tmp_path).start()
-    assert Plan.started(tmp_path).identity == Plan(config, tmp_path).identity
-    damage(tmp_path / "sweep.json", how)
-    with pytest.raises(UserError, match="delete it, and the sweep goes on"):
-        Plan.started(tmp_path)
-
-
-@pytest.mark.parametrize("last", ["config.yaml", "variants.parquet"])
-def test_a_run_stopped_while_it_begins_is_begun_again_in_its_place(run, plan, last):
-    for name in ("status.json", "epochs.parquet", "checkpoint.ckpt"):
-        (run.path / name).unlink()
-    if last == "config.yaml":
-        (run.path / "variants.parquet").unlink()
-    found, damaged = place(plan, 0, 1)
-    assert found.path == run.path and found.rows is None and damaged is None
-
-
-def test_a_folder_that_another_run_has_taken_is_left_alone(run, plan):
-    other = Plan({**CONFIG, "epochs": 3}, plan.folder)
-    assert place(other, 0, 1)[0].path.name == "pack-0000-2"
-    assert place(plan, 2)[0].path.name == "pack-0000-2"
-    run.write_epochs(epoch_rows(epochs=2))
-    run.write_status("complete", epoch=2)
-    assert place(plan, 0, 1)[0].path.name == "pack-0000-2" and plan.complete() == {0, 1}
 
 
 def test_files_of_another_run_are_refused(run, plan):
@@ -170,19 +107,6 @@ def test_a_status_edited_by_hand_is_refused(run):
         read_status(run.path)
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def half(file):
-        file.write_text("ne")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        replace_atomically(path, half)
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
-
-
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):
@@ -192,3 +116,25 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(DamagedRunError):
         read_checkpoint_epoch(tmp_path / "checkpoint.ckpt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_fingerprint_of_a_sweep_that_is_not_pruned_is_what_it_was():
+    prediction = {"model": "m", "prune": None, "after": 2}
+    assert fingerprint({**CONFIG, "prediction": prediction}) == fingerprint(CONFIG)
+    pruning = {**prediction, "prune": 0.1, "digest": "a"}
+    same, others = {**pruning, "model": "n"}, [{**pruning, "digest": "b"}, {**pruning, "after": 1}, prediction]
+    assert fingerprint({**CONFIG, "prediction": same}) == fingerprint({**CONFIG, "prediction": pruning})
+    for other in others:
+        assert fingerprint({**CONFIG, "prediction": other}) != fingerprint({**CONFIG, "prediction": pruning})
+
+
+def test_a_failed_pack_keeps_what_was_pruned(tmp_path):
+    plan = Plan(CONFIG, tmp_path)
+    run = RunFolder(tmp_path / "pack-0000", CONFIG)
+    chosen = [plan.variant(n) for n in range(3)]
+    run.begin(chosen)
+    run.write_epochs(epoch_rows(epochs=1, variants=3))
+    run.write_variants(chosen, ["running", "pruned", "running"])
+    run.write_status("running", epoch=1)
+    run.write_failure(chosen, "why")
+    assert read_run(run.path).variants["state"].to_pylist() == ["failed", "pruned", "failed"]

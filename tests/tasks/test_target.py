@@ -125,14 +125,6 @@ def test_a_network_that_is_not_finite_has_no_spectrum_and_the_others_have():
     assert spectrum.exponents[0].isnan().all() and spectrum.exponents[1].isfinite().all()
 
 
-def test_targets_span_minus_one_to_one_and_are_each_variants_own():
-    random = FourSines().of([variant(n) for n in range(5)])
-    assert random.shape == (5, 1200) and (random.amin(1) == -1).all() and (random.amax(1) == 1).all()
-    assert torch.equal(FourSines().of([variant(3)])[0], random[3]) and not torch.equal(random[0], random[1])
-    fixed = FourSines().of([variant(n, target="fixed") for n in range(2)])
-    assert torch.equal(fixed[0], fixed[1])
-
-
 def test_the_draw_is_that_of_the_paper():
     networks = RankOne(512, [1.0, 1.8], [1, 2])
     for M, g in zip(networks.M, (1.0, 1.8), strict=True):

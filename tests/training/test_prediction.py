@@ -1,6 +1,5 @@
 """Chances while training are those of the finished sweep; what is pruned leaves the others as they would have been."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -8,34 +7,22 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from aelle.analysis.weights import load_weights
 from aelle.commands.collect import collect
 from aelle.commands.status_text import status_text
-from aelle.data.sines import FourSines
-from aelle.data.text import characters
 from aelle.files import replace_atomically
-from aelle.lyapunov.running_mean import RunningMean
 from aelle.model.chances import chances, fit_to_all, unlike
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import sweep_sample
 from aelle.runs.reader import read_run, run_folders
-from aelle.runs.settings import fingerprint
-from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
-from aelle.tasks import CharacterPrediction, SequenceClassification, TargetLearning
-from aelle.training.chance_report import chance_table
-from aelle.training.lyapunov_callback import LyapunovCallback
-from aelle.training.prediction_callback import PredictionCallback
+from aelle.tasks import SequenceClassification
 from aelle.training.recorder import RunRecorder
-from aelle.variants import Variant
-from run_files import CONFIG, epoch_rows
 from sweeps import QUICK, SMALL, KilledError, assert_equal, command, results, rows, synthetic
-from trainings import small_data, trainer, variant
 
 SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
 
@@ -344,121 +331,6 @@ def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch,
     assert code == 0 and "0 of them ended" in out, err
 
 
-class Keep(pl.Callback):
-    """Keeps some variants before an epoch."""
-
-    def __init__(self, rows: list[int], epoch: int = 2):
-        self.rows, self.epoch = rows, epoch
-
-    def on_train_epoch_start(self, trainer, pl_module) -> None:
-        if trainer.current_epoch == self.epoch:
-            pl_module.keep(self.rows, trainer.optimizers)
-
-
-def character_variant(number: int) -> Variant:
-    shared = {"dropout": 0.3, "keep": 0.5, "cell": "gru"}
-    return variant(number, **shared)
-
-
-def trained(task: str, callbacks=()):
-    if task == "characters":
-        text = "".join(chr(97 + (i * i) % 7) for i in range(101 * 40))
-        module = CharacterPrediction(characters(text, "every"), [character_variant(n) for n in range(4)]).double()
-    elif task == "target":
-        space = {"hidden_size": 20, "g": 1.3, "target": "random"}
-        chosen = [Variant(n, space, {"init": n, "shuffle": n}) for n in range(4)]
-        module = TargetLearning(FourSines(), chosen)
-    else:
-        # As many sequences as variants in a part that is shared: it must not be taken for one per variant.
-        data = small_data()
-        data = type(data)(data.train, data.val, type(data.test)(data.test.x[:4], data.test.y[:4]), data.classes)
-        module = SequenceClassification(data, [variant(n, 0.5 + n) for n in range(4)]).double()
-    options = {} if task == "target" else {"gradient_clip_val": 0.5}
-    trainer(callbacks, max_epochs=4, **options).fit(module)
-    return module
-
-
-@pytest.mark.parametrize("task", ["classification", "characters", "target"])
-def test_survivors_train_on_as_the_members_of_the_whole_population(task):
-    whole, left = trained(task), trained(task, [Keep([3, 1])])
-    assert [v.number for v in left.variants] == [3, 1]
-    tensors = dict(whole.named_parameters()) | dict(whole.named_buffers())
-    for name, found in [*left.named_parameters(), *left.named_buffers()]:
-        wanted = tensors[name] if name in whole.shared else tensors[name][[3, 1]]
-        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11, msg=lambda m, name=name: f"{name}: {m}")
-    for name, values in left.metrics.items():
-        torch.testing.assert_close(values, whole.metrics[name][[3, 1]], rtol=1e-9, atol=1e-11)
-    assert all(len(column) == 2 for column in left.example_outputs().values())
-
-
-def test_the_running_mean_is_the_history_of_a_sweep():
-    sweep = synthetic(V=6, E=4)
-    sweep.spectra[1, 2], sweep.spectra[4, 0] = np.nan, np.inf
-    mean = RunningMean()
-    found = np.stack([mean.add(sweep.spectra[:, e]) for e in range(3)], 1)
-    np.testing.assert_array_equal(found, sweep.running_means[:, :3])
-    mean.keep([4, 1])
-    np.testing.assert_array_equal(mean.add(sweep.spectra[[4, 1], 3]), sweep.running_means[[4, 1], 3])
-
-
-@pytest.mark.parametrize("running_mean", [True, False])
-def test_any_module_with_a_recurrent_network_is_told_its_chance(running_mean):
-    class Module(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.rnn = torch.nn.GRU(2, 5)
-
-        def training_step(self, batch, _):
-            return self.rnn(batch)[0].square().mean()
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10, running_mean=running_mean))
-    lyapunov = LyapunovCallback("rnn", torch.randn(3, 6, 2), every_n_epochs=2)
-    prediction = PredictionCallback(fitted, lyapunov)
-    trainer([lyapunov, prediction], max_epochs=3).fit(Module(), torch.randn(2, 6, 2))
-    spectra = np.stack([lyapunov.spectra[e].resample(8).numpy() for e in (0, 2, 3)])
-    table = synthetic(V=1, E=2)
-    table.spectra[0] = spectra
-    seen = table.seen(running_mean)[0]
-    found = np.concatenate([prediction.chances[e] for e in (0, 2, 3)])
-    np.testing.assert_allclose(found, fitted.predict_proba(seen)[:, 1], rtol=1e-9)
-
-
-@pytest.mark.parametrize("metrics", [torch.nn.ModuleDict(), [], {"chance": 1}])
-def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
-    class Module(pl.LightningModule):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.rnn, self.metrics = torch.nn.GRU(2, 5), metrics
-
-        def training_step(self, batch, _):
-            return self.rnn(batch)[0].square().mean()
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=1.0)
-
-    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10))
-    other = fit_to_all(synthetic(seed=1), AeLLE(0.5, epochs=10))
-    probe, batches = torch.randn(3, 6, 2), torch.randn(2, 6, 2)
-
-    def fit(epochs: int, start: Path | None = None) -> tuple[pl.Trainer, PredictionCallback]:
-        lyapunov = LyapunovCallback("rnn", probe)
-        callbacks = [lyapunov, PredictionCallback(fitted, lyapunov), PredictionCallback(other, lyapunov)]
-        made = trainer(callbacks, max_epochs=epochs)
-        made.fit(Module(), torch.utils.data.DataLoader(batches, batch_size=1), ckpt_path=start, weights_only=True)
-        return made, callbacks[1]
-
-    whole = fit(4)[1]
-    fit(2)[0].save_checkpoint(tmp_path / "x.ckpt")
-    resumed = fit(4, tmp_path / "x.ckpt")[1]
-    assert set(resumed.chances) == {3, 4} and len(metrics) == ("chance" in metrics)
-    for epoch in (3, 4):
-        np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
-
-
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -490,36 +362,3 @@ def test_a_wrong_option_is_one_line_before_anything_is_written(main, tmp_path, m
         code, _, err = main(*call, *(option.format(model=model) for option in options))
         assert code == 2 and err.count("\n") == 1 and words in err
     assert not (tmp_path / "outputs").exists()
-
-
-def test_the_fingerprint_of_a_sweep_that_is_not_pruned_is_what_it_was():
-    prediction = {"model": "m", "prune": None, "after": 2}
-    assert fingerprint({**CONFIG, "prediction": prediction}) == fingerprint(CONFIG)
-    pruning = {**prediction, "prune": 0.1, "digest": "a"}
-    same, others = {**pruning, "model": "n"}, [{**pruning, "digest": "b"}, {**pruning, "after": 1}, prediction]
-    assert fingerprint({**CONFIG, "prediction": same}) == fingerprint({**CONFIG, "prediction": pruning})
-    for other in others:
-        assert fingerprint({**CONFIG, "prediction": other}) != fingerprint({**CONFIG, "prediction": pruning})
-
-
-def test_a_failed_pack_keeps_what_was_pruned(tmp_path):
-    plan = Plan(CONFIG, tmp_path)
-    run = RunFolder(tmp_path / "pack-0000", CONFIG)
-    chosen = [plan.variant(n) for n in range(3)]
-    run.begin(chosen)
-    run.write_epochs(epoch_rows(epochs=1, variants=3))
-    run.write_variants(chosen, ["running", "pruned", "running"])
-    run.write_status("running", epoch=1)
-    run.write_failure(chosen, "why")
-    assert read_run(run.path).variants["state"].to_pylist() == ["failed", "pruned", "failed"]
-
-
-@pytest.mark.parametrize("V", [1, 2, 25, 1003])
-def test_the_table_is_whole_and_eighty_columns_wide(V):
-    rng = np.random.default_rng(V)
-    chance = rng.uniform(size=V)
-    chance[V // 2] = np.nan
-    lines = chance_table(list(range(7, V + 7)), chance).splitlines()
-    assert max(map(len, lines)) <= 80
-    numbers = [int(number) for number in re.findall(r"(\d+) +(?:\d+|–) %", "\n".join(lines))]
-    assert numbers == [7 + row for row in np.argsort(-np.nan_to_num(chance, nan=-1))]

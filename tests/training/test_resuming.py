@@ -51,11 +51,3 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
     assert main("train.py", *line, "outputs=whole")[0] == 0
     assert read_status(whole)["state"] == "complete"
     assert_equal(results(whole), expected)
-
-
-def test_without_file_and_network_a_sweep_ends_in_one_line(main, tmp_path, monkeypatch):
-    monkeypatch.setattr("aelle.data.text.BOOK", "http://127.0.0.1:9/")
-    for line in (["-m"], []):
-        code, _, err = main("train.py", *line, "experiment=charrnn", f"task.data.root={tmp_path / 'none'}")
-        assert code == 2 and err.count("\n") == 1 and "experiment=charrnn_small" in err
-    assert not list(tmp_path.glob("**/*.parquet"))
