@@ -12,5 +12,5 @@ def test_the_running_mean_is_the_history_of_a_sweep():
     mean = RunningMean()
     found = np.stack([mean.add(sweep.spectra[:, e]) for e in range(3)], 1)
     np.testing.assert_array_equal(found, sweep.running_means[:, :3])
-    mean.keep([4, 1])
+    mean.take([4, 1])
     np.testing.assert_array_equal(mean.add(sweep.spectra[[4, 1], 3]), sweep.running_means[[4, 1], 3])

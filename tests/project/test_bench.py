@@ -1,13 +1,11 @@
 """The commands of bench/, each at the size of a toy."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 
-from aelle.commands import command_line
 from aelle.data.images import digits
 from aelle.sweep.table import load_sweep
 from sweeps import ROOT
@@ -25,7 +23,7 @@ def test_a_sweep_that_was_only_written_is_read_back_whole(bench, tmp_path, monke
     plan = many_runs.planned(tmp_path, "size=12", "pack_size=5", "hidden_size=[4,8]", "epochs=2")
     assert many_runs.write(plan) == 4 and many_runs.write(plan) == 0
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(command_line, "A_MOMENT", 0)
+    monkeypatch.setattr("aelle.terminal.A_MOMENT", 0)
     table = load_sweep(plan.folder)
     assert "\rreading 4 runs: 3" in capsys.readouterr().out
     assert table.problems == [] and list(table.variants["variant"]) == list(range(12)) and table.variants["ended"].all()
@@ -89,15 +87,6 @@ def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys
     monkeypatch.setattr(one_by_one, "member_state", wrong)
     with pytest.raises(SystemExit, match="nats apart"):
         training.population(training.Options(1, torch.device("cpu")), V=2, hidden_size=4, epochs=1)
-
-
-def test_who_asks_for_help_does_not_wait_for_pytorch():
-    code = (
-        "import sys, aelle.commands.launch, aelle.commands.command_line; "
-        "print({'torch', 'pytorch_lightning', 'sklearn', 'pandas', 'numba'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "set()\n", done.stderr
 
 
 def test_the_time_to_the_help_is_measured(bench):

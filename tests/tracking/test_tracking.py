@@ -3,7 +3,6 @@
 import csv
 import os
 import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
 from aelle.tracking.wandb import SETTINGS, check_access
 from run_files import CONFIG
-from sweeps import ROOT, SMALL, rows, runs, weights
+from sweeps import SMALL, rows, runs, weights
 from wandb_files import saved_runs
 from wandb_server import Server
 
@@ -299,13 +298,6 @@ def test_what_cannot_work_is_one_line_before_anything_is_trained(main, monkeypat
 def test_a_login_is_found_and_leaves_nothing_that_a_job_on_another_machine_would_look_for(server, capfd):
     check_access("online")
     assert "WANDB_SERVICE" not in os.environ and capfd.readouterr() == ("", "")
-
-
-def test_no_dashboard_is_imported_without_being_chosen():
-    code = (
-        "import sys, aelle.commands.launch, aelle.commands.analyze; print({'wandb', 'tensorboard'} & set(sys.modules))"
-    )
-    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"
 
 
 def test_an_analysis_is_a_run_beside_the_variants(main, small_sweep, sweep):
