@@ -7,7 +7,6 @@ import pytest
 from sklearn.decomposition import PCA
 
 import aelle.analysis.embeddings
-import aelle.analysis.weights
 from aelle.analysis.embeddings import PICTURES, agreement, check_pictures, picture, principal_components
 from aelle.errors import UserError
 
@@ -36,7 +35,10 @@ def test_agreement_counts_nearest_neighbours_of_the_same_class():
     assert agreement(line, ~np.zeros(5, dtype=bool), every)[:2] == (1, 1)
 
 
-WORDS = [word for word in PICTURES if word != "umap" or importlib.util.find_spec("umap")]
+WORDS = [word for word in PICTURES if word != "umap"]
+if importlib.util.find_spec("umap"):
+    # It is compiled for half a minute when it is first used.
+    WORDS.append(pytest.param("umap", marks=pytest.mark.long))
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn.metrics import (
@@ -17,6 +17,7 @@ from aelle.analysis.scores import PRECISION, chance, score
 LABELS = npst.arrays(bool, st.integers(2, 30))
 
 
+@settings(deadline=None)
 @given(LABELS, st.data())
 def test_scores_agree_with_scikit_learn(low, data):
     kept = data.draw(npst.arrays(bool, len(low)))

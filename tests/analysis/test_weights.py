@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import aelle.analysis.embeddings
 import aelle.analysis.weights
 from aelle.analysis.embeddings import compare
 from aelle.analysis.plane import trained_plane

@@ -46,7 +46,7 @@ def trained(sweep: Path) -> list[int]:
     "launcher",
     [
         pytest.param("joblib", marks=[needs("joblib"), pytest.mark.long]),
-        pytest.param("submitit_local", marks=needs("submitit")),
+        pytest.param("submitit_local", marks=[needs("submitit"), pytest.mark.long]),
         pytest.param("ray", marks=[needs("ray"), pytest.mark.long]),
     ],
 )

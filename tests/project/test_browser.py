@@ -25,21 +25,21 @@ TO_THE_LAST_EPOCH = """<script>
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
-@pytest.mark.parametrize("width", [1200, 400])
-def test_the_report_opens_without_complaint_and_draws_its_figures(sweep, tmp_path, main, width):
+def test_the_report_opens_without_complaint_and_draws_its_figures(sweep, tmp_path, main):
     threshold = float(np.median(load_sweep(sweep).final_loss))
     code, _, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0, err
-    document, complaints = opened(sweep / "report.html", width, tmp_path / "profile")
-    assert complaints == [], complaints
-    assert document.count("plotly-graph-div") == document.count('class="plot-container') == 10
-
     moving = tmp_path / "moving.html"
     moving.write_text((sweep / "report.html").read_text() + TO_THE_LAST_EPOCH)
-    document, complaints = opened(moving, width, tmp_path / "profile")
-    assert complaints == [] and 'data-epoch="after epoch 3"' in document
-    points, moved = map(int, re.findall(r'data-points="(\d+)" data-moved="(\d+)"', document)[0])
-    assert 0 < points == moved
+    for width in (1200, 400):
+        profile = tmp_path / f"profile-{width}"
+        document, complaints = opened(sweep / "report.html", width, profile)
+        assert complaints == [], complaints
+        assert document.count("plotly-graph-div") == document.count('class="plot-container') == 10
+        document, complaints = opened(moving, width, profile)
+        assert complaints == [] and 'data-epoch="after epoch 3"' in document
+        points, moved = map(int, re.findall(r'data-points="(\d+)" data-moved="(\d+)"', document)[0])
+        assert 0 < points == moved
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")

@@ -56,6 +56,7 @@ def test_an_environment_is_made_once_and_completed_when_more_is_asked_for(enviro
     assert environment.asked == [".", ".[test]", "."]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("copied", [True, False], ids=["copied", "moved"])
 def test_the_environment_of_another_folder_is_repaired_with_its_packages(environment, tmp_path, copied):
     environment.complete("", False)
@@ -75,6 +76,7 @@ def test_the_environment_of_another_folder_is_repaired_with_its_packages(environ
     assert str(old / ".venv") not in (new / ".venv" / "bin" / "activate").read_text()
 
 
+@pytest.mark.long
 def test_an_environment_whose_python_is_gone_is_made_anew(environment):
     environment.complete("", False)
     for link in (environment.VENV / "bin").glob("python*"):
@@ -84,6 +86,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(environment):
     assert environment.made_by() == sys.version_info[:2] and environment.asked == [".", "."]
 
 
+@pytest.mark.long
 def test_a_python_that_was_asked_for_replaces_another_ones_environment(environment, monkeypatch):
     environment.complete("", False)
     monkeypatch.setattr(environment, "made_by", lambda: (3, 10))
@@ -120,6 +123,7 @@ def test_a_python_that_does_not_exist_is_one_line(target):
     assert done.returncode == 2 and done.stderr.startswith("error: python3.99 is missing: install Python 3.10")
 
 
+@pytest.mark.long
 def test_pip_that_fails_is_one_line(environment, tmp_path, monkeypatch, capsys):
     environment.create(None)
     monkeypatch.undo()
