@@ -1,6 +1,6 @@
 import os
 import runpy
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,14 +8,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
+from aelle import __main__
 from aelle.report.stills import still, write_stills
-
-ROOT = Path(__file__).parent.parent
-SMALL = ["hidden_size=8", "size=12", "pack_size=5", "epochs=3", "lyapunov.sequences=4"]
-"""A sweep of seconds: three packs of five, five and two variants."""
+from sweeps import ROOT, SMALL, command
 
 
 @pytest.fixture(autouse=True)
@@ -30,26 +27,6 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: name their folder in AELLE_DATA")
     return folder
-
-
-def command(script: str, *overrides: str, cwd: Path, **options) -> subprocess.CompletedProcess:
-    """Run train.py or analyze.py as a user does, writing below `cwd`."""
-    line = [sys.executable, str(ROOT / script), *overrides]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
-
-
-def trainer(callbacks=(), **options) -> pl.Trainer:
-    """Lightning's without its files and its talk."""
-    return pl.Trainer(
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
 
 
 @pytest.fixture
@@ -83,3 +60,27 @@ def small_sweep(tmp_path_factory) -> Path:
     done = command("train.py", "-m", "experiment=digits", *SMALL, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return cwd / "outputs" / "digits"
+
+
+@pytest.fixture
+def aelle(monkeypatch, capsys):
+    """Call `python -m aelle` in this process: (exit code, stdout, stderr)."""
+
+    def call(*words) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["aelle", *map(str, words)])
+        code = 0
+        try:
+            with __main__.errors_in_one_line():
+                __main__.main()
+        except SystemExit as exit_:
+            code = exit_.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def sweep(small_sweep, tmp_path) -> Path:
+    """A copy of the small sweep, for a test to change."""
+    shutil.copytree(small_sweep, tmp_path / "digits")
+    return tmp_path / "digits"

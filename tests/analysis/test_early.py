@@ -1,0 +1,145 @@
+"""Early prediction: each predictor sees only what it may, and finds what it can know."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aelle.analysis.early import SHARES, Study, study
+from aelle.analysis.predictor import Predictor
+from aelle.analysis.predictors import COMBINED, Plane, predictors
+from aelle.analysis.regressions import Hyperparameters
+from aelle.analysis.scores import METRICS, chance
+from aelle.model.estimator import AeLLE
+from aelle.model.samples import stratified_parts
+from aelle.sweep.table import SweepTable
+from sweeps import synthetic
+
+
+def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], SweepTable]:
+    """The predictors of the first split, and its test variants."""
+    train, validation, test = stratified_parts(sweep.low_error, SHARES, 0)
+    known = sweep.take(np.union1d(train, validation))
+    spectra, losses = (
+        known.running_means.reshape(-1, known.spectra.shape[2]),
+        np.nan_to_num(known.final_loss, nan=np.inf),
+    )
+    model = AeLLE(0.5, epochs=epochs).fit(spectra, np.repeat(losses, known.spectra.shape[1]))
+    return predictors(known, sweep.take(validation), model, sweep.varied), sweep.take(test)
+
+
+def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():
+    """Scores up to epoch k stay the same when all that comes later is overwritten."""
+    sweep = synthetic()
+    found, scored = candidates(sweep)
+    for predictor in found:
+        for k in range(3):
+            hidden = replace(scored, losses=scored.losses.copy(), spectra=scored.spectra.copy())
+            hidden.losses[:, k + 1 :] = np.nan
+            hidden.spectra[:, k + 1 :] = np.nan
+            np.testing.assert_array_equal(predictor.score(hidden, k), predictor.score(scored, k))
+
+
+def test_a_predictor_says_nothing_of_a_variant_by_others_that_are_scored_with_it():
+    found, scored = candidates(synthetic())
+    for predictor in found:
+        alone = np.concatenate([predictor.score(scored.take(np.array([v])), 1) for v in range(5)])
+        np.testing.assert_allclose(alone, predictor.score(scored, 1)[:5], rtol=1e-4)
+
+
+def test_the_study_finds_what_each_predictor_can_know():
+    found = study(synthetic(), AeLLE(0.5, epochs=40), splits=3)
+    at = found.summary.set_index(["predictor", "epoch"])
+    assert at.loc[("AeLLE", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
+    assert at.loc[(COMBINED, 0), "auc"] > 0.9
+    assert at.loc[("loss below the final threshold", 0), "auc"] < 0.75
+    assert at.loc[("loss below the final threshold", 3), "f1"] == 1
+    assert at.loc[("p alone", 0), "auc"] > 0.9
+    every = at.loc[("every variant", 0)]
+    assert every["recall"] == 1 and every["auc"] == 0.5
+
+
+def test_a_chance_comes_from_splits_that_have_not_learned_from_the_variant():
+    sweep = synthetic()
+    found = study(sweep, AeLLE(0.5, epochs=4), splits=2)
+    chances = found.chances(sweep, sweep)
+    held_out = sum(np.isin(np.arange(60), test).astype(int) for test in found.tests)
+    assert (np.isnan(chances[:, 0]) == (held_out == 0)).all()
+    once = np.flatnonzero((held_out == 1) & np.isin(np.arange(60), found.tests[1]))[0]
+    alone = chance(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
+    assert found.recommended[1].name == COMBINED and chances[once, 2] == pytest.approx(alone)
+
+
+def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_last():
+    sweep = synthetic()
+    diverged = np.flatnonzero(sweep.variants["state"] == "diverged")
+    sweep.spectra[diverged, 1:] = np.nan
+    assert len(sweep.ended().losses) == 60 and sweep.measured_epochs == [0, 1, 2, 3]
+    found = study(sweep, AeLLE(0.5, epochs=4), splits=3)
+    tested = sum(len(test) for test in found.tests)
+    assert tested == 3 * 36 and found.scores["auc"].notna().all()
+    scores = Plane(found.models[0]).score(sweep, 2)
+    assert (scores[diverged] == -np.inf).all() and np.isfinite(np.delete(scores, diverged)).all()
+
+
+def scores_of(rows: list[tuple[str, int, int, float]]) -> Study:
+    frame = pd.DataFrame(rows, columns=["predictor", "epoch", "split", "auc"])
+    for metric in METRICS:
+        frame[metric] = frame["auc"]
+    return Study(frame, pd.DataFrame(), [0, 1, 2], 3, [], [], [], ["b", "c"])
+
+
+def test_means_intervals_and_paired_gains_over_the_splits():
+    a, b = np.linspace(0.8, 0.9, 41), np.linspace(0.6, 0.9, 41)
+    rows = [(name, 0, s, v) for name, values in (("a", a), ("b", b)) for s, v in enumerate(values)]
+    found = scores_of([*rows, *[("c", 0, s, 0.5) for s in range(41)]])
+    at = found.summary.set_index("predictor").loc["a"]
+    assert (
+        at["auc"] == pytest.approx(0.85)
+        and at["auc_from"] == pytest.approx(0.8025)
+        and at["auc_to"] == pytest.approx(0.8975)
+    )
+    assert found.best_without_spectra(0) == "b" and found.splits == 41
+    mean, low, high = found.gain(0, "a", "b")
+    assert mean == pytest.approx(0.1) and low == pytest.approx(0.005) and high == pytest.approx(0.195)
+
+
+def test_the_study_is_reproducible():
+    one, two = (study(synthetic(), AeLLE(0.5, epochs=4), splits=2).scores for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
+    sweep = synthetic()
+    sweep.variants["cell"] = np.where(sweep.variants["p"] < 0.4, "lstm", "gru")
+    sweep.hyperparameters.append("cell")
+    known, scored = sweep.take(np.arange(40)), sweep.take(np.arange(40, 60))
+    predictor = Hyperparameters(known, sweep.varied)
+    assert predictor.name == "p, cell alone" and predictor.score(known, 0).shape == (40,)
+    scored.variants["cell"] = "rnn"
+    assert np.isfinite(predictor.score(scored, 0)).all()
+
+
+def test_from_when_on_spectra_add_nothing():
+    areas = {"a": [0.9, 0.9, 0.9, 0.9], "b": [0.5, 0.95, 0.8, 1.0], "c": [0.4, 0.5, 0.9, 0.2]}
+    rows = [(name, k, 0, value) for name, values in areas.items() for k, value in enumerate(values)]
+    # After epoch 1 b is ahead, after 2 c is level, and the last epoch does not count.
+    assert scores_of(rows).overtaken("a") == 1
+    level = {"a": areas["a"], "b": areas["b"], "c": [0.4, 0.5, 0.8, 0.2]}
+    rows = [(name, k, 0, value) for name, values in level.items() for k, value in enumerate(values)]
+    assert scores_of(rows).overtaken("a") is None
+
+
+def test_a_hyperparameter_that_is_constant_among_the_known_changes_no_name():
+    sweep = synthetic()
+    sweep.variants["q"] = (np.arange(60) == 7).astype(float)
+    sweep.hyperparameters.append("q")
+    scores = study(sweep, AeLLE(0.5, epochs=4), splits=4).scores
+    assert "loss and p, q" in set(scores["predictor"]) and "p, q alone" in set(scores["predictor"])
+    assert (scores.groupby("predictor").size() == 4 * 4).all()
+
+
+def test_shares_are_those_asked_for():
+    tests = study(synthetic(), AeLLE(0.5, epochs=4), splits=2, shares=(0.6, 0.2, 0.2)).tests
+    assert [len(test) for test in tests] == [12, 12]

@@ -1,0 +1,80 @@
+"""The command line: what is wrong is one line before anything is trained."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sweeps import command
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of charrnn"),
+        (["experiment=digits", "p=uniform(2.0,2.5)"], "quoted twice on the command line: 'p=\"uniform(2.0, 2.5)\"'"),
+        (["outputs/digits"], "options are name=value"),
+        (["experiment=digits", "hidden_size=-4"], "hidden_size=-4: give a whole number of at least 1"),
+        (["experiment=digits", "p=[]"], "leaves nothing to deal out"),
+        (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),
+        (["experiment=digits", "size=zero"], "size=zero: give a whole number"),
+        (["experiment=digits", "hyperparameters=[]"], "search space is empty"),
+        (["experiment=digits", "variants=200"], "from 0 to 199"),
+        (["experiment=digits", "sweep=../elsewhere"], "folder below outputs"),
+        (["experiment=digits", "lyapunov.over=both"], "choose hidden or full"),
+        (["experiment=digits", "lyapunov.sequences=1000"], "1 to 360"),
+        (["experiment=digits", "hiden_size=4"], "'hiden_size' (did you mean hidden_size?"),
+        (["experiment=digits", "lyapunov.sequence=4"], "did you mean lyapunov.sequences?"),
+        (["experiment=digits", "zzqqxx=4"], "'zzqqxx' (python train.py --help"),
+        (["experiment=smnist", "task.data.root=/nonexistent/data"], "task.data.root"),
+        (["task=nosuch"], "choose one of charrnn"),
+        (["experiment=digits", "trainer.precision=16-mixed"], "choose 32-true or 64-true or bf16-mixed"),
+        (["experiment=digits", "trainer.devices=2"], "trainer.devices=2: choose 1"),
+        (["experiment=digits", "trainer.accelerator=abacus"], "trainer: "),
+        (["experiment=digits", "trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: give a number above 0"),
+        (["experiment=digits", "task.module._target_=aelle.tasks.Nothing"], "task.module"),
+        (["experiment=digits", "task.threshold=low"], "task.threshold=low: give a number above 0"),
+        (["experiment=digits", "hyperparameters=5"], "hyperparameters=5"),
+        (["experiment=digits", "variants=0-3000000000"], "from 0 to 199"),
+        (["experiment=digits", "hidden_size='uniform(8,64)'"], "integers(a, b)"),
+        (["experiment=digits", "cell=perceptron"], "cell=perceptron: choose one of lstm, gru, rnn"),
+        (["-m", "experiment=digits", "hidden_size=4,8"], "hidden_size=[…]"),
+        (["-m", "experiment=digits,smnist"], "one experiment"),
+        (["-m", "task=digits", "hidden_size=4,-1"], "hidden_size=-1: give a whole number of at least 1"),
+        (["-m", "experiment=digits", "epochs=0"], "epochs=0"),
+        (["-m"], "-m sweeps over nothing here: choose experiment=…"),
+        (["-m", "experiment=digits", "p='uniform(3,2)'"], "lower bound"),
+    ],
+)
+def test_bad_input_is_one_line_and_trains_nothing(main, tmp_path, overrides, says):
+    code, _, err = main("train.py", *overrides)
+    assert code == 2 and err.count("\n") == 1 and err.startswith("error: ") and says in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_file_and_network_a_sweep_ends_in_one_line(main, tmp_path, monkeypatch):
+    monkeypatch.setattr("aelle.data.text.BOOK", "http://127.0.0.1:9/")
+    for line in (["-m"], []):
+        code, _, err = main("train.py", *line, "experiment=charrnn", f"task.data.root={tmp_path / 'none'}")
+        assert code == 2 and err.count("\n") == 1 and "experiment=charrnn_small" in err
+    assert not list(tmp_path.glob("**/*.parquet"))
+
+
+def test_the_command_line_is_read_on_this_python(tmp_path):
+    for script in ("train.py", "analyze.py"):
+        done = command(script, "--hydra-help", cwd=tmp_path)
+        assert done.returncode == 0 and "--shell-completion" in done.stdout, done.stderr
+
+
+def test_a_machine_without_lscpu_is_told_nothing_of_it(tmp_path):
+    """Where virtual machines do not report core ids either, joblib prints a traceback."""
+    line = "from joblib import cpu_count; {}cpu_count(only_physical_cores=True)"
+    quietly = "from aelle.commands.command_line import count_cores_quietly; count_cores_quietly(); "
+    (tmp_path / "cat").symlink_to("/bin/true")
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", line.format(before)], env={"PATH": str(tmp_path)}, capture_output=True, text=True
+        ).stderr
+        for before in ("", quietly)
+    ]
+    assert "physical cores" in said[0] and said[1] == ""

@@ -1,0 +1,26 @@
+"""The parts that a sample is divided into."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aelle.errors import UserError
+from aelle.model.samples import stratified_parts
+
+
+@given(st.integers(3, 60), st.integers(3, 60), st.integers(0, 5))
+def test_parts_are_disjoint_complete_and_hold_both_classes(low, high, seed):
+    labels = np.arange(low + high) < low
+    parts = stratified_parts(labels, (0.32, 0.08, 0.6), seed)
+    assert sorted(np.concatenate(parts)) == list(range(low + high))
+    for part, share in zip(parts, (0.32, 0.08, 0.6), strict=True):
+        assert {True, False} == set(labels[part])
+        assert abs(labels[part].sum() - share * low) <= 2 and abs((~labels[part]).sum() - share * high) <= 2
+    again = stratified_parts(labels, (0.32, 0.08, 0.6), seed)
+    assert all((a == b).all() for a, b in zip(parts, again, strict=True))
+
+
+def test_too_few_of_a_class_is_refused():
+    with pytest.raises(UserError, match="2 of 12 variants are low-error, too few for 3 parts"):
+        stratified_parts(np.arange(12) < 2, (0.3, 0.1, 0.6), 0)

@@ -1,0 +1,94 @@
+"""The commands of bench/, each at the size of a toy."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from aelle.data.images import digits
+from aelle.sweep.table import load_sweep
+from sweeps import ROOT
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Import one of its modules."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    return lambda name: __import__(name)
+
+
+def test_a_sweep_that_was_only_written_is_read_back_whole(bench, tmp_path, monkeypatch, capsys):
+    many_runs = bench("many_runs")
+    plan = many_runs.planned(tmp_path, "size=12", "pack_size=5", "hidden_size=[4,8]", "epochs=2")
+    assert many_runs.write(plan) == 4 and many_runs.write(plan) == 0
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr("aelle.terminal.REFRESH_SECONDS", 0)
+    table = load_sweep(plan.folder)
+    assert "\rreading 4 runs: 3" in capsys.readouterr().out
+    assert table.problems == [] and list(table.variants["variant"]) == list(range(12)) and table.variants["ended"].all()
+    for n, pack in enumerate(plan.packs()):
+        for row in many_runs.epochs_of(pack, plan.config).to_pylist():
+            assert table.losses[row["variant"], row["epoch"]] == row["val_loss"]
+            if len(row["spectrum"]) == 8:
+                np.testing.assert_array_equal(table.spectra[row["variant"], row["epoch"]], row["spectrum"])
+        for variant in pack:
+            at = table.variants.iloc[variant.number]
+            assert at["run"] == f"pack-{n:04d}" and at["p"] == variant.hyperparameters["p"]
+    assert plan.complete() == set(range(12)) and plan.unfinished_packs() == []
+
+
+def rows(printed: str) -> list[list[str]]:
+    return [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("|")]
+
+
+def test_every_part_prints_its_rows(bench, tmp_path, capsys):
+    training = bench("training")
+    options = training.Options(1, torch.device("cpu"), tmp_path / "growth.svg")
+    training.population(options, V=2, hidden_size=4, epochs=1)
+    training.framework(options, V=2, hidden_size=4, epochs=1)
+    training.spectra(options, digits(), V=2, sizes=(4,), steps=2)
+    training.growth(options, at={"V": 1, "N": 4, "B": 2, "T": 3}, factors=(1, 2))
+    found = rows(capsys.readouterr().out)
+    assert len(found) == 1 + 2 + 1 + 4 * 2
+    for what, number, *_ in found:
+        assert np.isfinite(float(number.rstrip("×% "))), what
+    assert options.plot.read_text().count('<g id="axes_') == 4
+
+
+def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):
+    pruning = bench("pruning")
+    sizes = [
+        "--variants",
+        "12",
+        "--epochs",
+        "3",
+        "--prune",
+        "0.5",
+        "hidden_size=4",
+        "pack_size=12",
+    ]
+    monkeypatch.setattr(sys, "argv", ["pruning.py", str(tmp_path), *sizes, "task.threshold=2.18"])
+    pruning.main()
+    _heading, _, unmeasured, whole, pruned, once, halved = rows(capsys.readouterr().out)
+    best = min(load_sweep(tmp_path / "whole").final_loss)
+    assert whole[3] == unmeasured[3] == f"{best:.4f}" and whole[2] == unmeasured[2] == "100 %"
+    # 12 variants for the first epoch, 6 for the second, 3 for the third.
+    assert halved[2] == f"{100 * 21 / 36:.0f} %"
+    assert all(row[1].endswith(" s") for row in (unmeasured, whole, pruned, once, halved))
+    left = load_sweep(tmp_path / "pruned").ended()
+    assert 0 < len(left.losses) < 12 and pruned[3] == f"{min(left.final_loss):.4f}"
+
+
+def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys):
+    training, one_by_one = bench("training"), bench("one_by_one")
+    of_network = one_by_one.member_state
+    wrong = lambda network: {name: 1.001 * tensor for name, tensor in of_network(network).items()}  # noqa: E731
+    monkeypatch.setattr(one_by_one, "member_state", wrong)
+    with pytest.raises(SystemExit, match="nats apart"):
+        training.population(training.Options(1, torch.device("cpu")), V=2, hidden_size=4, epochs=1)
+
+
+def test_the_time_to_the_help_is_measured(bench):
+    found = bench("starting").first_help("analyze.py")
+    assert 0 < found.cpu < 60 and found.wall > 0

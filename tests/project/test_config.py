@@ -1,0 +1,113 @@
+"""Every choice in conf/ composes, and what it names exists."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from aelle.commands.launch import register_resolvers
+from aelle.model.estimator import AeLLE
+from aelle.sweep.plan import Plan
+from aelle.tracking import tracker_of
+from aelle.variants import Variant
+from sweeps import ROOT
+
+CONF = ROOT / "conf"
+
+
+def composed(name: str, *overrides: str) -> dict:
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(name, list(overrides))
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def choices(group: str) -> list[str]:
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_composes_and_plans(experiment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = composed("train", f"experiment={experiment}")
+    plan = Plan.of(config)
+    assert sum(map(len, plan.packs())) == config["size"]
+    for name in ("module", "data"):
+        assert callable(get_object(config["task"][name]["_target_"]))
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_sweeps_over_its_packs(experiment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
+    params = config.hydra.sweeper.params
+    (override,) = OverridesParser.create().parse_overrides([f"{name}={value}" for name, value in params.items()])
+    packs = Plan.of(composed("train", f"experiment={experiment}")).packs()
+    assert override.key_or_group == "pack" and list(override.sweep_string_iterator()) == [
+        str(i) for i in range(len(packs))
+    ]
+
+
+@pytest.mark.parametrize("task", choices("task"))
+def test_every_task_has_a_search_space_without_an_experiment(task, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Plan.of(composed("train", f"task={task}")).variant(0).hyperparameters
+
+
+@pytest.mark.parametrize("choice", choices("aelle"))
+def test_every_aelle_configuration_makes_a_model(choice):
+    AeLLE(0.5, **composed("analyze", f"aelle={choice}", "sweep=s")["aelle"])
+
+
+@pytest.mark.parametrize("choice", choices("logger"))
+def test_every_logger_makes_a_tracker(choice, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for script in ("train", "analyze"):
+        tracker = tracker_of(
+            composed(script, f"logger={choice}", *(["sweep=s"] if script == "analyze" else []))["logger"]
+        )
+        assert all(callable(getattr(tracker, word)) for word in ("start", "epoch", "finish"))
+
+
+def planned(experiment: str) -> tuple[dict, list[Variant]]:
+    config = composed("train", f"experiment={experiment}")
+    return config, [v for pack in Plan(config, Path("nowhere")).packs() for v in pack]
+
+
+def test_smnist_is_the_papers():
+    config, variants = planned("smnist")
+    sizes = [v.hyperparameters["hidden_size"] for v in variants]
+    assert len(variants) == 1200 and all(sizes.count(h) == 300 for h in (32, 64, 128, 256))
+    assert all(2 <= v.hyperparameters["p"] < 3 for v in variants) and config["epochs"] == 20
+    shared = {"learning_rate": 0.01, "batch_size": 100}
+    assert all(shared.items() <= v.hyperparameters.items() for v in variants)
+
+
+def test_charrnn_is_the_papers():
+    config, variants = planned("charrnn")
+    sizes = [v.hyperparameters["hidden_size"] for v in variants]
+    assert len(variants) == 1200 and all(sizes.count(h) == 300 for h in (64, 128, 256, 512))
+    assert all(0.04 <= v.hyperparameters["p"] < 0.4 for v in variants)
+    assert config["epochs"] == 10 and config["task"]["threshold"] == 1.75
+    shared = {"cell": "lstm", "learning_rate": 0.002, "batch_size": 32, "keep": 0.2, "dropout": 0.1}
+    assert all(shared.items() <= v.hyperparameters.items() for v in variants)
+
+
+def test_target_is_the_papers():
+    config, variants = planned("target")
+    assert len(variants) == 1200 and all(1 <= v.hyperparameters["g"] < 1.8 for v in variants)
+    assert all(v.hyperparameters["hidden_size"] == 512 for v in variants)
+    assert config["epochs"] == 15 and config["task"]["threshold"] == 0.2
+    assert config["lyapunov"]["steps"] == 200 and config["lyapunov"]["every_n_epochs"] == [0, 1, 5, 10, 15]
+
+
+def test_smnist_early_is_the_papers_study():
+    config, variants = planned("smnist_early")
+    assert len(variants) == 200 and all(2 <= v.hyperparameters["p"] < 2.5 for v in variants)
+    assert all(v.hyperparameters["hidden_size"] == 64 for v in variants)
+    assert config["epochs"] == 20 and config["lyapunov"]["every_n_epochs"] == 1

@@ -1,0 +1,364 @@
+"""Chances while training are those of the finished sweep; what is pruned leaves the others as they would have been."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from aelle.analysis.weights import load_weights
+from aelle.commands.collect import collect
+from aelle.commands.status_text import status_text
+from aelle.files import replace_atomically
+from aelle.model.chances import chances, fit_to_all, unlike
+from aelle.model.estimator import AeLLE
+from aelle.model.samples import sweep_sample
+from aelle.runs.reader import read_run, run_folders
+from aelle.sweep.plan import Plan
+from aelle.sweep.status import sweep_status
+from aelle.sweep.table import load_sweep
+from aelle.tasks import SequenceClassification
+from aelle.training.recorder import RunRecorder
+from sweeps import QUICK, SMALL, KilledError, assert_equal, command, results, rows, synthetic
+
+SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def model(small_sweep, tmp_path_factory) -> Path:
+    """The folder of a model of the small sweep's own variants."""
+    table = load_sweep(small_sweep)
+    known = sweep_sample(table, True, np.arange(12))
+    folder = tmp_path_factory.mktemp("model")
+    made = AeLLE(float(np.median(table.final_loss)), epochs=40)
+    made.fit(known.spectra, known.losses, validation=(known.spectra, known.losses)).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(small_sweep, model) -> np.ndarray:
+    """The chances [V, E] of the sweep that was trained to its end."""
+    return chances(AeLLE.load(model), load_sweep(small_sweep))
+
+
+@pytest.fixture(scope="module")
+def below(expected) -> float:
+    """A chance that some of each pack are below after epoch 1, and that none comes near."""
+    known = np.sort(expected[:, 1:3].ravel())
+    middle = len(known) // 2 + np.diff(known[len(known) // 2 - 3 : len(known) // 2 + 4]).argmax() - 3
+    return float(known[middle : middle + 2].mean())
+
+
+@pytest.fixture(scope="module")
+def pruned_once(model, below, tmp_path_factory) -> Path:
+    cwd = tmp_path_factory.mktemp("pruned")
+    done = command(*SWEEP, f"prediction.model={model}", f"prediction.prune={below}", "logger=csv", cwd=cwd)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert f"below {100 * below:.4g} % stopped" in done.stdout
+    return cwd / "outputs" / "digits"
+
+
+@pytest.fixture
+def pruned(pruned_once, tmp_path) -> Path:
+    """The folder of the small sweep, pruned after epochs 1 and 2."""
+    return shutil.copytree(pruned_once, tmp_path / "outputs" / "digits")
+
+
+def stops(expected: np.ndarray, below: float) -> dict[int, int]:
+    """The epoch after which each variant is stopped, of those that are."""
+    return {v: int(np.argmax(low)) + 1 for v, low in enumerate(expected[:, 1:3] < below) if low.any()}
+
+
+def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tmp_path, small_sweep, model, expected):
+    code, out, err = main(*SWEEP, f"prediction.model={model}")
+    assert code == 0, err
+    sweep = tmp_path / "outputs" / "digits"
+    found, plain = rows(sweep), rows(small_sweep)
+    of_rows = {at: row.pop("chance") for at, row in found.items()}
+    assert found == plain
+    np.testing.assert_allclose([of_rows[v, e] for v in range(12) for e in range(4)], expected.ravel(), rtol=1e-9)
+    first = read_run(sweep / "pack-0000")
+    assert first.status["fingerprint"] == read_run(small_sweep / "pack-0000").status["fingerprint"]
+    table = pd.read_csv(first.path / "chances.csv")
+    assert len(table) == 5 * 4 and set(table["state"]) == {"complete"}
+    np.testing.assert_allclose(table["chance"], [of_rows[v, e] for e in range(4) for v in range(5)], rtol=1e-5)
+    best = int(np.argmax(expected[:5, 2]))
+    assert out.count("pack 1 of 3: after epoch 0 of 3, variants and their chance of a final validation loss below") == 1
+    at = out.index("pack 1 of 3: after epoch 2 of 3\n")
+    assert out[at:].splitlines()[1].startswith(f"{best} {100 * expected[best, 2]:3.0f} %")
+    assert max(map(len, out.splitlines())) <= 120 and "after epoch 3 of 3" not in out
+    assert "12 of 12 variants complete already" in main(*SWEEP)[1]
+
+
+def test_variants_below_the_chance_are_stopped_and_recorded(pruned, expected, below, small_sweep):
+    at = stops(expected, below)
+    assert 0 < len(at) < 12 and set(at.values()) <= {1, 2}
+    found, plain = rows(pruned), rows(small_sweep)
+    assert set(found) == {(v, e) for v in range(12) for e in range(at.get(v, 3) + 1)}
+    for key, row in found.items():
+        assert row["val_loss"] == pytest.approx(plain[key]["val_loss"], rel=1e-3), key
+    for folder in run_folders(pruned):
+        run = read_run(folder)
+        assert run.pruned == set(at) & set(run.numbers)
+        examples = pq.ParquetFile(folder / "examples.parquet").read()["variant"].to_pylist()
+        assert examples == [n for n in run.numbers if n not in at]
+        of_file = pd.read_csv(folder / "chances.csv").groupby("variant")
+        assert dict(of_file["epoch"].max()) == {n: at.get(n, 3) for n in run.numbers}
+        assert dict(of_file["state"].first()) == {n: "pruned" if n in at else "complete" for n in run.numbers}
+        metrics = pd.read_csv(folder / "metrics.csv").groupby("variant")["state"].first()
+        assert dict(metrics) == dict(of_file["state"].first())
+
+
+def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_path):
+    at, survivors = stops(expected, below), [v for v in range(12) if v not in stops(expected, below)]
+    table = load_sweep(pruned)
+    assert table.problems == [] and list(table.ended().variants["variant"]) == survivors
+    weights, problems = load_weights(pruned, table.ended())
+    assert problems == [] and weights is not None
+    of_pack = torch.load(pruned / "pack-0000" / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    of_pack = of_pack["network.weight_hh_l0"].flatten(1)
+    members = [v for v in survivors if v < 5]
+    rows_of_pack = [list(weights.rows).index(row) for row, v in enumerate(survivors) if v < 5]
+    np.testing.assert_array_equal(next(iter(weights.blocks()))[rows_of_pack], of_pack.double().numpy())
+    assert len(members) == len(of_pack)
+
+    line = status_text(sweep_status(pruned)).splitlines()[2]
+    assert line == f"variants  {len(survivors)} complete, 0 diverged, {len(at)} pruned, 0 under way, 0 not begun"
+    assert sweep_status(pruned).left == 0
+    collect(pruned, tmp_path / "all.parquet")
+    rows = pq.ParquetFile(tmp_path / "all.parquet").read().to_pandas()
+    assert set(rows["variant"][rows["ended"]]) == set(survivors) and set(rows["variant"][~rows["ended"]]) == set(at)
+
+    out = main(*SWEEP, f"prediction.model={model}", f"prediction.prune={below}")[1]
+    assert f"{len(survivors)} of 12 variants complete and {len(at)} pruned already" in out
+    assert f"\n{len(survivors)} of 12 variants complete and {len(at)} pruned in outputs/digits\n" in out
+    code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
+    assert code == 0 and f"12 variants, {len(survivors)} of them ended" in out, err
+    assert f"{len(at)} variants pruned: what is learned" in out
+    assert f"{len(at)} of 12 variants were pruned." in (pruned / "report.html").read_text()
+    variants = pd.read_csv(pruned / "variants.csv").set_index("variant")
+    assert set(variants.index[variants["state"] == "pruned"]) == set(at)
+    assert variants["final_loss"].isna().equals(variants["state"] == "pruned")
+    problems = pd.read_csv(pruned / "problems.csv")
+    assert set(problems["variant"]) == set(at) and set(problems["state"]) == {"pruned"}
+    code, out, err = main("analyze.py", f"sweep={pruned}", f"model={model}")
+    told = pd.read_csv(pruned / "chances.csv").set_index("variant")
+    assert code == 0 and told.loc[list(at), "chance_epoch_3"].isna().all() and told["chance_epoch_1"].notna().all(), err
+
+
+def test_another_model_or_chance_is_another_sweep(pruned, model, below, main, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    assert main(*SWEEP, f"prediction.model={other}", f"prediction.prune={below}")[0] == 0
+    fit_to_all(synthetic(), AeLLE(0.5, epochs=4)).save(other)
+    for line in (
+        [f"prediction.model={other}", f"prediction.prune={below}"],
+        [f"prediction.model={model}", f"prediction.prune={below / 2}"],
+        [],
+    ):
+        code, _, err = main(*SWEEP, *line)
+        rewritten = "other" in " ".join(line)
+        words = "is not the model that" if rewritten else "was started with other settings (prediction"
+        assert code == 2 and words in err and err.count("\n") == 1 and "{" not in err
+    kept = pruned / "pruning-model"
+    assert (
+        f"go on with prediction.model={kept.relative_to(tmp_path)}"
+        in main(*SWEEP, f"prediction.model={other}", f"prediction.prune={below}")[2]
+    )
+    code, out, err = main(*SWEEP, f"prediction.model={kept}", f"prediction.prune={below}")
+    assert code == 0 and "pruned already" in out and "pack 1" not in out, err
+
+
+def test_the_model_of_a_pruned_sweep_is_never_overwritten(pruned, below, main, tmp_path):
+    (pruned / "sweep.json").unlink()
+    kept = {file.name: file.read_bytes() for file in (pruned / "pruning-model").iterdir()}
+    fit_to_all(synthetic(), AeLLE(0.5, epochs=4)).save(tmp_path / "other")
+    code, _, err = main(*SWEEP, f"prediction.model={tmp_path / 'other'}", f"prediction.prune={below}")
+    assert code == 2 and err.count("\n") == 1 and "was pruned by the model in" in err
+    assert kept == {file.name: file.read_bytes() for file in (pruned / "pruning-model").iterdir()}
+
+
+def test_what_sets_a_sweep_apart_from_the_models_is_said(main, tmp_path, model, small_sweep):
+    fitted = AeLLE.load(model)
+    assert unlike(fitted, "anything", 7, fitted.threshold) == []
+    fitted.learned_from_ = {"task": "array file"}
+    assert unlike(fitted, "digits", 7, fitted.threshold * (1 + 1e-12)) == []
+    fitted.learned_from_ = {"pruned": 3}
+    assert ["do not prune by it" in said for said in unlike(fitted, "digits", 7, fitted.threshold)] == [True]
+    fitted.learned_from_ = {"task": "charrnn", "epochs": 20}
+    fitted.save(tmp_path / "model")
+    assert AeLLE.load(tmp_path / "model").learned_from_ == fitted.learned_from_
+    three = unlike(fitted, "digits", 3, 0.5)
+    assert [words in said for words, said in zip(["charrnn", "20 epochs", "below 0.5 here"], three, strict=True)]
+    for call in (SWEEP, ["train.py", *SWEEP[2:], "variants=0", "sweep=single"]):
+        code, out, err = main(*call, f"prediction.model={tmp_path / 'model'}")
+        assert code == 0 and all(out.count(f"warning: prediction.model: {said}\n") == 1 for said in three), err
+    code, out, err = main("analyze.py", f"sweep={small_sweep}", f"model={tmp_path / 'model'}")
+    assert code == 0 and all(f"warning: the model: {said}\n" in out for said in three), err
+
+
+def test_a_model_that_is_not_there_is_one_line_with_a_hint(main, tmp_path, model, small_sweep):
+    shutil.copytree(model, tmp_path / "sweep" / "model")
+    code, _, err = main("analyze.py", f"sweep={small_sweep}", f"model={tmp_path / 'sweep'}")
+    assert code == 2 and err.count("\n") == 1 and "Errno" not in err
+    assert f"aelle.json: No such file or directory; did you mean {tmp_path / 'sweep' / 'model'}?" in err
+
+
+DIGITS = ["experiment=digits", "hidden_size=8", "epochs=3", "lyapunov.sequences=4"]
+
+
+CHARACTERS = ["experiment=charrnn_small", "hidden_size=4", "keep=0.05", "epochs=3", "lyapunov.sequences=2"]
+
+
+TARGET = ["experiment=target", "hidden_size=24", "epochs=4", "lyapunov.every_n_epochs=[0,1,3]", "lyapunov.k=4"]
+
+
+@pytest.mark.parametrize(
+    "line, when", [(DIGITS, "before"), (DIGITS, "after"), (CHARACTERS, "after"), (TARGET, "after")]
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, model, line, when):
+    """Killed before or after the checkpoint of epoch 2, when some have been pruned after epoch 1."""
+    torch.set_num_threads(1)
+    line = ["train.py", *line, "size=4", "variants=0-3", f"prediction.model={model}"]
+    assert main(*line, "outputs=unpruned")[0] == 0
+    (run,) = map(read_run, tmp_path.glob("unpruned/*/*/"))
+    seen = [
+        row for row in run.epochs.to_pylist() if 1 <= row["epoch"] < run.status["epochs"] and row["chance"] is not None
+    ]
+    best = max(min(row["chance"] for row in seen if row["variant"] == v) for v in range(4))
+    others = max(row["chance"] for row in seen if row["epoch"] == 1 and row["chance"] < best)
+    line.append(f"prediction.prune={(best + others) / 2}")
+    assert main(*line, "outputs=whole")[0] == 0
+    (whole,) = tmp_path.glob("whole/*/variants-*/")
+    assert 0 < len(read_run(whole).pruned) < 4
+
+    written: list[str] = []
+
+    def killed(path, write):
+        written.append(path.name)
+        if len(written) == 2 and when == "before":
+            raise KilledError
+        replace_atomically(path, write)
+        if len(written) == 2:
+            raise KilledError
+
+    monkeypatch.setattr("aelle.training.recorder.replace_atomically", killed)
+    with pytest.raises(KilledError):
+        main(*line, "outputs=resumed")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (resumed,) = tmp_path.glob("resumed/*/variants-*/")
+    assert main(*line, "outputs=resumed")[0] == 0
+    assert_equal(results(resumed), results(whole))
+    assert read_run(resumed).variants.equals(read_run(whole).variants)
+    assert (resumed / "chances.csv").read_text() == (whole / "chances.csv").read_text()
+
+
+def test_a_diverged_variant_has_no_chance_and_stays(main, tmp_path, monkeypatch, model):
+    """Where its gradient was not finite, its weights and its spectrum still are."""
+    clip = SequenceClassification.configure_gradient_clipping
+
+    def clipped(self, *given, **options):
+        if self.trainer.current_epoch == 0:
+            row = [v.number for v in self.variants].index(1)
+            for parameter in self.parameters():
+                parameter.grad[row] = torch.inf
+        clip(self, *given, **options)
+
+    monkeypatch.setattr(SequenceClassification, "configure_gradient_clipping", clipped)
+    line = ["train.py", "experiment=digits", *SMALL, "variants=0-3", f"prediction.model={model}"]
+    code, out, err = main(*line, "prediction.prune=0.9999999")
+    assert code == 0 and "3 variants below 100 % stopped, 1 left" in out, err
+    (run,) = map(read_run, tmp_path.glob("outputs/*/variants-*/"))
+    assert run.variants["state"].to_pylist() == ["pruned", "diverged", "pruned", "pruned"]
+    told = pd.read_csv(run.path / "chances.csv")
+    of_one = told["chance"][told["variant"] == 1]
+    assert len(of_one) == 4 and of_one.iloc[1:].isna().all() and np.isfinite(of_one.iloc[0])
+
+
+def test_a_run_without_a_model_is_closed_with_one(main, tmp_path, monkeypatch, model):
+    """Interrupted behind its last checkpoint; then there is no epoch left to tell chances of."""
+    line = ["train.py", "experiment=digits", *SMALL, "variants=0-2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("aelle.training.recorder.RunRecorder.finish", lambda *_: (_ for _ in ()).throw(KilledError))
+        with pytest.raises(KilledError):
+            main(*line)
+    code, _, err = main(*line, f"prediction.model={model}")
+    (run,) = map(read_run, tmp_path.glob("outputs/*/variants-*/"))
+    assert code == 0 and run.status["state"] == "complete", err
+
+
+def test_a_model_that_is_rewritten_under_way_prunes_nothing_more(main, tmp_path, monkeypatch, model):
+    shutil.copytree(model, tmp_path / "model")
+    finish, rewritten = RunRecorder.finish, fit_to_all(synthetic(), AeLLE(0.5, epochs=4))
+
+    def rewrite(*given):
+        finish(*given)
+        rewritten.save(tmp_path / "model")
+
+    monkeypatch.setattr(RunRecorder, "finish", rewrite)
+    line = ["train.py", "experiment=digits", *SMALL, "pack_size=2", "variants=0-3", "prediction.prune=0.5"]
+    code, _, err = main(*line, f"prediction.model={tmp_path / 'model'}")
+    assert code == 2 and err.count("\n") == 1 and "has been rewritten" in err
+    assert [read_run(path).status["state"] for path in run_folders(tmp_path / "outputs" / "digits")] == ["complete"]
+    code, _, err = main(*line, "prediction.model=outputs/digits/pruning-model")
+    assert code == 0, err
+    assert len(run_folders(tmp_path / "outputs" / "digits")) == 2
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch, model, after):
+    line = ["train.py", "experiment=digits", *SMALL, "variants=0-2", f"prediction.model={model}"]
+    line += ["prediction.prune=0.9999999", f"prediction.after={after}"]
+    monkeypatch.setattr(
+        "aelle.training.chance_report.ChanceReport.finish", lambda *_: (_ for _ in ()).throw(KilledError)
+    )
+    with pytest.raises(KilledError):
+        main(*line)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = main(*line)
+    assert code == 0 and "3 variants in" in out and "3 pruned" in out, err
+    sweep = tmp_path / "outputs" / "digits"
+    (run,) = map(read_run, run_folders(sweep))
+    assert run.pruned == {0, 1, 2} and set(run.epochs["epoch"].to_pylist()) == set(range(after + 1))
+    assert not (run.path / "examples.parquet").exists()
+    assert Plan.of({**run.config, "variants": "0-2"}).complete() == {0, 1, 2}
+    code, out, err = main("analyze.py", f"sweep={sweep}", *QUICK)
+    assert code == 0 and "0 of them ended" in out, err
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["prediction.prune=0.1"], "prediction.prune=0.1 needs a model"),
+        (["prediction.prune=1.5", "prediction.model={model}"], "prediction.prune=1.5: give a chance between 0 and 1"),
+        (["prediction.prune=true", "prediction.model={model}"], "prediction.prune=True: give a chance"),
+        (["prediction.prune=nan", "prediction.model={model}"], "prediction.prune=nan: give a chance"),
+        (["prediction.model=3"], "prediction.model=3: give the folder"),
+        (["prediction.model=nowhere"], "prediction.model: nowhere does not exist; name"),
+        (["prediction.model=nowhere", "prediction.prune=0.1"], "prediction.model=nowhere does not exist: name"),
+        (["prediction.after=-1"], "prediction.after=-1: give an epoch"),
+        (["prediction=null"], "prediction=None: give prediction.model"),
+        (
+            ["+trainer.min_epochs=2", "prediction.prune=0.1", "prediction.model={model}"],
+            "trainer.min_epochs and prediction.prune exclude each other",
+        ),
+        (
+            ["prediction.after=3", "prediction.prune=0.1", "prediction.model={model}"],
+            "prediction.after=3: from then on",
+        ),
+        (
+            ["lyapunov.every_n_epochs=[0,3]", "prediction.prune=0.1", "prediction.model={model}"],
+            "prediction.after=1: from then on",
+        ),
+    ],
+)
+def test_a_wrong_option_is_one_line_before_anything_is_written(main, tmp_path, model, options, words):
+    for call in (SWEEP, ["train.py", *SWEEP[2:]]):
+        code, _, err = main(*call, *(option.format(model=model) for option in options))
+        assert code == 2 and err.count("\n") == 1 and words in err
+    assert not (tmp_path / "outputs").exists()

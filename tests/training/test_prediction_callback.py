@@ -1,0 +1,73 @@
+"""The callback that predicts, in a LightningModule that has nothing of ours in it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from aelle.model.chances import fit_to_all
+from aelle.model.estimator import AeLLE
+from aelle.training.lyapunov_callback import LyapunovCallback
+from aelle.training.prediction_callback import PredictionCallback
+from sweeps import synthetic
+from trainings import trainer
+
+
+@pytest.mark.parametrize("running_mean", [True, False])
+def test_any_module_with_a_recurrent_network_is_told_its_chance(running_mean):
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(2, 5)
+
+        def training_step(self, batch, _):
+            return self.rnn(batch)[0].square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10, running_mean=running_mean))
+    lyapunov = LyapunovCallback("rnn", torch.randn(3, 6, 2), every_n_epochs=2)
+    prediction = PredictionCallback(fitted, lyapunov)
+    trainer([lyapunov, prediction], max_epochs=3).fit(Module(), torch.randn(2, 6, 2))
+    spectra = np.stack([lyapunov.spectra[e].resample(8).numpy() for e in (0, 2, 3)])
+    table = synthetic(V=1, E=2)
+    table.spectra[0] = spectra
+    seen = table.seen(running_mean)[0]
+    found = np.concatenate([prediction.chances[e] for e in (0, 2, 3)])
+    np.testing.assert_allclose(found, fitted.predict_proba(seen)[:, 1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("metrics", [torch.nn.ModuleDict(), [], {"chance": 1}])
+def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.rnn, self.metrics = torch.nn.GRU(2, 5), metrics
+
+        def training_step(self, batch, _):
+            return self.rnn(batch)[0].square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10))
+    other = fit_to_all(synthetic(seed=1), AeLLE(0.5, epochs=10))
+    probe, batches = torch.randn(3, 6, 2), torch.randn(2, 6, 2)
+
+    def fit(epochs: int, start: Path | None = None) -> tuple[pl.Trainer, PredictionCallback]:
+        lyapunov = LyapunovCallback("rnn", probe)
+        callbacks = [lyapunov, PredictionCallback(fitted, lyapunov), PredictionCallback(other, lyapunov)]
+        made = trainer(callbacks, max_epochs=epochs)
+        made.fit(Module(), torch.utils.data.DataLoader(batches, batch_size=1), ckpt_path=start, weights_only=True)
+        return made, callbacks[1]
+
+    whole = fit(4)[1]
+    fit(2)[0].save_checkpoint(tmp_path / "x.ckpt")
+    resumed = fit(4, tmp_path / "x.ckpt")[1]
+    assert set(resumed.chances) == {3, 4} and len(metrics) == ("chance" in metrics)
+    for epoch in (3, 4):
+        np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
