@@ -14,6 +14,7 @@ from filelock import FileLock
 from aelle.runs import writer as run_folder
 from aelle.runs.locks import lock_file
 from aelle.runs.reader import read_run
+from aelle.runs.writer import RunFolder
 from aelle.sweep.status import run_state, sweep_status
 from aelle.sweep.table import load_sweep
 from sweeps import ROOT, SMALL, unfinish
