@@ -9,13 +9,14 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from scipy.special import expit
 from scipy.stats import norm
 
-from aelle.analysis.early import SHARES, Study, study
+from aelle.analysis.early import SPLIT_SHARES, Study, study
 from aelle.analysis.predictor import Predictor
 from aelle.analysis.predictors import COMBINED, Plane, predictors
 from aelle.analysis.regressions import Extrapolation, Hyperparameters, LossAndHyperparameters
-from aelle.analysis.scores import METRICS, chance
+from aelle.analysis.scores import METRICS
 from aelle.lyapunov.spectrum import signed_log
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import stratified_parts
@@ -58,7 +59,7 @@ def test_the_report_of_a_sweep_of_one_class_says_why_there_is_no_classification(
     assert code == 0, err
     assert "no classification: 0 of 12 variants are low-error" in out
     html = (small_sweep / "report.html").read_text()
-    assert "No classification" in html and "What three of them put out" in html
+    assert "No classification" in html and "Example outputs" in html
     variants = pd.read_csv(small_sweep / "variants.csv")
     assert len(variants) == 12 and {"variant", "p", "final_loss", "low_error"} <= set(variants)
     assert not (small_sweep / "early_prediction.csv").exists()
@@ -73,28 +74,28 @@ def test_the_report_of_a_sweep_of_both_classes(small_sweep, tmp_path, main):
     table = pd.read_csv(sweep / "early_prediction.csv")
     names = [
         "AeLLE with loss and hyperparameters",
-        "AeLLE",
-        "AeLLE's loss head",
-        "spectra so far, linear",
-        "spectra so far, linear, one for all epochs",
+        "AeLLE, plane",
+        "AeLLE, loss head",
+        "running mean of spectra, linear",
+        "running mean of spectra, linear, pooled",
         "spectrum, linear",
-        "features of the spectrum",
+        "spectrum features, linear",
         "loss and p",
-        "p alone",
-        "loss below the final threshold",
+        "p only",
+        "loss < final threshold",
         "loss, threshold tuned per epoch",
         "losses so far",
         "learning curve, extrapolated",
-        "every variant",
+        "all variants",
     ]
     assert list(dict.fromkeys(table["predictor"])) == names and sorted(set(table["epoch"])) == [0, 1, 2, 3]
-    every = table[table["predictor"] == "every variant"]
+    every = table[table["predictor"] == "all variants"]
     assert (every["recall"] == 1).all() and (every["auc"] == 0.5).all()
     assert all(name in out for name in names)
     html = (sweep / "report.html").read_text().split("</script>", 1)[1]
-    for heading in ("Early prediction", "Ranking over the epochs", "while networks train", "of the trained networks"):
+    for heading in ("Early prediction", "ROC AUC by epoch", "plane during training", "of the trained networks"):
         assert heading in html
-    assert "After 1 of 3 epochs, the choice by AeLLE" in html and "the best without spectra" in html
+    assert "After 1 of 3 epochs, AeLLE with" in html and "predictor\nwithout spectra" in html
     assert "http" not in html and "src=" not in html
     chances = pd.read_csv(sweep / "variants.csv").filter(like="chance_epoch")
     assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
@@ -205,7 +206,7 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(small_sweep, tmp_path, ma
 
 def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], SweepTable]:
     """The predictors of the first split, and its test variants."""
-    train, validation, test = stratified_parts(sweep.low_error, SHARES, 0)
+    train, validation, test = stratified_parts(sweep.low_error, SPLIT_SHARES, 0)
     known = sweep.take(np.union1d(train, validation))
     spectra, losses = (
         known.running_means.reshape(-1, known.spectra.shape[2]),
@@ -263,18 +264,18 @@ def test_the_chances_of_a_ridge_regression_are_calibrated():
     sweep = SweepTable("s", "t", 0.5, 4000, ["p"], pd.DataFrame(columns), losses, np.zeros((4000, 2, 3)), [])
     log_odds = LossAndHyperparameters(sweep, ["p"]).score(sweep, 0)
     expected = norm.logcdf(-p / 0.5) - norm.logsf(-p / 0.5)
-    np.testing.assert_allclose(chance(log_odds), chance(expected), atol=0.03)
+    np.testing.assert_allclose(expit(log_odds), expit(expected), atol=0.03)
 
 
 def test_the_study_finds_what_each_predictor_can_know():
     found = study(synthetic(), AeLLE(0.5, epochs=40), splits=3)
     at = found.summary.set_index(["predictor", "epoch"])
-    assert at.loc[("AeLLE", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
+    assert at.loc[("AeLLE, plane", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
     assert at.loc[(COMBINED, 0), "auc"] > 0.9
-    assert at.loc[("loss below the final threshold", 0), "auc"] < 0.75
-    assert at.loc[("loss below the final threshold", 3), "f1"] == 1
-    assert at.loc[("p alone", 0), "auc"] > 0.9
-    every = at.loc[("every variant", 0)]
+    assert at.loc[("loss < final threshold", 0), "auc"] < 0.75
+    assert at.loc[("loss < final threshold", 3), "f1"] == 1
+    assert at.loc[("p only", 0), "auc"] > 0.9
+    every = at.loc[("all variants", 0)]
     assert every["recall"] == 1 and every["auc"] == 0.5
 
 
@@ -285,7 +286,7 @@ def test_a_chance_comes_from_splits_that_have_not_learned_from_the_variant():
     held_out = sum(np.isin(np.arange(60), test).astype(int) for test in found.tests)
     assert (np.isnan(chances[:, 0]) == (held_out == 0)).all()
     once = np.flatnonzero((held_out == 1) & np.isin(np.arange(60), found.tests[1]))[0]
-    alone = chance(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
+    alone = expit(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
     assert found.recommended[1].name == COMBINED and chances[once, 2] == pytest.approx(alone)
 
 
@@ -315,8 +316,8 @@ def test_means_intervals_and_paired_gains_over_the_splits():
     at = found.summary.set_index("predictor").loc["a"]
     assert (
         at["auc"] == pytest.approx(0.85)
-        and at["auc_from"] == pytest.approx(0.8025)
-        and at["auc_to"] == pytest.approx(0.8975)
+        and at["auc_low"] == pytest.approx(0.8025)
+        and at["auc_high"] == pytest.approx(0.8975)
     )
     assert found.best_without_spectra(0) == "b" and found.splits == 41
     mean, low, high = found.gain(0, "a", "b")
@@ -334,7 +335,7 @@ def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
     sweep.hyperparameters.append("cell")
     known, scored = sweep.take(np.arange(40)), sweep.take(np.arange(40, 60))
     predictor = Hyperparameters(known, sweep.varied)
-    assert predictor.name == "p, cell alone" and predictor.score(known, 0).shape == (40,)
+    assert predictor.name == "p, cell only" and predictor.score(known, 0).shape == (40,)
     scored.variants["cell"] = "rnn"
     assert np.isfinite(predictor.score(scored, 0)).all()
 
@@ -355,7 +356,7 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
     code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
     assert code == 0, err
-    assert "mine: 60 variants, 60 of them ended" in out and "p, cell alone" in out
+    assert "mine: 60 variants, 60 of them ended" in out and "p, cell only" in out
     variants = pd.read_csv(tmp_path / "outputs" / "mine" / "variants.csv")
     assert (
         list(variants["variant"]) == list(range(100, 160)) and (tmp_path / "outputs" / "mine" / "report.html").exists()
@@ -406,7 +407,7 @@ def test_a_hyperparameter_that_is_constant_among_the_known_changes_no_name():
     sweep.variants["q"] = (np.arange(60) == 7).astype(float)
     sweep.hyperparameters.append("q")
     scores = study(sweep, AeLLE(0.5, epochs=4), splits=4).scores
-    assert "loss and p, q" in set(scores["predictor"]) and "p, q alone" in set(scores["predictor"])
+    assert "loss and p, q" in set(scores["predictor"]) and "p, q only" in set(scores["predictor"])
     assert (scores.groupby("predictor").size() == 4 * 4).all()
 
 
@@ -427,12 +428,12 @@ HIGH = (~synthetic().low_error)[:, None, None]
         ({"spectrum": nan_where((EPOCH == 3) & HIGH)}, "AeLLE with loss", "None: 0 of"),
         ({"spectrum": nan_where(EPOCH < 3)}, "AeLLE with loss", "measured after the last epoch only"),
         ({"spectrum": nan_where((EPOCH == 2) & (ROW > 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
-        ({"spectrum": nan_where(EPOCH >= 0)}, "no spectrum of a variant that has ended", "Final losses"),
+        ({"spectrum": nan_where(EPOCH >= 0)}, "no variant that has ended has a measured spectrum", "Final losses"),
         ({"spectrum": nan_where((POINT > 4) & (ROW % 2 == 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
         ({"p": None}, "AeLLE with loss", "Final losses"),
         ({"p": np.where(np.arange(60) == 3, np.nan, 1.0)}, "p is left out", "p is left out"),
-        ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "p, tag alone", "Final losses"),
-        ({"flag": np.arange(60) % 2 == 0}, "p, flag alone", "Final losses"),
+        ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "p, tag only", "Final losses"),
+        ({"flag": np.arange(60) % 2 == 0}, "p, flag only", "Final losses"),
         ({"ended": np.zeros(60)}, "60 of them ended", "ended is left out"),
         ({"variant": np.arange(100, 160)}, "60 of them ended", "119, 139, 159"),
     ],
@@ -456,5 +457,5 @@ def test_a_threshold_that_is_none_is_one_line(tmp_path, main, threshold):
 
 
 def test_shares_are_those_asked_for():
-    tests = study(synthetic(), AeLLE(0.5, epochs=4), splits=2, shares=(0.6, 0.2, 0.2)).tests
+    tests = study(synthetic(), AeLLE(0.5, epochs=4), splits=2, split_shares=(0.6, 0.2, 0.2)).tests
     assert [len(test) for test in tests] == [12, 12]

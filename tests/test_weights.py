@@ -26,7 +26,7 @@ from aelle.tasks.force_network import RankOne
 from aelle.training.pack import load_data
 
 
-def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.Weights) -> dict[int, np.ndarray]:
+def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.TrainedWeights) -> dict[int, np.ndarray]:
     return dict(zip(sweep.variants["variant"].iloc[weights.rows], np.concatenate([*weights.blocks()], 1), strict=True))
 
 
@@ -91,7 +91,7 @@ def test_of_mixed_shapes_the_one_with_most_of_both_classes_is_read(tmp_path):
 def test_only_so_many_are_read_evenly_over_the_sweep(tmp_path, monkeypatch):
     sweep = saved(tmp_path, [recurrent(3, 8, 2), recurrent(1, 8, 2, seed=1), recurrent(5, 8, 2, seed=2)])
     every, _ = load_weights(tmp_path, sweep)
-    monkeypatch.setattr(aelle.analysis.weights, "MOST", 3)
+    monkeypatch.setattr(aelle.analysis.weights, "MAX_NETWORKS", 3)
     some, _ = load_weights(tmp_path, sweep)
     assert every is not None and some is not None and some.alike == 9 and list(some.rows) == [0, 4, 8]
     for number, weights in by_variant(sweep, some).items():
@@ -128,8 +128,8 @@ def test_a_flipped_bit_anywhere_changes_no_weight_unnoticed(tmp_path):
         (lambda path: path.unlink(), "checkpoint.ckpt: it is missing"),
         (lambda path: path.write_bytes(path.read_bytes()[:300]), "not a zip file"),
         (lambda path: torch.save({"epoch": 1, "state_dict": recurrent(5, 8, 2)}, path), "it is of epoch 2, not 3"),
-        (lambda path: torch.save({"epoch": 2, "state_dict": recurrent(2, 8, 2)}, path), "it holds 2 networks"),
-        (lambda path: torch.save({"epoch": 2, "state_dict": {}}, path), "it holds neither"),
+        (lambda path: torch.save({"epoch": 2, "state_dict": recurrent(2, 8, 2)}, path), "it contains 2 networks"),
+        (lambda path: torch.save({"epoch": 2, "state_dict": {}}, path), "it contains neither"),
         (lambda path: torch.save([1], path), "checkpoint.ckpt"),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_checkpoint_that_cannot_serve_is_named_and_the_others_are_read(tmp_pat
     assert weights is not None and list(weights.rows) == [5, 6, 7, 8]
     assert len(problems) == 1 and problems[0].startswith("pack-0: ") and says in problems[0] and "\n" not in problems[0]
     weights, problems = load_weights(tmp_path, sweep.take(np.array([5])))
-    assert weights is None and problems[-1] == "no two networks of one shape are left"
+    assert weights is None and problems[-1] == "no two networks of the same shape could be read"
 
 
 def test_principal_components_are_those_of_the_whole_matrix():
@@ -162,8 +162,8 @@ def test_agreement_counts_nearest_neighbours_of_the_same_class():
     assert found == pytest.approx((3 / 5, (4 * 3 / 4) / 5, 5))
     assert agreement(line, low, np.array([False, False, True, False, True])) == pytest.approx((1 / 2, 3 / 8, 2))
     alike = agreement(np.zeros((5, 2)), low, every)
-    assert alike.share == pytest.approx(alike.chance)
-    assert agreement(line, low, ~every).scored == 0 and np.isnan(agreement(line[:1], low[:1], every[:1]).share)
+    assert alike.accuracy == pytest.approx(alike.chance_level)
+    assert agreement(line, low, ~every).n == 0 and np.isnan(agreement(line[:1], low[:1], every[:1]).accuracy)
     assert agreement(line, ~np.zeros(5, dtype=bool), every)[:2] == (1, 1)
 
 
@@ -180,7 +180,7 @@ def test_pictures_keep_clusters_and_follow_from_the_seed(word):
     assert points.shape == (40, 2) and np.isfinite(points).all()
     np.testing.assert_array_equal(points, picture(word, latent, 1))
     assert (points[39] == points[38]).all()
-    assert agreement(points, np.arange(40) < 20, np.ones(40, dtype=bool)).share == 1
+    assert agreement(points, np.arange(40) < 20, np.ones(40, dtype=bool)).accuracy == 1
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -200,8 +200,8 @@ def test_the_comparison_is_made_on_the_test_variants_and_on_those_with_weights(t
     found = compare(plane, weights, "", ["tsne"], 0)
     assert [e.title for e in found.embeddings] == ["weights, PCA", "spectra, PCA", "AeLLE, PCA", "AeLLE, t-SNE"]
     assert [len(e.rows) for e in found.embeddings] == [40, 60, 60, 60]
-    assert {both[1].scored for both in found.agreements} == {int(plane.test[:40].sum())}
-    assert {both[0].scored for both in found.agreements[1:]} == {int(plane.test.sum())}
+    assert {both[1].n for both in found.agreements} == {int(plane.test[:40].sum())}
+    assert {both[0].n for both in found.agreements[1:]} == {int(plane.test.sum())}
     few = compare(plane, None, "none are there", [], 0)
     assert [e.title for e in few.embeddings] == ["spectra, PCA", "AeLLE, PCA"] and few.reason == "none are there"
     assert few.agreements[1][0] == few.agreements[1][1] == found.agreements[2][0]
@@ -226,16 +226,16 @@ def test_the_report_compares_embeddings_and_says_what_it_could_not_read(small_sw
     )
     assert code == 0 and out.count("warning: weights: pack-0001: checkpoint.ckpt") == 1, err
     html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
-    assert "Weights: the recurrent weights (32 × 8) of 7 of the 12 networks, all of 8 units" in html
+    assert "Weights: recurrent weights of shape 32 × 8, of 7 of the 12 networks; weights of different shapes" in html
     assert (
-        "Not read: pack-0001: checkpoint.ckpt" in html and "<th>weights, PCA</th>" in html and "a mouse turns" in html
+        "Not read: pack-0001: checkpoint.ckpt" in html and "<th>weights, PCA</th>" in html and "drag to rotate" in html
     )
     for path in sweep.glob("*/checkpoint.ckpt"):
         path.unlink()
     line = [f"sweep={sweep}", f"threshold={threshold}", *QUICK, "splits=1", "pictures=[]"]
     code, out, _ = main("analyze.py", *line)
     html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
-    assert code == 0 and "Weights are left out: pack-0000: checkpoint.ckpt: it is missing" in html
+    assert code == 0 and "Weights are not shown: pack-0000: checkpoint.ckpt: it is missing" in html
     assert "<th>weights, PCA</th>" not in html and "t-SNE" not in html
 
 
