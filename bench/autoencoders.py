@@ -1,6 +1,6 @@
 """What each choice of the autoencoder brings: `python bench/autoencoders.py FILE`, an .npz file or a sweep's folder.
 
-The area under the ROC curve (× 100) of AeLLE's plane on test variants, after each of some epochs, as the mean over
+The ROC AUC (× 100) of AeLLE's plane on test variants, after each of some epochs, as the mean over
 random splits of the variants (32 / 8 / 60 %): from the paper's autoencoder to the default a step at a time, then the
 default with one choice changed. Every line is trained on the same splits. `--words` keeps the lines that hold one of
 them.
@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from aelle.analysis.early import SHARES
+from aelle.analysis.early import SPLIT_SHARES
 from aelle.analysis.predictors import Plane
 from aelle.model.estimator import AeLLE, fit_side_by_side
 from aelle.model.samples import stratified_parts, sweep_sample
@@ -73,22 +73,22 @@ def main() -> None:
     for name, changes in CHOICES.items():
         if any(word in name for word in options.words):
             since = time.perf_counter()
-            areas = [f"{100 * area:6.1f}" for area in measured(sweep, changes, options.splits, epochs)]
-            print(f"{name:44}" + "".join(areas) + f"{time.perf_counter() - since:8.0f}", flush=True)
+            aucs = [f"{100 * auc:6.1f}" for auc in measured(sweep, changes, options.splits, epochs)]
+            print(f"{name:44}" + "".join(aucs) + f"{time.perf_counter() - since:8.0f}", flush=True)
 
 
 def measured(sweep: SweepTable, changes: dict, splits: int, epochs: list[int]) -> np.ndarray:
-    """The mean area per epoch."""
-    parts = [stratified_parts(sweep.low_error, SHARES, seed) for seed in range(splits)]
+    """The mean ROC AUC per epoch."""
+    parts = [stratified_parts(sweep.low_error, SPLIT_SHARES, seed) for seed in range(splits)]
     models = [AeLLE(sweep.threshold, **changes, seed=seed) for seed in range(splits)]
     running_mean = models[0].running_mean
     fit_side_by_side(models, [sweep_sample(sweep, running_mean, train, validation) for train, validation, _ in parts])
-    areas = np.full((splits, len(epochs)), np.nan)
+    aucs = np.full((splits, len(epochs)), np.nan)
     for s, (model, (_, _, test)) in enumerate(zip(models, parts, strict=True)):
         scored = sweep.take(test)
         for e, k in enumerate(epochs):
-            areas[s, e] = roc_auc_score(scored.low_error, np.nan_to_num(Plane(model).score(scored, k)))
-    return areas.mean(0)
+            aucs[s, e] = roc_auc_score(scored.low_error, np.nan_to_num(Plane(model).score(scored, k)))
+    return aucs.mean(0)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from aelle.analysis.early import study
-from aelle.analysis.predictors import COMBINED
+from aelle.analysis.predictors import COMBINED, Plane
 from aelle.analysis.regressions import loss_and
 from aelle.analysis.scores import recall_at
 from aelle.model.estimator import AeLLE
@@ -35,7 +35,7 @@ def main() -> None:
     source = load_arrays(options.file) if options.file.suffix == ".npz" else load_sweep(options.file)
     sweep = replace(source, threshold=options.threshold).ended()
     found = study(sweep, AeLLE(options.threshold), options.splits)
-    names = (COMBINED, "AeLLE", loss_and(sweep.varied))
+    names = (COMBINED, Plane.name, loss_and(sweep.varied))
     print(f"{'of training':12}{'the paper':>24}" + "".join(f"{name:>38}" for name in names))
     for share, (recall, precision) in PAPER.items():
         epoch = round(share * sweep.epochs)

@@ -1,7 +1,7 @@
-"""Early prediction: after epoch k, which variants will end low-error? Every predictor on the same splits.
+"""Early prediction: after epoch k, which variants will end low-error? All predictors are compared on the same splits.
 
-Every predictor learns from the known variants (training and validation), of which it may see everything, and is scored
-on test variants, of which it sees epochs 0 to k only.
+A predictor is fitted to the known variants (training and validation) with all their epochs, and scored on test
+variants, of which it sees epochs 0 to k only.
 """
 
 from collections.abc import Sequence
@@ -11,32 +11,33 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.special import expit
 from sklearn import config_context
 
 from aelle.analysis.predictor import Predictor
 from aelle.analysis.predictors import predictors
-from aelle.analysis.scores import METRICS, chance, score
+from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE, fit_side_by_side
 from aelle.model.samples import stratified_parts, sweep_sample
 from aelle.sweep.table import SweepTable
 
-SHARES = (0.32, 0.08, 0.60)
-"""Of the variants, for training, validation and test: the paper's 64 / 16 / 120."""
+SPLIT_SHARES = (0.32, 0.08, 0.60)
+"""Shares of the variants for training, validation and test: the paper's 64 / 16 / 120."""
 
 STAGES = (0.0, 0.05, 0.2, 0.5, 1.0)
-"""Shares of the training at which pictures and the printed table look."""
+"""Shares of the training at which figures and tables show the predictors."""
 
 INTERVAL = (0.025, 0.975)
-"""Quantiles over the splits."""
+"""Quantiles over the splits: a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """`scores`: a row per predictor, epoch and split, a column per metric. `predictions`: a row per predictor that
-    gives chances, epoch, split and test variant, by its `row` in the sweep. `epochs`: those measured; `end`: the last
-    of training. `models`, `tests`: each split's AeLLE and its test variants. `recommended`: each split's combination.
-    `without_spectra`: the predictors of what one has anyway.
+    """`scores`: a row per predictor, epoch and split, a column per metric. `predictions`: the log odds, a row per
+    predictor that gives chances, epoch, split and test variant (its `row` in the sweep). `epochs`: the measured ones;
+    `end`: the last epoch of training. Per split: `models`, its AeLLE; `tests`, its test variants; `recommended`, its
+    combined predictor. `without_spectra`: names of the predictors that see no spectra.
     """
 
     scores: pd.DataFrame
@@ -54,7 +55,7 @@ class Study:
 
     @property
     def first_epoch(self) -> int:
-        """The first measured epoch of training before the last, if there is one: where prediction is worth most."""
+        """The first measured epoch after epoch 0, if it is not the last: where prediction saves most."""
         return next((epoch for epoch in self.epochs if 0 < epoch < self.end), self.epochs[0])
 
     def stages(self, epochs: int) -> list[int]:
@@ -64,30 +65,31 @@ class Study:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """A row per predictor and epoch: every metric's mean over the splits, and, as `…_from` and `…_to`, the 95 %
-        interval over them; NaN where a split has none, as the precision of a choice of nothing, is left out."""
+        """A row per predictor and epoch: each metric's mean over the splits and its 95 % interval (`…_low`, `…_high`).
+
+        Splits where a metric is NaN are left out of it, e.g. the precision where nothing is predicted low-error.
+        """
         groups = self.scores.groupby(["predictor", "epoch"], sort=False)[list(METRICS)]
         low, high = (
-            groups.quantile(share).add_suffix(end) for share, end in zip(INTERVAL, ("_from", "_to"), strict=True)
+            groups.quantile(share).add_suffix(end) for share, end in zip(INTERVAL, ("_low", "_high"), strict=True)
         )
         return pd.concat([groups.mean(), low, high], axis=1).reset_index()
 
     def best_without_spectra(self, epoch: int) -> str:
-        """By the mean area."""
+        """The predictor with the largest mean ROC AUC."""
         at = self.scores[(self.scores["epoch"] == epoch) & self.scores["predictor"].isin(self.without_spectra)]
         return str(at.groupby("predictor", sort=False)["auc"].mean().idxmax())
 
     def gain(self, epoch: int, predictor: str, other: str, metric: str = "auc") -> tuple[float, float, float]:
-        """By how much the one exceeds the other, split by split: the mean, and its 95 % interval over the splits."""
+        """The mean difference of the two predictors on the same splits, and its 95 % interval over the splits."""
         at = self.scores[self.scores["epoch"] == epoch].pivot(index="split", columns="predictor", values=metric)
         difference = (at[predictor] - at[other]).dropna()
         low, high = difference.quantile(list(INTERVAL))
         return float(difference.mean()), float(low), float(high)
 
     def overtaken(self, predictor: str) -> int | None:
-        """The first epoch from which on the best without spectra has at least its mean area; None if it never has.
-
-        The last epoch does not count: its loss is what was to be predicted.
+        """The first epoch from which on the best predictor without spectra has at least the same mean ROC AUC; None if
+        there is none. The last epoch does not count: its loss is what was to be predicted.
         """
         means = self.scores.pivot_table(index="epoch", columns="predictor", values="auc")
         means = means[means.index < self.end]
@@ -97,8 +99,9 @@ class Study:
         return int(later[0]) if len(later) else None
 
     def chances(self, ended: SweepTable, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
-        """Each variant's chance of ending low-error after each epoch by the combination, NaN where its spectrum is not
-        known. The mean over the splits that have not learned from it; NaN too for a variant that all have learned from.
+        """Each variant's chance of low error after each epoch, by the combined predictor: the mean over the splits
+        that were not fitted to the variant. NaN where the spectrum is not finite, and where every split was fitted to
+        the variant.
         """
         V = len(sweep.losses)
         total, counted = np.zeros(sweep.losses.shape), np.zeros((V, 1))
@@ -110,24 +113,26 @@ class Study:
             unseen[learned[test]] = True
             part = sweep.take(np.flatnonzero(unseen))
             for k in self.epochs:
-                total[unseen, k] += chance(predictor.score(part, k))
+                total[unseen, k] += expit(predictor.score(part, k))
             counted[unseen] += 1
         total[~np.isfinite(sweep.spectra).all(2)] = np.nan
         with np.errstate(invalid="ignore"):
             return total / counted
 
 
-def study(sweep: SweepTable, model: AeLLE, splits: int, shares: Sequence[float] = SHARES) -> Study:
+def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[float] = SPLIT_SHARES) -> Study:
     """Score every predictor after every measured epoch, on `splits` random splits of the variants into training,
-    validation and test parts of those `shares`.
+    validation and test.
 
-    `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Raises TooFewError where a part would lack a
-    class.
+    `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Raises TooFewError where a part of a split
+    would lack a class.
     """
     if not sweep.measured_epochs:
-        raise TooFewError("no spectrum of a variant that has ended was measured: train.py measures them (lyapunov.…)")
+        raise TooFewError(
+            "no variant that has ended has a measured spectrum; train.py measures them (see its options lyapunov.…)"
+        )
     seeds = range(model.seed, model.seed + splits)
-    parts = [stratified_parts(sweep.low_error, shares, seed) for seed in seeds]
+    parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(
         models, [sweep_sample(sweep, model.running_mean, train, validation) for train, validation, _ in parts]

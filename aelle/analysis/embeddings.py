@@ -1,4 +1,4 @@
-"""Variants as points on a plane, whether neighbours on it are of one class, and several such planes compared.
+"""Embeddings of variants as points on a plane, compared by how often nearest neighbours are of one class.
 
 Source of the comparison: Vogt et al. 2022, Fig. 1. Axes: n variant, V variant of the plane, D dimension, C component.
 """
@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA, KernelPCA
 from sklearn.manifold import TSNE
 
 from aelle.analysis.plane import TrainedPlane
-from aelle.analysis.weights import Weights
+from aelle.analysis.weights import TrainedWeights
 from aelle.errors import UserError
 from aelle.lyapunov.spectrum import signed_log
 from aelle.model.regions import Region
@@ -22,21 +22,21 @@ from aelle.model.regions import Region
 Points = Float[np.ndarray, "n C"]
 Latent = Float[np.ndarray, "n L"]
 
-FEWEST = 4
-"""Different points, for there to be neighbourhoods."""
+MIN_POINTS = 4
+"""Distinct points that t-SNE and UMAP need; fewer are shown by PCA."""
 
 
 class Agreement(NamedTuple):
-    """Of `scored` variants, the `share` whose nearest neighbour is of their class, and what `chance` would give; NaN
-    where there are none."""
+    """Nearest-neighbour `accuracy`: of `n` variants, the share whose nearest neighbour is of their class. Random
+    neighbours would give `chance_level`. NaN where there are none."""
 
-    share: float
-    chance: float
-    scored: int
+    accuracy: float
+    chance_level: float
+    n: int
 
 
 def agreement(points: Points, low: Bool[np.ndarray, "n"], scored: Bool[np.ndarray, "n"]) -> Agreement:
-    """Of the `scored` ones; any other point can be their neighbour, and of several as near each counts alike."""
+    """Of the `scored` variants; every other point can be their neighbour, and equally near ones count equally."""
     rows = np.flatnonzero(scored)
     if len(points) < 2 or not len(rows):
         return Agreement(np.nan, np.nan, 0)
@@ -49,28 +49,27 @@ def agreement(points: Points, low: Bool[np.ndarray, "n"], scored: Bool[np.ndarra
 
 
 def principal_components(blocks: Iterable[Float[np.ndarray, "n _"]]) -> Points:
-    """The first two of values [n, D] that come as blocks of columns: exact, through the n × n products of the rows.
-
-    At any time there is one block in memory; the time is that of n² D multiplications.
+    """The first two principal components of values [n, D] that come as blocks of columns: exact, by the n × n Gram
+    matrix. One block is in memory at a time; the cost is n² D multiplications.
     """
     products: Float[np.ndarray, "n n"] | None = None
     for block in blocks:
         centred = block - block.mean(0)
         products = centred @ centred.T + (0 if products is None else products)
     if products is None:
-        raise ValueError("no values: principal components need a block of columns at least")
+        raise ValueError("no values: principal components need at least one block of columns")
     return KernelPCA(min(2, len(products)), kernel="precomputed", eigen_solver="dense").fit_transform(products)
 
 
 def tsne(latent: Latent, seed: int) -> Points:
-    """Keeps neighbourhoods and no distances."""
+    """Preserves neighbourhoods, not distances."""
     start = "pca" if latent.shape[1] > 1 else "random"
     return TSNE(perplexity=min(30.0, (len(latent) - 1) / 3), init=start, random_state=seed).fit_transform(latent)
 
 
 def umap(latent: Latent, seed: int) -> Points:
-    """Keeps neighbourhoods and something of the distances. The seed decides, so that it runs in one thread."""
-    # It takes seconds to import, which only those pay who want it.
+    """Preserves neighbourhoods and, in part, distances. One thread, so that the seed determines the result."""
+    # Importing it takes seconds.
     from umap import UMAP
 
     neighbours = min(15, len(latent) - 1)
@@ -78,19 +77,19 @@ def umap(latent: Latent, seed: int) -> Points:
 
 
 PICTURES: dict[str, tuple[str, Callable[[Latent, int], Points]]] = {"tsne": ("t-SNE", tsne), "umap": ("UMAP", umap)}
-"""Embeddings that are looked at and decide nothing, by their word in the configuration."""
+"""Embeddings for viewing only, by their name in the configuration: title and function."""
 
 
 def picture(word: str, latent: Latent, seed: int) -> Points:
-    """Equal points have one place; fewer different ones than there can be neighbourhoods of lie by their PCA."""
+    """Equal points share one place. Fewer than `MIN_POINTS` distinct ones are shown by PCA."""
     different, which = np.unique(latent, axis=0, return_inverse=True)
-    if len(different) < FEWEST:
+    if len(different) < MIN_POINTS:
         return PCA(min(2, *latent.shape)).fit_transform(latent) if len(different) > 1 else np.zeros((len(latent), 2))
     return PICTURES[word][1](different, seed).astype(np.float64)[which.ravel()]
 
 
 def check_pictures(words: object) -> list[str]:
-    """One word or several, as a list without repetition. Raises UserError for another, and where UMAP is missing."""
+    """The names as a list without repetition. Raises UserError for an unknown one, or if umap-learn is missing."""
     chosen = [words] if isinstance(words, str) else list(words) if isinstance(words, (list, tuple)) else [words]
     for word in chosen:
         if not isinstance(word, str) or word not in PICTURES:
@@ -101,7 +100,7 @@ def check_pictures(words: object) -> list[str]:
 
 
 class Embedding(NamedTuple):
-    """Where the variants `rows` of the plane lie, and the region of low error where there is one."""
+    """The places of the plane's variants `rows`, and the region of low error where there is one."""
 
     title: str
     points: Float[np.ndarray, "n C"]
@@ -110,19 +109,19 @@ class Embedding(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """`agreements`: per embedding, that of its test variants, and of those alone whose weights are shown, too.
-    `weights`: what the first embedding shows; None where it is not of weights, for the `reason`."""
+    """`agreements`: per embedding, that of all its test variants, and that of those whose weights are shown. `weights`:
+    what the first embedding shows, or None for the `reason`."""
 
     embeddings: list[Embedding]
     agreements: list[tuple[Agreement, Agreement]]
-    weights: Weights | None
+    weights: TrainedWeights | None
     reason: str
 
 
 def compare(
-    plane: TrainedPlane, weights: Weights | None, reason: str, pictures: Sequence[str], seed: int
+    plane: TrainedPlane, weights: TrainedWeights | None, reason: str, pictures: Sequence[str], seed: int
 ) -> Comparison:
-    """Weights, spectra, AeLLE's plane, and the named pictures of its latent."""
+    """Embeddings of weights and spectra, AeLLE's plane, and the named pictures of its latent."""
     every = np.arange(len(plane.points))
     spectra = signed_log(plane.sweep.spectra[:, -1])
     shown = [
@@ -139,6 +138,6 @@ def compare(
 
 def _of(plane: TrainedPlane, embedding: Embedding, among: Int[np.ndarray, "_"]) -> Agreement:
     """Of the embedding's variants that are `among` these."""
-    kept = np.isin(embedding.rows, among)
-    rows = embedding.rows[kept]
-    return agreement(embedding.points[kept], plane.sweep.low_error[rows], plane.test[rows])
+    taken = np.isin(embedding.rows, among)
+    rows = embedding.rows[taken]
+    return agreement(embedding.points[taken], plane.sweep.low_error[rows], plane.test[rows])

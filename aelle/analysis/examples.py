@@ -1,4 +1,4 @@
-"""What three trained networks put out: one of low, one of middle and one of high error (Vogt et al. 2022, Fig. 4)."""
+"""Outputs of three trained networks, of low, median and high error (Vogt et al. 2022, Fig. 4)."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from aelle.runs.reader import DamagedRunError, read_example
 from aelle.sweep.table import SweepTable
 
 QUANTILES = (0.05, 0.5, 0.95)
-"""Of the final loss, among the variants that have one."""
+"""Quantiles of the final loss, among the variants where it is finite."""
 
 
 class Example(NamedTuple):
-    """A variant and the row that its task has written for it: `output` by name."""
+    """A variant's number, its final loss, and the `output` that its task saved, by name."""
 
     number: int
     loss: float
@@ -21,7 +21,7 @@ class Example(NamedTuple):
 
 
 def load_examples(folder: Path, sweep: SweepTable) -> tuple[list[Example], list[str]]:
-    """Those of the variants at the three quantiles, and what could not be read; none where fewer have ended."""
+    """The examples at the three quantiles, and what could not be read; none where fewer than three have ended."""
     finite = np.flatnonzero(np.isfinite(sweep.final_loss) & sweep.variants["ended"].to_numpy(bool))
     order = finite[np.argsort(sweep.final_loss[finite], kind="stable")]
     if len(order) < len(QUANTILES):

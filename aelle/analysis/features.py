@@ -1,4 +1,4 @@
-"""Scalar features of a spectrum, and how they go together with the final loss (Vogt et al. 2022, Fig. 2).
+"""Scalar features of a spectrum and their correlation with the final loss (Vogt et al. 2022, Fig. 2).
 
 Axes: n variant, M point of the common-length spectrum, over index fractions from 0 to 1.
 """
@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from aelle.analysis.scores import area
+from aelle.analysis.scores import roc_auc
 from aelle.sweep.table import SweepTable
 
-END = 0.1
-"""Of the index fraction: where a spectrum begins and ends, as far as slopes go."""
+SLOPE_SHARE = 0.1
+"""Share of the points, at either end of the spectrum, over which its slope is taken."""
 
 
 def _slope(spectra: Float[np.ndarray, "n M"], last: bool) -> Float[np.ndarray, "n"]:
-    """Nats per step over a whole index fraction, between the ends of the first or last tenth."""
+    """Nats per step per unit of index fraction, over the first or the last tenth of the points."""
     M = spectra.shape[1]
     if M == 1:
         return np.zeros(len(spectra))
-    points = max(1, round(END * (M - 1)))
+    points = max(1, round(SLOPE_SHARE * (M - 1)))
     part = spectra[:, -1 - points :] if last else spectra[:, : points + 1]
     return (part[:, -1] - part[:, 0]) / (points / (M - 1))
 
@@ -38,7 +38,7 @@ FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def features(sweep: SweepTable) -> pd.DataFrame:
-    """A row per variant, a column per feature of its final spectrum, then the numeric hyperparameters that vary."""
+    """A row per variant; a column per feature of its final spectrum and per numeric hyperparameter that varies."""
     spectra = sweep.spectra[:, -1]
     columns = {name: feature(spectra) for name, feature in FEATURES.items()}
     numbers = [name for name in sweep.varied if pd.api.types.is_numeric_dtype(sweep.variants[name])]
@@ -46,17 +46,17 @@ def features(sweep: SweepTable) -> pd.DataFrame:
 
 
 class Correlation(NamedTuple):
-    """Of a feature with the final loss, over the `n` variants that have it: Spearman's rank correlation, and the area
-    under the ROC curve of telling low error by it, in whichever direction; NaN where undefined."""
+    """Of a feature with the final loss, over the `n` variants that have it: Spearman's rank correlation `rho`, and
+    `auc`, the ROC AUC of the feature as a predictor of low error, in the better direction. NaN where undefined."""
 
     feature: str
     rho: float
-    area: float
+    auc: float
     n: int
 
 
 def correlations(sweep: SweepTable) -> list[Correlation]:
-    """Of every feature, over the variants with a final spectrum. A diverged variant's loss is the largest."""
+    """Of each feature, over the variants with a final spectrum. A diverged variant ranks as the largest loss."""
     sweep = sweep.measured_at_the_end()
     return (
         [_correlation(sweep, str(name), column) for name, column in features(sweep).items()]
@@ -71,5 +71,5 @@ def _correlation(sweep: SweepTable, name: str, column: pd.Series) -> Correlation
     loss, low = pd.Series(np.nan_to_num(sweep.final_loss, nan=np.inf)), sweep.low_error
     varies = values.nunique() > 1 and loss.nunique() > 1
     rho = values.reset_index(drop=True).rank().corr(loss.rank()) if varies else np.nan
-    one_way = area(low, values.to_numpy())
+    one_way = roc_auc(low, values.to_numpy())
     return Correlation(name, rho, max(one_way, 1 - one_way), len(rows))

@@ -1,4 +1,4 @@
-"""All that an analysis has found."""
+"""The results of an analysis, as the report takes them."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ from aelle.sweep.table import SweepTable
 
 @dataclass(frozen=True)
 class Findings:
-    """`ended`: the variants of `sweep` whose training is over; `correlations` and `shares` of
-    those; `plane`, with the `comparison` of embeddings, and `early` are None where there is no classification, for the
-    `reason` or `no_plane` given. `parts`: the shares of training, validation and test variants; `elsewhere`: how AeLLE
-    ranks other inputs, networks, tasks."""
+    """`ended`: the variants of `sweep` whose training is over; `shares` (of low error) and `correlations` are of those.
+    `early` is None for the `reason` given; `plane`, with the `comparison` of embeddings, is None for that in
+    `no_plane`. `parts`: the split's shares of training, validation and test variants. `elsewhere`: how AeLLE ranks
+    variants for other inputs, networks and tasks. `settings`: AeLLE's parameters in words."""
 
     sweep: SweepTable
     ended: SweepTable

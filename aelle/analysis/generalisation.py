@@ -1,6 +1,6 @@
-"""How well AeLLE ranks what is unlike the variants that it has learned from: other inputs, other networks, other tasks.
+"""How well AeLLE ranks variants unlike those it was trained on: other inputs, other networks, other tasks.
 
-Every area is that of AeLLE's plane, on variants that it has not seen, by the epochs so far.
+Every ROC AUC is that of AeLLE's plane on variants it was not fitted to, from the epochs so far.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from aelle.analysis.early import INTERVAL, STAGES, Study
-from aelle.analysis.scores import area
-from aelle.analysis.shares import MANY, groupable
+from aelle.analysis.scores import roc_auc
+from aelle.analysis.shares import MAX_GROUPS, groupable
 from aelle.errors import TooFewError
 from aelle.model.chances import chances, fit_to_all
 from aelle.model.estimator import AeLLE
@@ -20,25 +20,25 @@ from aelle.seeds import generator
 from aelle.sweep.table import SweepTable
 
 RESAMPLES = 400
-"""Of the scored variants, for an interval."""
+"""Bootstrap resamples of the scored variants, for an interval."""
 
 
 class Transfer(NamedTuple):
-    """Learned from the one, scored on the other, after a share of the training: the area, and its 95 % interval."""
+    """ROC AUC with its 95 % interval, after the share `progress` of the training."""
 
-    learned: str
-    scored: str
-    training: float
+    trained_on: str
+    scored_on: str
+    progress: float
     epoch: int
-    area: float
-    area_from: float
-    area_to: float
+    auc: float
+    auc_low: float
+    auc_high: float
 
 
 def to_test_inputs(sweep: SweepTable, study: Study) -> list[Transfer]:
-    """The study's models, learned from spectra of the validation probe, on spectra of the test probe beside their own.
+    """The study's models, trained on spectra of the validation probe, scored on those and on spectra of the test probe.
 
-    The interval is over the splits. Nothing where the test probe was not measured.
+    The interval is over the splits. Empty where the test probe was not measured.
     """
     if sweep.test_spectra is None:
         return []
@@ -46,25 +46,25 @@ def to_test_inputs(sweep: SweepTable, study: Study) -> list[Transfer]:
     for name, spectra in (("validation inputs", sweep.spectra), ("test inputs", sweep.test_spectra)):
         seen = replace(sweep, spectra=spectra)
         for k in study.stages(sweep.epochs):
-            areas = []
+            aucs = []
             for model, test in zip(study.models, study.tests, strict=True):
                 part = seen.take(test)
-                areas.append(area(part.low_error, np.nan_to_num(chances(model, part, [k])[:, k], nan=-1)))
-            low, high = np.nanquantile(areas, INTERVAL)
-            mean = float(np.nanmean(areas))
+                aucs.append(roc_auc(part.low_error, np.nan_to_num(chances(model, part, [k])[:, k], nan=-1)))
+            low, high = np.nanquantile(aucs, INTERVAL)
+            mean = float(np.nanmean(aucs))
             found.append(Transfer("validation inputs", name, k / sweep.epochs, k, mean, float(low), float(high)))
     return found
 
 
 def across_hyperparameters(sweep: SweepTable, model: AeLLE) -> list[Transfer]:
-    """Learned from the variants with one value of a hyperparameter of few values, scored on those with each other one.
+    """Trained on the variants with one value of a hyperparameter of few values, scored on those with each other value.
 
-    A value whose variants are too few, or of one class, is not learned from. The interval is over resampled variants.
+    Values with too few variants of either class are left out. The interval is over resampled variants.
     """
     found = []
     for name in groupable(sweep):
         values = sweep.variants[name]
-        if values.nunique() > MANY:
+        if values.nunique() > MAX_GROUPS:
             continue
         parts = {value: sweep.take(np.flatnonzero(values == value)) for value in sorted(values.unique())}
         for value, part in parts.items():
@@ -75,9 +75,9 @@ def across_hyperparameters(sweep: SweepTable, model: AeLLE) -> list[Transfer]:
     return found
 
 
-def transfers(model: AeLLE, learned: str, scored: str, sweep: SweepTable) -> list[Transfer]:
-    """A fitted model on the variants of `sweep`, at the measured epochs nearest to the report's stages of training;
-    nothing where those are all of one class."""
+def transfers(model: AeLLE, trained_on: str, scored_on: str, sweep: SweepTable) -> list[Transfer]:
+    """A fitted model scored on the variants of `sweep`, at the measured epochs nearest to the report's stages of
+    training; empty where all variants are of one class."""
     low = sweep.low_error
     if low.all() or not low.any():
         return []
@@ -87,10 +87,10 @@ def transfers(model: AeLLE, learned: str, scored: str, sweep: SweepTable) -> lis
     random, found = generator(model.seed, "resamples"), []
     rows = [random.integers(len(low), size=len(low)) for _ in range(RESAMPLES)]
     for k in stages:
-        resampled = [area(low[r], given[r, k]) for r in rows]
+        resampled = [roc_auc(low[r], given[r, k]) for r in rows]
         start, end = np.nanquantile(resampled, INTERVAL)
-        mean = area(low, given[:, k])
-        found.append(Transfer(learned, scored, k / sweep.epochs, k, mean, float(start), float(end)))
+        mean = roc_auc(low, given[:, k])
+        found.append(Transfer(trained_on, scored_on, k / sweep.epochs, k, mean, float(start), float(end)))
     return found
 
 
@@ -99,11 +99,11 @@ def as_table(found: Sequence[Transfer]) -> pd.DataFrame:
 
 
 def transfer_table(elsewhere: list[Transfer]) -> list[dict]:
-    """A row per pair of what was learned from and what was scored, a cell per stage of training."""
+    """A row per pair of `trained_on` and `scored_on`, a cell per stage of training."""
     rows: dict[tuple[str, str], list[Transfer]] = {}
     for one in elsewhere:
-        rows.setdefault((one.learned, one.scored), []).append(one)
-    return [{"learned": learned, "scored": scored, "cells": cells} for (learned, scored), cells in rows.items()]
+        rows.setdefault((one.trained_on, one.scored_on), []).append(one)
+    return [{"trained_on": trained, "scored_on": scored, "cells": cells} for (trained, scored), cells in rows.items()]
 
 
 def _fitted(part: SweepTable, model: AeLLE) -> AeLLE | None:

@@ -11,14 +11,14 @@ from aelle.model.regions import Region
 from aelle.model.samples import stratified_parts
 from aelle.sweep.table import SweepTable
 
-SHARES = (0.64, 0.16, 0.20)
-"""Of the variants, for training the autoencoder, setting the threshold, and scoring."""
+PLANE_SHARES = (0.64, 0.16, 0.20)
+"""Shares of the variants that train the autoencoder, set the classifier, and are scored."""
 
 
 @dataclass(frozen=True)
 class TrainedPlane:
-    """`sweep`: the variants with a final spectrum, their `latent`, and `points`, where they lie; `region`: where low
-    error is likelier; `test` marks those that took no part in anything and gave the `scores`.
+    """`sweep`: the variants with a final spectrum; their `latent` and their `points` on the plane; `region`: where low
+    error is more likely; `test` marks those that were not used in fitting and give the `scores`.
     """
 
     sweep: SweepTable
@@ -32,7 +32,7 @@ class TrainedPlane:
 def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
     """Fit a copy of `model` to the spectra after the last epoch. Raises TooFewError where a part would lack a class."""
     sweep = sweep.measured_at_the_end()
-    train, validation, test = stratified_parts(sweep.low_error, SHARES, model.seed)
+    train, validation, test = stratified_parts(sweep.low_error, PLANE_SHARES, model.seed)
     spectra, losses = sweep.spectra[:, -1], np.nan_to_num(sweep.final_loss, nan=np.inf)
     fitted = AeLLE(**model.get_params())
     fitted.fit(spectra[train], losses[train], validation=(spectra[validation], losses[validation]))

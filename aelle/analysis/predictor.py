@@ -1,7 +1,7 @@
-"""What a predictor of low error is.
+"""The interface of a predictor of low error.
 
-It is made from the known variants of a split, of which it may see everything, and is asked for scored ones after epoch
-k, of which it sees epochs 0 to k only. It gives log odds of low error; what is above 0 is kept.
+It is fitted to the known variants of a split with all their epochs, and scores other variants after epoch k, of which
+it sees epochs 0 to k only. Its scores are log odds of low error: above 0, it predicts low error.
 
 Axes: V variant, F input.
 """
@@ -15,26 +15,26 @@ from jaxtyping import Float
 
 from aelle.sweep.table import SweepTable
 
-Scores = Float[np.ndarray, "V"]
+LogOdds = Float[np.ndarray, "V"]
 Inputs = Float[np.ndarray, "V F"]
 
-CERTAIN = 30.0
-"""Log odds beyond which nothing is told apart."""
+MAX_LOG_ODDS = 30.0
+"""Log odds are clipped to this range where they are averaged."""
 
 
 class Predictor(ABC):
-    """`gives_chances`: whether its scores are log odds, or only rank."""
+    """`gives_chances`: whether its scores are log odds; otherwise they only rank."""
 
     name: str
     gives_chances: ClassVar[bool] = True
     sees_spectra: ClassVar[bool] = False
 
     @abstractmethod
-    def score(self, sweep: SweepTable, k: int) -> Scores: ...
+    def score(self, sweep: SweepTable, k: int) -> LogOdds: ...
 
 
-def where_known(inputs: Inputs, log_odds: Callable[[Inputs], Scores]) -> Scores:
-    """Of rows that are finite; the others have diverged and will not end low-error."""
+def where_known(inputs: Inputs, log_odds: Callable[[Inputs], LogOdds]) -> LogOdds:
+    """The log odds of finite rows. The others have diverged: −∞."""
     known = np.isfinite(inputs).all(1)
     scores = np.full(len(inputs), -np.inf)
     if known.any():

@@ -1,4 +1,4 @@
-"""Predictors that are regressions on losses, hyperparameters or spectra: the baselines a reader asks for.
+"""Linear baselines: regressions on losses, hyperparameters or spectra.
 
 Axes: V variant, F input of a regression.
 """
@@ -16,19 +16,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aelle.analysis.features import FEATURES
-from aelle.analysis.predictor import CERTAIN, Inputs, Predictor, Scores, where_known
+from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
 from aelle.lyapunov.spectrum import signed_log
 from aelle.sweep.table import SweepTable
 
 PENALTIES = np.logspace(-2, 5, 22)
-"""Of ridge regressions on standardised inputs, of which leave-one-out errors choose."""
+"""Of ridge regressions on standardised inputs; chosen by the leave-one-out error."""
 
-FEWEST = 3
-"""Known variants with inputs and a finite final loss; from fewer nothing is learned."""
+MIN_VARIANTS = 3
+"""Known variants with finite inputs and a finite final loss that a fit needs; with fewer, all log odds are 0."""
 
 
 class Regression(Predictor):
-    """Learns from inputs of the known variants; one with inputs that are not finite has diverged."""
+    """Fitted to inputs of the known variants, for each epoch k anew."""
 
     def __init__(self, known: SweepTable):
         self.known = known
@@ -37,38 +37,39 @@ class Regression(Predictor):
     def inputs(self, sweep: SweepTable, k: int) -> Inputs: ...
 
     @abstractmethod
-    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], Scores]:
-        """From inputs to log odds."""
+    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], LogOdds]:
+        """Fit, and return the map from inputs to log odds."""
 
-    def score(self, sweep: SweepTable, k: int) -> Scores:
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
         inputs = self.inputs(self.known, k)
         rows = np.flatnonzero(np.isfinite(inputs).all(1))
         known = self.known.take(rows)
-        enough = np.isfinite(known.final_loss).sum() >= FEWEST
+        enough = np.isfinite(known.final_loss).sum() >= MIN_VARIANTS
         return where_known(self.inputs(sweep, k), self.learn(inputs[rows], known) if enough else _undecided)
 
 
 class Logistic(Regression):
-    """Logistic regression of the class."""
+    """Logistic regression on the class."""
 
-    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], Scores]:
+    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], LogOdds]:
         low = known.low_error
         if low.all() or not low.any():
-            return lambda rows: np.full(len(rows), CERTAIN if low.all() else -CERTAIN)
+            return lambda rows: np.full(len(rows), MAX_LOG_ODDS if low.all() else -MAX_LOG_ODDS)
         return make_pipeline(StandardScaler(), LogisticRegression()).fit(inputs, low).decision_function
 
 
 class Ridge(Regression):
-    """Ridge regression of the final loss's logarithm; leave-one-out errors say how far its chance is from certainty."""
+    """Ridge regression on the log of the final loss. Its leave-one-out error is the standard deviation of a normal
+    distribution of the log loss, which gives the chance that the loss ends below the threshold."""
 
-    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], Scores]:
+    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], LogOdds]:
         finite = known.final_loss[np.isfinite(known.final_loss)]
         target = np.log(np.nan_to_num(known.final_loss, nan=finite.max()))
         scaler, ridge = StandardScaler().fit(inputs), RidgeCV(PENALTIES, store_cv_results=True)
         ridge.fit(scaler.transform(inputs), target)
         error = max(ridge.cv_results_.mean(0).min() ** 0.5, 1e-6)
 
-        def log_odds(rows: Inputs) -> Scores:
+        def log_odds(rows: Inputs) -> LogOdds:
             z = (np.log(known.threshold) - ridge.predict(scaler.transform(rows))) / error
             return norm.logcdf(z) - norm.logsf(z)
 
@@ -76,7 +77,7 @@ class Ridge(Regression):
 
 
 class TunedLoss(Logistic):
-    """The loss at epoch k: a threshold of its own for every epoch."""
+    """The loss at epoch k, with a threshold fitted for each epoch."""
 
     name = "loss, threshold tuned per epoch"
 
@@ -94,7 +95,7 @@ class LossesSoFar(Logistic):
 
 
 class Extrapolation(Logistic):
-    """The loss at the end as a power law has it that is fitted to the second half of the learning curve so far."""
+    """The final loss by a power law fitted to the second half of the learning curve so far."""
 
     name = "learning curve, extrapolated"
 
@@ -112,14 +113,14 @@ class Hyperparameters(Logistic):
 
     def __init__(self, known: SweepTable, names: list[str]):
         super().__init__(known)
-        self.encode, self.name = _encoder(known, names), f"{', '.join(names)} alone"
+        self.encode, self.name = _encoder(known, names), f"{', '.join(names)} only"
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
         return self.encode(sweep)
 
 
 class LossAndHyperparameters(Ridge):
-    """What one has without spectra."""
+    """The loss at epoch k and the hyperparameters that vary: known without spectra."""
 
     def __init__(self, known: SweepTable, names: list[str]):
         super().__init__(known)
@@ -129,7 +130,7 @@ class LossAndHyperparameters(Ridge):
         return np.concatenate([_log_losses(self.known, sweep, k)[:, k:], self.encode(sweep)], 1)
 
 
-class Spectrum(Ridge):
+class LinearOnSpectrum(Ridge):
     """The spectrum at epoch k."""
 
     name = "spectrum, linear"
@@ -139,39 +140,39 @@ class Spectrum(Ridge):
         return signed_log(sweep.spectra[:, k])
 
 
-class SpectraSoFar(Ridge):
-    """What AeLLE sees, in a linear model."""
+class LinearOnRunningMean(Ridge):
+    """The running mean of the spectra up to epoch k: AeLLE's input, in a linear model."""
 
-    name = "spectra so far, linear"
+    name = "running mean of spectra, linear"
     sees_spectra = True
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
         return signed_log(sweep.running_means[:, k])
 
 
-class SpectraOfAllEpochs(SpectraSoFar):
-    """What AeLLE sees and learns from, in a linear model: one for all epochs, which is not told the epoch."""
+class PooledLinearOnRunningMean(LinearOnRunningMean):
+    """The same, but one model fitted to all epochs together, without the epoch as an input, as AeLLE is."""
 
-    name = "spectra so far, linear, one for all epochs"
+    name = "running mean of spectra, linear, pooled"
 
-    def score(self, sweep: SweepTable, k: int) -> Scores:
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
         return where_known(self.inputs(sweep, k), self._fitted)
 
     @cached_property
-    def _fitted(self) -> Callable[[Inputs], Scores]:
+    def _fitted(self) -> Callable[[Inputs], LogOdds]:
         epochs = self.known.measured_epochs
         inputs = np.concatenate([self.inputs(self.known, k) for k in epochs])
         rows = np.tile(np.arange(len(self.known.losses)), len(epochs))
         measured = np.isfinite(inputs).all(1)
         known = self.known.take(rows[measured])
-        enough = np.isfinite(known.final_loss).sum() >= FEWEST
+        enough = np.isfinite(known.final_loss).sum() >= MIN_VARIANTS
         return self.learn(inputs[measured], known) if enough else _undecided
 
 
-class SpectrumFeatures(Ridge):
+class LinearOnFeatures(Ridge):
     """The scalar features of the spectrum at epoch k."""
 
-    name = "features of the spectrum"
+    name = "spectrum features, linear"
     sees_spectra = True
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
@@ -182,18 +183,18 @@ def loss_and(names: list[str]) -> str:
     return f"loss and {', '.join(names)}" if names else "loss"
 
 
-def _undecided(inputs: Inputs) -> Scores:
+def _undecided(inputs: Inputs) -> LogOdds:
     return np.zeros(len(inputs))
 
 
 def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarray, "V epochs"]:
-    """Of epochs 0 to k; one that is not finite, or worse than any known one, is as bad as the worst of those."""
+    """Log losses of epochs 0 to k. Those not finite, or worse than all known ones, are set to the worst known one."""
     worst = np.nanmax(known.losses[:, : k + 1], axis=0, initial=known.threshold)
     return np.log(np.fmin(np.nan_to_num(sweep.losses[:, : k + 1], nan=np.inf), worst))
 
 
 def _encoder(known: SweepTable, names: list[str]) -> Callable[[SweepTable], Inputs]:
-    """Numbers as they are, words that a known variant has as indicators."""
+    """Numbers as they are; words one-hot, over those of the known variants."""
     words = {name: set(known.variants[name]) for name in names if not _is_number(known, name)}
 
     def encode(sweep: SweepTable) -> Inputs:

@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.metrics import precision_recall_curve
 
 
 class Scores(NamedTuple):
-    """How well scores rank low-error variants (`auc`, `average_precision`, `recall_at_precision`: the largest recall at
-    which `PRECISION` of what is kept ends low-error), how well a choice finds them (`recall`, `precision`, `f1`), and
-    the mean squared error of chances (`brier`). NaN where undefined."""
+    """Of the ranking: ROC AUC (`auc`), `average_precision`, and `recall_at_precision`, the largest recall with a
+    precision of at least `PRECISION`. Of the predicted class: `recall`, `precision`, `f1`. Of the chances: the Brier
+    score, their mean squared error. NaN where undefined."""
 
     auc: float
     average_precision: float
@@ -31,27 +32,27 @@ PRECISION = 0.9
 
 
 def score(
-    low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"], kept: Bool[np.ndarray, "n"], chances: bool = False
+    low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"], predicted: Bool[np.ndarray, "n"], chances: bool = False
 ) -> Scores:
-    """`scores` rank; `kept` is the choice; `chances`: whether the scores are log odds."""
+    """`low`, `predicted`: the true and the predicted class; `scores` rank; `chances`: whether they are log odds."""
     scores = np.nan_to_num(scores)
     ranked = 0 < low.sum() < len(low)
     curve = precision_recall_curve(low, scores)[:2] if ranked else None
-    hits = (low & kept).sum()
+    hits = (low & predicted).sum()
     return Scores(
-        auc=area(low, scores),
+        auc=roc_auc(low, scores),
         average_precision=float(-np.diff(curve[1]) @ curve[0][:-1]) if curve else np.nan,
         recall_at_precision=_recall_on(curve, PRECISION) if curve else np.nan,
         recall=float(hits / low.sum()) if low.any() else np.nan,
-        precision=float(hits / kept.sum()) if kept.any() else np.nan,
-        f1=float(2 * hits / (low.sum() + kept.sum())) if low.any() or kept.any() else np.nan,
-        brier=float(((chance(scores) - low) ** 2).mean()) if chances else np.nan,
+        precision=float(hits / predicted.sum()) if predicted.any() else np.nan,
+        f1=float(2 * hits / (low.sum() + predicted.sum())) if low.any() or predicted.any() else np.nan,
+        brier=float(((expit(scores) - low) ** 2).mean()) if chances else np.nan,
     )
 
 
-def area(low: Bool[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
-    """Under the ROC curve: the chance that a low-error variant is ranked above a high-error one, ties counting half.
-    NaN where all are of one class."""
+def roc_auc(low: Bool[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
+    """The probability that a low-error variant is ranked above a high-error one, ties counting half; NaN where there is
+    one class only. scikit-learn's, without its checks: it is called hundreds of times per resampled interval."""
     n = int(low.sum())
     if not 0 < n < len(low):
         return np.nan
@@ -59,14 +60,10 @@ def area(low: Bool[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
 
 
 def recall_at(precision: float, low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
-    """The largest share of the low-error ones that a cut of the scores can keep at that precision at least."""
+    """The largest recall, over all thresholds of the scores, with at least that precision."""
     return _recall_on(precision_recall_curve(low, scores)[:2], precision)
 
 
 def _recall_on(curve: tuple[np.ndarray, np.ndarray], precision: float) -> float:
     precisions, recalls = curve
     return float(recalls[precisions >= precision].max(initial=0))
-
-
-def chance(log_odds: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    return np.exp(-np.logaddexp(0, -log_odds))

@@ -1,4 +1,4 @@
-"""How many variants end low-error, per value of each hyperparameter, beside what the paper found."""
+"""The share of low-error variants per value of each hyperparameter, and what the paper reports."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from jaxtyping import Int
 from aelle.sweep.table import SweepTable
 
 BINS = 4
-"""Of a hyperparameter that was drawn from a distribution; one more where round edges need it."""
+"""Intervals of a hyperparameter that was drawn from a distribution; one more where round edges need it."""
 
-ROUND = (1, 1.25, 2, 2.5, 5, 10)
-"""Widths of such a bin, times a power of ten."""
+ROUND_WIDTHS = (1, 1.25, 2, 2.5, 5, 10)
+"""Widths that such an interval can have, times a power of ten."""
 
-MANY = 8
-"""More values than this are binned."""
+MAX_GROUPS = 8
+"""Values of a hyperparameter that have a group each; more are binned."""
 
 
 class Paper(NamedTuple):
-    """What Vogt et al. (2022) report of a task's 1200 variants: the low-error ones of all, and per hyperparameter."""
+    """What Vogt et al. (2022) report of a task's 1200 variants: the share of low error, and per hyperparameter."""
 
     of_all: str
     of_hyperparameter: dict[str, str]
@@ -51,13 +51,13 @@ class Group(NamedTuple):
 
 
 def groupable(sweep: SweepTable) -> list[str]:
-    """The hyperparameters that vary and are numbers, or a few words: not the names of runs."""
+    """The hyperparameters that vary and are numbers, or have few values: not, for example, names of runs."""
     values = sweep.variants
-    return [n for n in sweep.varied if pd.api.types.is_numeric_dtype(values[n]) or values[n].nunique() <= MANY]
+    return [n for n in sweep.varied if pd.api.types.is_numeric_dtype(values[n]) or values[n].nunique() <= MAX_GROUPS]
 
 
 def shares(sweep: SweepTable) -> dict[str, list[Group]]:
-    """Per hyperparameter that varies, its groups in order."""
+    """Per hyperparameter that varies, its groups in ascending order."""
     loss = np.nan_to_num(sweep.final_loss, nan=np.inf)
     result = {}
     for name in groupable(sweep):
@@ -73,7 +73,7 @@ def shares(sweep: SweepTable) -> dict[str, list[Group]]:
 
 def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
     unique = sorted(values.unique())
-    if len(unique) <= MANY or not pd.api.types.is_numeric_dtype(values):
+    if len(unique) <= MAX_GROUPS or not pd.api.types.is_numeric_dtype(values):
         labels = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in unique]
         return labels, np.searchsorted(unique, values.to_numpy())
     edges = _edges(float(unique[0]), float(unique[-1]))
@@ -82,10 +82,10 @@ def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
 
 
 def _edges(low: float, high: float) -> np.ndarray:
-    """Of equal intervals between round numbers; of equal ratios where values spread over orders of magnitude."""
+    """Of equal intervals between round numbers, or of equal ratios where values span orders of magnitude."""
     if low > 0 and high / low > 20:
         return np.geomspace(low, high, BINS + 1)
     width = (high - low) / BINS
     unit = 10.0 ** np.floor(np.log10(width))
-    step = next(unit * size for size in ROUND if unit * size >= width)
+    step = next(unit * size for size in ROUND_WIDTHS if unit * size >= width)
     return step * np.arange(np.floor(low / step), np.ceil(high / step) + 1)

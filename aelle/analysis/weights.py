@@ -1,4 +1,4 @@
-"""The weights of trained networks, as their packs' checkpoints hold them.
+"""The weights of trained networks, read from their packs' checkpoints.
 
 Axes: n variant, V variant of a pack, D weight.
 """
@@ -21,20 +21,20 @@ from aelle.sweep.table import SweepTable
 
 NAMES = {
     "network.weight_hh_l0": "recurrent weights",
-    "network.w": "readout weights, all that FORCE trains,",
+    "network.w": "readout weights (the only ones that FORCE trains)",
 }
-"""What of a network is read, by its name in the checkpoint."""
+"""The weights that are read, by their name in the checkpoint."""
 
-MOST = 600
-"""Networks. Of 512 units, LSTMs have a million recurrent weights each, and the time grows with n² D."""
+MAX_NETWORKS = 600
+"""LSTMs of 512 units have a million recurrent weights each, and the cost of the PCA grows with n² D."""
 
 BLOCK = 4096
 """Weights of each network that are in memory at once: 19 MiB of 600 networks in double precision."""
 
 
-class Pack(NamedTuple):
-    """Memory-mapped weights of a pack, and where variants lie: in the sweep's table (`rows`) and in the pack
-    (`members`)."""
+class PackWeights(NamedTuple):
+    """Memory-mapped weights of a pack, and which of them are read: `members` of the pack, and their `rows` in the
+    sweep's table."""
 
     weights: Float[Tensor, "V D"]
     rows: Int[np.ndarray, "n"]
@@ -42,32 +42,33 @@ class Pack(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Of networks of one `shape`, of which there are `alike`: `what` they are, and the packs that hold them."""
+class TrainedWeights:
+    """`what` the weights are, their `shape`, how many networks of the sweep are `alike` in it, and the packs read."""
 
     what: str
     shape: tuple[int, ...]
     alike: int
-    packs: list[Pack]
+    packs: list[PackWeights]
 
     @property
     def rows(self) -> Int[np.ndarray, "n"]:
-        """Of the sweep's table."""
+        """The networks' rows in the sweep's table."""
         return np.concatenate([pack.rows for pack in self.packs])
 
     def blocks(self) -> Iterator[Float[np.ndarray, "n _"]]:
-        """Columns of the weights [n, D], from the first on, in double precision."""
+        """Blocks of columns of the weights [n, D], in double precision."""
         for start in range(0, self.packs[0].weights.shape[1], BLOCK):
             columns = [pack.weights[:, start : start + BLOCK][pack.members] for pack in self.packs]
             yield torch.cat(columns).double().numpy()
 
 
-def load_weights(folder: Path, sweep: SweepTable) -> tuple[Weights | None, list[str]]:
-    """Of at most `MOST` networks of one shape, and what could not be read, a line each; None where no two can be.
+def load_weights(folder: Path, sweep: SweepTable) -> tuple[TrainedWeights | None, list[str]]:
+    """The weights of at most `MAX_NETWORKS` networks of one shape, or None where no two can be read; and a line for
+    each pack that could not be read.
 
-    The shape is the one that shows most of both classes: the rarer class decides, then the number of networks.
+    The shape is the one with the most networks of the rarer class, then the most networks.
     """
-    by_shape: dict[tuple, list[Pack]] = {}
+    by_shape: dict[tuple, list[PackWeights]] = {}
     problems = []
     for run, variants in sweep.variants.groupby("run"):
         rows, members = variants.index.to_numpy(), variants["row"].to_numpy()
@@ -76,33 +77,35 @@ def load_weights(folder: Path, sweep: SweepTable) -> tuple[Weights | None, list[
         except DamagedRunError as error:
             problems.append(f"{run}: {error}")
             continue
-        by_shape.setdefault((what, *weights.shape[1:]), []).append(Pack(weights.flatten(1), rows, members))
+        by_shape.setdefault((what, *weights.shape[1:]), []).append(PackWeights(weights.flatten(1), rows, members))
     if not any(len(packs) > 1 or len(packs[0].rows) > 1 for packs in by_shape.values()):
-        return None, [*problems, "no two networks of one shape are left"]
+        return None, [*problems, "no two networks of the same shape could be read"]
     what, *shape = max(by_shape, key=lambda key: _both_classes(sweep.low_error, by_shape[key]))
     packs = by_shape[(what, *shape)]
     alike = sum(len(pack.rows) for pack in packs)
-    return Weights(what, tuple(shape), alike, _some(packs, alike)), problems
+    return TrainedWeights(what, tuple(shape), alike, _some(packs, alike)), problems
 
 
-def _both_classes(low: Bool[np.ndarray, "_"], packs: list[Pack]) -> tuple[int, int]:
-    """How many the rarer class has, and both."""
+def _both_classes(low: Bool[np.ndarray, "_"], packs: list[PackWeights]) -> tuple[int, int]:
+    """The number of networks of the rarer class, and of both."""
     classes = np.concatenate([low[pack.rows] for pack in packs])
     return int(min(classes.sum(), (~classes).sum())), len(classes)
 
 
-def _some(packs: list[Pack], n: int) -> list[Pack]:
-    """At most `MOST` of their n variants, evenly over the sweep."""
+def _some(packs: list[PackWeights], n: int) -> list[PackWeights]:
+    """At most `MAX_NETWORKS` of their n variants, spread evenly over the sweep."""
     rows = np.sort(np.concatenate([pack.rows for pack in packs]))
-    chosen = rows[np.linspace(0, n - 1, min(n, MOST)).round().astype(int)]
-    kept = [(pack, np.isin(pack.rows, chosen)) for pack in packs]
-    return [Pack(pack.weights, pack.rows[keep], pack.members[keep]) for pack, keep in kept if keep.any()]
+    chosen = rows[np.linspace(0, n - 1, min(n, MAX_NETWORKS)).round().astype(int)]
+    masks = [(pack, np.isin(pack.rows, chosen)) for pack in packs]
+    return [PackWeights(pack.weights, pack.rows[take], pack.members[take]) for pack, take in masks if take.any()]
 
 
 def _read(path: Path, epoch: int, networks: int) -> tuple[str, Float[Tensor, "V ..."]]:
-    """What the weights are, and they, memory-mapped, after that epoch. Raises DamagedRunError, too for fewer networks.
+    """What the weights are, and the weights after that epoch, memory-mapped. Raises DamagedRunError, also for fewer
+    networks than given.
 
-    `torch.load` compares no checksums. Here the structure's and the weights' are, not those of the optimiser's state.
+    `torch.load` does not verify checksums. Those of the structure and of the weights are verified here, not those of
+    the optimiser's state.
     """
     try:
         if not path.is_file():
@@ -117,12 +120,12 @@ def _read(path: Path, epoch: int, networks: int) -> tuple[str, Float[Tensor, "V 
         state = checkpoint["state_dict"]
         name = next((name for name in NAMES if name in state), None)
         if name is None:
-            raise ValueError(f"it holds neither {' nor '.join(NAMES)}")
+            raise ValueError(f"it contains neither {' nor '.join(NAMES)}")
         weights = state[name]
         if zlib.crc32(weights.numpy()) not in checksums:
             raise ValueError(f"{name} does not match its checksum")
         if len(weights) < networks:
-            raise ValueError(f"it holds {len(weights)} networks, and variants.parquet at least {networks}")
+            raise ValueError(f"it contains {len(weights)} networks, variants.parquet at least {networks}")
     except Exception as error:
         raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
     return NAMES[name], weights

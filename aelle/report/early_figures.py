@@ -1,4 +1,4 @@
-"""Figures of early prediction: the AeLLE plane while networks train, and scores over the epochs."""
+"""Figures of early prediction: the AeLLE plane during training, ROC AUC by epoch, and calibration."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
+from scipy.special import expit
 
 from aelle.analysis.early import Study
-from aelle.analysis.predictors import COMBINED
-from aelle.analysis.scores import chance
+from aelle.analysis.predictors import COMBINED, Plane
 from aelle.model.estimator import AeLLE
 from aelle.report.style import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
 from aelle.sweep.table import SweepTable
 
 BINS = 8
-"""Of the predicted chance."""
+"""Bins of the predicted chance."""
 
 
 def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
@@ -40,8 +40,8 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
 
 
 def plane_over_epochs(sweep: SweepTable, study: Study) -> go.Figure:
-    """The same plane after every measured epoch, which a slider chooses. What stays, as a variant's hyperparameters, is
-    in the figure once; a step of the slider has the places and the losses."""
+    """The same plane, with a slider over the measured epochs. What does not change, such as hyperparameters, is in the
+    figure once; a step of the slider contains positions and losses."""
     model, test, epochs = study.models[0], sweep.take(study.tests[0]), study.epochs
     places = {k: _places(model, test, k) for k in epochs}
     everywhere = np.concatenate(list(places.values()))
@@ -61,7 +61,7 @@ def plane_over_epochs(sweep: SweepTable, study: Study) -> go.Figure:
 
 
 def _places(model: AeLLE, test: SweepTable, epoch: int) -> Float[np.ndarray, "V components"]:
-    """Each variant's place in the plane after an epoch, NaN where its spectrum is not known."""
+    """Each variant's position in the plane after an epoch, NaN where its spectrum is not finite."""
     spectra = test.seen(model.running_mean)[:, epoch]
     known = np.isfinite(spectra).all(axis=1)
     places = np.full((len(spectra), model.n_components), np.nan)
@@ -71,7 +71,7 @@ def _places(model: AeLLE, test: SweepTable, epoch: int) -> Float[np.ndarray, "V 
 
 
 def _moved(test: SweepTable, places: np.ndarray, epoch: int) -> dict[str, list[list]]:
-    """What of `by_class` changes with the epoch, to as many digits as are seen."""
+    """The parts of `by_class` that change with the epoch, rounded to what is visible."""
     x, y = ([float(f"{value:.4g}") if np.isfinite(value) else None for value in axis] for axis in first_two(places))
     loss = [f"{loss:.3g}" if np.isfinite(loss) else "none" for loss in test.losses[:, epoch]]
     rows = [np.flatnonzero(test.low_error == low) for low, _, _ in CLASSES]
@@ -80,7 +80,7 @@ def _moved(test: SweepTable, places: np.ndarray, epoch: int) -> dict[str, list[l
 
 
 def scores_over_epochs(study: Study) -> go.Figure:
-    """Area under the ROC curve of every predictor; of the shown ones, a band holds 95 % of the splits."""
+    """ROC AUC of every predictor by epoch; the highlighted ones have a band of the 95 % interval over the splits."""
     summary, figure = study.summary, go.Figure()
     shown = _highlighted(study)
     others = iter(qualitative.Dark24)
@@ -89,24 +89,24 @@ def scores_over_epochs(study: Study) -> go.Figure:
         visible = True if name in shown else "legendonly"
         group = {"legendgroup": name, "visible": visible}
         if name in shown:
-            band = [*rows["auc_to"], *rows["auc_from"][::-1]]
+            band = [*rows["auc_high"], *rows["auc_low"][::-1]]
             style = {"fill": "toself", "fillcolor": colour, "opacity": 0.12, "line": {"width": 0}, "hoverinfo": "skip"}
             figure.add_scatter(x=[*at, *at[::-1]], y=band, showlegend=False, **style, **group)
         figure.add_scatter(x=at, y=rows["auc"], name=name, mode="lines+markers", line={"color": colour}, **group)
     figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title="area under the ROC curve")
+    figure.update_yaxes(title="ROC AUC")
     legend = {"x": 0, "xanchor": "left", "y": -0.18, "yanchor": "top"}
     return styled(figure).update_layout(legend=legend, height=540, margin_t=20)
 
 
 def calibration(study: Study, epoch: int) -> go.Figure:
-    """Of variants with about so high a chance, how many have ended low-error, over all splits."""
+    """The predicted chance against the observed fraction of low-error variants, over all splits."""
     figure = go.Figure()
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dash", "color": GREY}, showlegend=False)
     at = study.predictions[study.predictions["epoch"] == epoch]
     for name, colour in _highlighted(study).items():
         rows = at[at["predictor"] == name]
-        found = pd.DataFrame({"chance": chance(rows["log_odds"].to_numpy()), "low": rows["low_error"].to_numpy(float)})
+        found = pd.DataFrame({"chance": expit(rows["log_odds"].to_numpy()), "low": rows["low_error"].to_numpy(float)})
         bins = found.groupby(np.minimum((found["chance"] * BINS).astype(int), BINS - 1))
         means, counts = bins.mean(), bins.size()
         text = [f"{count} predictions" for count in counts]
@@ -114,10 +114,12 @@ def calibration(study: Study, epoch: int) -> go.Figure:
             x=means["chance"], y=means["low"], name=name, mode="lines+markers", line={"color": colour}, text=text
         )
     figure.update_xaxes(title="predicted chance of low error", range=[-0.02, 1.02])
-    figure.update_yaxes(title="share that ended low-error", range=[-0.02, 1.02])
+    figure.update_yaxes(title="observed fraction of low error", range=[-0.02, 1.02])
     return styled(figure)
 
 
 def _highlighted(study: Study) -> dict[str, str]:
-    """The colours of the recommendation, of AeLLE, and of what one has without spectra."""
-    return dict(zip((COMBINED, "AeLLE", study.without_spectra[0]), (COLOURS[0], COLOURS[2], COLOURS[3]), strict=True))
+    """Colours of the recommended predictor, of AeLLE alone, and of the first one without spectra."""
+    return dict(
+        zip((COMBINED, Plane.name, study.without_spectra[0]), (COLOURS[0], COLOURS[2], COLOURS[3]), strict=True)
+    )

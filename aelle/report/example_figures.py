@@ -1,4 +1,4 @@
-"""Figures of what three trained networks put out: signals, the probabilities of characters, those of classes."""
+"""Figures of the outputs of three trained networks: signals, probabilities of characters or of classes."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ CHARACTERS_IN_A_ROW = 50
 
 
 def example_figure(examples: Sequence[Example]) -> go.Figure | None:
-    """By the names of what the task has written; None for a task whose outputs this project does not know."""
+    """Chosen by the names of the outputs that the task saved; None for unknown ones."""
     names = set(examples[0].output) if examples else set()
     for needed, draw in DRAWN.items():
         if set(needed) <= names:
@@ -26,13 +26,13 @@ def _titles(examples: Sequence[Example]) -> list[str]:
 
 
 def _signals(examples: Sequence[Example]) -> go.Figure:
-    """The target and what the network put out, over the last steps."""
+    """Target and output over the last steps."""
     figure = make_subplots(1, len(examples), shared_yaxes=True, subplot_titles=_titles(examples))
     for column, example in enumerate(examples, 1):
         for name, colour in (("target", GREY), ("output", COLOURS[0])):
             line = {"color": colour, "width": 1.5 if name == "output" else 4}
             figure.add_scatter(y=example.output[name], name=name, line=line, showlegend=column == 1, row=1, col=column)
-    # An output that has run away must not flatten the targets.
+    # A diverging output must not flatten the targets.
     span = max(max(np.abs(example.output["target"])) for example in examples)
     figure.update_yaxes(range=[-2 * span, 2 * span])
     figure.update_xaxes(title="step")
@@ -40,7 +40,7 @@ def _signals(examples: Sequence[Example]) -> go.Figure:
 
 
 def _characters(examples: Sequence[Example]) -> go.Figure:
-    """A text, each character as dark as the network found it likely."""
+    """A text, each character shaded by the probability that the network gave it."""
     figure = make_subplots(len(examples), 1, subplot_titles=_titles(examples), vertical_spacing=0.12)
     for row, example in enumerate(examples, 1):
         text = example.output["right"].replace("\n", "⏎").replace(" ", "␣")
@@ -52,22 +52,22 @@ def _characters(examples: Sequence[Example]) -> go.Figure:
     figure.update_traces(hovertemplate="%{text}: %{z:.2f}<extra></extra>")
     figure.update_yaxes(autorange="reversed", visible=False)
     figure.update_xaxes(visible=False)
-    bar = {"title": "probability of the<br>right character"}
+    bar = {"title": "probability of the<br>correct character"}
     figure.update_layout(coloraxis={"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": bar})
     return _finished(figure)
 
 
 def _classes(examples: Sequence[Example]) -> go.Figure:
-    """One sequence of each class: how likely the network found every class."""
+    """Predicted class probabilities for one sequence of each class."""
     figure = make_subplots(1, len(examples), shared_yaxes=True, subplot_titles=_titles(examples))
     for column, example in enumerate(examples, 1):
         names = [str(label) for label in example.output["classes"]]
         figure.add_heatmap(
             z=example.output["class_probabilities"], x=names, y=names, coloraxis="coloraxis", row=1, col=column
         )
-    figure.update_traces(hovertemplate="a %{y} taken for a %{x}: %{z:.2f}<extra></extra>")
-    figure.update_yaxes(autorange="reversed", type="category", title="class", row=1, col=1)
-    figure.update_xaxes(type="category", title="taken for")
+    figure.update_traces(hovertemplate="true class %{y}<br>predicted class %{x}<br>probability %{z:.2f}<extra></extra>")
+    figure.update_yaxes(autorange="reversed", type="category", title="true class", row=1, col=1)
+    figure.update_xaxes(type="category", title="predicted class")
     bar = {"title": "probability"}
     return _finished(figure.update_layout(coloraxis={"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": bar}))
 

@@ -1,6 +1,6 @@
-"""The report's figures, by the names that its template knows them by.
+"""The report's figures, by their names in the template.
 
-plotly reads a subset of HTML, links included, in every text that it draws: names from outside are escaped.
+plotly interprets a subset of HTML, links included, in every text: names that users give are escaped.
 """
 
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ FIGURES = (
     "calibration",
     "examples",
 )
-"""All that a report can have, but for one."""
+"""All figures that a report can have, except `TURNING`."""
 
 TURNING = "space"
-"""The plane's three components; on paper its flat picture stands for them."""
+"""Three components of the plane, in the page only: there is no still picture of it."""
 
 
 def figures(found: Findings) -> dict[str, go.Figure]:
-    """Of an analysis, with every word from outside escaped."""
+    """The figures of an analysis, with names that users give escaped."""
     found = escaped_findings(found)
     shown, ended = {}, found.ended
     measured = ended.measured_at_the_end()
@@ -64,7 +64,7 @@ def figures(found: Findings) -> dict[str, go.Figure]:
 
 
 def side_by_side(found: Findings) -> dict[str, go.Figure]:
-    """For a page without a slider: the plane at several epochs, in place of the one that moves."""
+    """The still figure in place of the one with a slider: the plane at several epochs."""
     if found.early is None:
         return {}
     found = escaped_findings(found)
@@ -83,7 +83,7 @@ def escaped_findings(found: Findings) -> Findings:
 
 
 def escaped_sweep(sweep: SweepTable) -> SweepTable:
-    """With hyperparameters' names, and values that are words, as they are to be read."""
+    """With hyperparameters' names and string values escaped."""
     names = {name: _escaped(name) for name in sweep.hyperparameters}
     words = {name: sweep.variants[name].map(_escaped) for name in names}
     variants = sweep.variants.assign(**words).rename(columns=names)
@@ -95,7 +95,7 @@ def escaped_plane(plane: TrainedPlane) -> TrainedPlane:
 
 
 def escaped_study(study: Study) -> Study:
-    """Predictors are named after the hyperparameters that they look at."""
+    """Names of predictors contain those of hyperparameters."""
     return replace(
         study,
         scores=study.scores.assign(predictor=study.scores["predictor"].map(_escaped)),
@@ -105,7 +105,7 @@ def escaped_study(study: Study) -> Study:
 
 
 def escaped_examples(examples: Sequence[Example]) -> list[Example]:
-    """With the names of classes; single characters form no markup."""
+    """With the names of classes escaped; single characters form no markup."""
     return [
         one._replace(output={**one.output, "classes": [_escaped(label) for label in one.output["classes"]]})
         if "classes" in one.output

@@ -1,4 +1,4 @@
-"""What the report's page says, as its template takes it: the answer, and the tables with their cells."""
+"""The contents of the report's page, as its template takes them: the first paragraph, and the tables."""
 
 import numpy as np
 import pandas as pd
@@ -9,26 +9,26 @@ from aelle.analysis.predictors import COMBINED
 from aelle.analysis.savings import HALVING, NO_CUT
 from aelle.sweep.table import SweepTable
 
-ENOUGH = 10
-"""Splits, to tell a difference from their spread."""
+MIN_SPLITS = 10
+"""Splits that a verdict on the difference of two predictors needs."""
 
 
 def keep(early: Study, sweep: SweepTable, chances: Float[np.ndarray, "V E"]) -> list[dict]:
-    """The variants to keep after the first epoch, those of the highest chance first."""
+    """The variants to keep after the first epoch, in descending order of their chance of low error."""
     now = np.nan_to_num(chances[:, early.first_epoch])
     order = np.argsort(-now, kind="stable")
     return [{"number": sweep.variants["variant"][v], "chance": now[v]} for v in order[: int((now > 0.5).sum())]]
 
 
 def first_cut(early: Study, worth: pd.DataFrame) -> dict | None:
-    """What a cut after the first epoch saves and costs by the recommendation; None where there is no such cut."""
-    rows = worth[(worth["way"] == COMBINED) & (worth["epoch"] == early.first_epoch)]
+    """The savings and cost of pruning after the first epoch by the recommended predictor; None where it is the last."""
+    rows = worth[(worth["rule"] == COMBINED) & (worth["epoch"] == early.first_epoch)]
     return dict(rows.iloc[0]) if len(rows) else None
 
 
 def answer(early: Study, ended: SweepTable) -> dict:
-    """The report's first sentences: the combination's choice after the first epoch, and what it gains on what one has
-    without spectra."""
+    """The report's first paragraph: scores of the recommended predictor after the first epoch, and their difference
+    from the best predictor without spectra."""
     k = early.first_epoch
     at = early.summary.set_index(["epoch", "predictor"]).loc[k]
     best = early.best_without_spectra(k)
@@ -38,16 +38,16 @@ def answer(early: Study, ended: SweepTable) -> dict:
         "ours": dict(at.loc[COMBINED]),
         "best": {"name": best, **at.loc[best]},
         "gain": gain,
-        "last": early.overtaken(COMBINED),
-        "from": low,
-        "to": high,
-        "base": ended.low_error.mean(),
-        "verdict": early.splits >= ENOUGH,
+        "overtaken": early.overtaken(COMBINED),
+        "low": low,
+        "high": high,
+        "base_rate": ended.low_error.mean(),
+        "verdict": early.splits >= MIN_SPLITS,
     }
 
 
 def early_table(early: Study, epochs: int) -> list[dict]:
-    """A row per predictor, a cell of metrics with their intervals per stage of training."""
+    """A row per predictor; a cell per stage of training, with the metrics and their intervals."""
     summary = early.summary.set_index(["predictor", "epoch"])
     rows = []
     for name in summary.index.unique("predictor"):
@@ -57,11 +57,11 @@ def early_table(early: Study, epochs: int) -> list[dict]:
 
 
 def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
-    """A row per way to cut, a cell per stage of training at which it can; one for successive halving."""
-    at = worth.set_index(["way", "epoch"])
-    ways = [way for way in at.index.unique("way") if way not in (HALVING, NO_CUT)]
-    if not ways:
+    """A row per pruning rule; a cell per stage of training. Successive halving has one cell."""
+    at = worth.set_index(["rule", "epoch"])
+    rules = [rule for rule in at.index.unique("rule") if rule not in (HALVING, NO_CUT)]
+    if not rules:
         return []
-    epochs = [k for k in stages if k in at.loc[ways[0]].index]
-    rows = [{"way": way, "cells": [dict(at.loc[(way, k)]) for k in epochs]} for way in ways]
-    return [{"epochs": epochs}, *rows, {"way": HALVING, "cells": [dict(at.loc[HALVING].iloc[0])]}]
+    epochs = [k for k in stages if k in at.loc[rules[0]].index]
+    rows = [{"rule": rule, "cells": [dict(at.loc[(rule, k)]) for k in epochs]} for rule in rules]
+    return [{"epochs": epochs}, *rows, {"rule": HALVING, "cells": [dict(at.loc[HALVING].iloc[0])]}]

@@ -1,4 +1,4 @@
-"""What an analysis prints: early prediction as a table, shares, correlations, and what carries over."""
+"""What analyze.py prints: the table of early prediction, shares of low error, correlations, and generalisation."""
 
 import numpy as np
 
@@ -8,19 +8,19 @@ from aelle.analysis.generalisation import Transfer, transfer_table
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.terminal import count
 
-FEW = 8
-"""Fewer variants have no rank correlations worth printing."""
+MIN_VARIANTS = 8
+"""Rank correlations of fewer variants are not printed."""
 
 
 def print_table(early: Study, epochs: int) -> None:
-    """Recall, precision and area of each predictor at the report's stages of training."""
+    """Recall, precision and ROC AUC of each predictor at the report's stages of training."""
     summary = early.summary
     names = list(summary["predictor"].unique())
     width = max(map(len, names))
     stages = early.stages(epochs)
-    print("\nrecall % / precision % / area under the ROC curve × 100")
-    print(f"(test variants of {count(early.splits, 'split')}, which no predictor has seen)\n")
-    print(f"{'of training':{width}}" + "".join(f"{100 * k / epochs:>14.0f} %" for k in stages))
+    print("\nrecall % / precision % / ROC AUC × 100")
+    print(f"(on held-out test variants, mean over {count(early.splits, 'split')})\n")
+    print(f"{'share of training':{width}}" + "".join(f"{100 * k / epochs:>14.0f} %" for k in stages))
     for name in names:
         rows = summary[summary["predictor"] == name].set_index("epoch")
         cells = ["/".join(_percent(rows[part][k]) for part in ("recall", "precision", "auc")) for k in stages]
@@ -29,14 +29,14 @@ def print_table(early: Study, epochs: int) -> None:
 
 
 def print_elsewhere(elsewhere: list[Transfer]) -> None:
-    """The area of AeLLE's ranking of what is unlike the variants that it has learned from."""
+    """ROC AUC of AeLLE on variants unlike those that it was trained on."""
     for row in transfer_table(elsewhere):
-        areas = ", ".join(f"{100 * cell.area:.0f} ({100 * cell.training:.0f} %)" for cell in row["cells"])
-        print(f"AeLLE learned from {row['learned']}, on {row['scored']}: area {areas}")
+        aucs = ", ".join(f"{100 * cell.auc:.0f} (at {100 * cell.progress:.0f} %)" for cell in row["cells"])
+        print(f"AeLLE trained on {row['trained_on']}, scored on {row['scored_on']}: ROC AUC × 100 {aucs}")
 
 
 def print_shares(found: Findings) -> None:
-    """The share of low-error variants per hyperparameter, and the features' correlations, with the paper's words."""
+    """The share of low-error variants per hyperparameter, the features' correlations, and what the paper reports."""
     paper = PAPER.get(found.sweep.task)
     if len(found.ended.losses) == 0:
         return
@@ -47,10 +47,10 @@ def print_shares(found: Findings) -> None:
             print(f"    the paper: {paper.of_hyperparameter[name]}")
     known = [one for one in found.correlations if np.isfinite(one.rho)]
     n = min((one.n for one in known), default=0)
-    if n >= FEW:
+    if n >= MIN_VARIANTS:
         cells = [f"{one.feature} {one.rho:+.2f}" for one in known]
-        print(f"rank correlation of the final loss with {', '.join(cells)}")
-        print(f"    (of {n} variants; chance alone gives up to {1.96 / (n - 1) ** 0.5:.2f} in 95 of 100 sweeps)")
+        print(f"rank correlation with the final loss: {', '.join(cells)}")
+        print(f"    ({n} variants; without association, 95 % of sweeps stay within ±{1.96 / (n - 1) ** 0.5:.2f})")
         if paper:
             print(f"    the paper: {PAPER_ON_FEATURES}")
         print()

@@ -16,12 +16,12 @@ PIXEL = 72 / 120
 """In points: a plotly figure is drawn at 120 of its pixels to the inch."""
 
 DASHES = {None: "-", "solid": "-", "dash": "--", "dot": ":"}
-FEW_POINTS = 20
-"""Fewer are marked where nothing is said: plotly's habit."""
+MAX_MARKERS = 20
+"""Lines with fewer points have markers if no mode is given: plotly's default."""
 
 
 class Scale(NamedTuple):
-    """By which numbers become colours."""
+    """Maps numbers to colours."""
 
     norm: Normalize
     colours: Colormap
@@ -31,10 +31,10 @@ class Scale(NamedTuple):
 
 
 def draw(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist | None:
-    """Draw one trace; `colour` where it names none, `scale` where its colours are numbers. Returns what stands for it
-    in a legend. Raises NotImplementedError for a kind of trace that no figure of the report has had so far."""
+    """Draw one trace, in `colour` if it has none of its own; `scale` maps its numbers to colours. Returns its legend
+    handle. Raises NotImplementedError for a type of trace that no figure of the report uses."""
     if trace.type not in DRAWN:
-        raise NotImplementedError(f"a trace of kind {trace.type} has no still picture: add it to still_traces.py")
+        raise NotImplementedError(f"no still picture for traces of type {trace.type}: add it to still_traces.py")
     return DRAWN[trace.type](axes, trace, colour, scale)
 
 
@@ -49,12 +49,12 @@ def rgba(colour: str, opacity: float | None = None) -> tuple[float, float, float
 
 
 def colour_owner(trace: Any) -> Any:
-    """The part of a trace that holds its colour scale, if it has one."""
+    """The part of a trace that has its colour scale, if any."""
     return trace if trace.type == "heatmap" else trace.marker if trace.type in ("scatter", "scattergl") else None
 
 
 def colour_scale(figure: go.Figure, trace: Any) -> Scale | None:
-    """The scale by which a trace's numbers become colours; None for a trace of one colour."""
+    """The scale that maps a trace's numbers to colours; None for a trace of one colour."""
     owner, numbers = colour_owner(trace), _numbers(trace)
     if owner is None or numbers is None:
         return None
@@ -75,13 +75,13 @@ def _colour_map(pairs: Any) -> LinearSegmentedColormap:
 
 
 def _numbers(trace: Any) -> np.ndarray | None:
-    """What a colour scale is to turn into colours, flat."""
+    """The numbers that a colour scale maps to colours, flattened."""
     values = trace.z if trace.type == "heatmap" else trace.marker.color if colour_owner(trace) is not None else None
     return None if values is None or isinstance(values, str) else np.asarray(values, dtype=float).ravel()
 
 
 def _places(values: Any) -> Any:
-    """Numbers, or, where one of them is a word or a truth value, words: plotly's categories."""
+    """Numbers; or strings, where one of them is a string or a bool: plotly's categories."""
     array = np.asarray(values)
     words = array.dtype.kind in "bSU" or (array.dtype.kind == "O" and any(isinstance(v, str) for v in array))
     return [str(value) for value in array] if words else array.astype(float)
@@ -90,9 +90,9 @@ def _places(values: Any) -> Any:
 def _scatter(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist | None:
     y = _places(trace.y)
     x = np.arange(len(y)) if trace.x is None else _places(trace.x)
-    mode = trace.mode or ("lines+markers" if len(y) < FEW_POINTS else "lines")
+    mode = trace.mode or ("lines+markers" if len(y) < MAX_MARKERS else "lines")
     if not set(mode.split("+")) <= {"lines", "markers"}:
-        raise NotImplementedError(f"a trace of mode {mode} has no still picture: add it to still_traces.py")
+        raise NotImplementedError(f"no still picture for traces of mode {mode}: add it to still_traces.py")
     if trace.fill == "toself":
         return axes.fill(x, y, color=rgba(trace.fillcolor or colour, trace.opacity), linewidth=0)[0]
     size, opacity = (trace.marker.size or 6) * PIXEL, trace.marker.opacity
@@ -110,14 +110,14 @@ def _scatter(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist
         markersize=size,
         markerfacecolor=rgba(named, opacity),
         markeredgewidth=0,
-        # What is many lines on the screen would be a heavy file as an SVG's paths.
+        # Many lines as paths would make a large SVG.
         rasterized=trace.type == "scattergl",
     )
     return line
 
 
 def _bar(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist | None:
-    """Stacked on the bars that the axes have."""
+    """Stacked on the bars that the axes already have."""
     below = [np.array([bar.get_height() for bar in container]) for container in axes.containers]  # pyright: ignore
     heights, fill = np.asarray(trace.y, dtype=float), rgba(trace.marker.color or colour)
     bottom = np.sum(below, axis=0) if below else np.zeros(len(heights))
@@ -126,7 +126,7 @@ def _bar(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist | N
 
 
 def _contour(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist | None:
-    """Its levels' areas, each in the colour of its middle, and the lines between them."""
+    """Filled bands between the levels, each in the colour of its middle value, and contour lines."""
     z, at = np.asarray(trace.z, dtype=float), trace.contours
     levels = np.arange(at.start, at.end + at.size / 2, at.size)
     edges = np.array([trace.zmin, *levels, trace.zmax])

@@ -1,6 +1,6 @@
-"""Still pictures of the report's figures: what a plotly figure says, drawn by matplotlib, as PNG and as SVG.
+"""Still pictures of the report's figures: plotly figures drawn by matplotlib, as PNG and SVG.
 
-So a picture is defined once. What plotly knows and no figure of the report had is refused rather than left out.
+Each figure is defined once, in plotly. Features of plotly that no figure of the report uses raise NotImplementedError.
 """
 
 import warnings
@@ -24,8 +24,8 @@ FORMATS = ("png", "svg")
 WIDTH = 1080
 """In plotly's pixels; a PNG has twice as many."""
 
-LETTERS = 145
-"""Of a legend, in the width of a page."""
+LEGEND_LETTERS = 145
+"""Letters of a legend that fit in the width of a page."""
 
 STYLE = {
     "font.size": 9,
@@ -47,20 +47,20 @@ STYLE = {
     "svg.hashsalt": "aelle",
     "text.parse_math": False,
 }
-"""Over matplotlib's defaults, whatever its user has set. Text stays text, and the same figure gives the same file."""
+"""On top of matplotlib's defaults, not the user's settings. Text stays text; the same figure gives the same file."""
 
 Bar = tuple[Scale, Any, list[Axes]]
-"""A colour scale, plotly's words on its bar, and the panels beside which it stands."""
+"""A colour scale, plotly's description of its bar, and the panels that it is drawn beside."""
 
 Panels = dict[tuple[str, str], Axes]
-"""By the names of plotly's axes, as x2 and y2."""
+"""By plotly's names of their axes, e.g. x2 and y2."""
 
 
 def write_stills(folder: Path, figures: dict[str, go.Figure | None]) -> None:
-    """Write `NAME.png` and `NAME.svg` of each figure into the folder, and remove those of a name without one."""
+    """Write `NAME.png` and `NAME.svg` of each figure into the folder; remove those of names whose figure is None."""
     folder.mkdir(exist_ok=True)
     with style.context(["default", STYLE]), warnings.catch_warnings():
-        # A letter that the font lacks is a box in the PNG, and itself in the SVG.
+        # A letter that the font lacks is a box in the PNG and correct in the SVG.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         for name, figure in figures.items():
             if figure is None:
@@ -74,11 +74,11 @@ def write_stills(folder: Path, figures: dict[str, go.Figure | None]) -> None:
                     folder / f"{name}.{kind}",
                     lambda file: page.savefig(file, format=kind, dpi=144 / PIXEL, metadata=metadata),  # noqa: B023
                 )
-                page.set_layout_engine("none")  # It has settled, and is costly.
+                page.set_layout_engine("none")  # The layout is done, and costly.
 
 
 def still(figure: go.Figure) -> Figure:
-    """A plotly figure's picture. Raises NotImplementedError for what no figure of the report has had so far."""
+    """Draw a plotly figure by matplotlib. Raises NotImplementedError for what no figure of the report uses."""
     layout: Any = figure.layout
     page = Figure(figsize=(WIDTH * PIXEL / 72, layout.height * PIXEL / 72), layout="constrained")
     panels = _panels(page, figure)
@@ -98,14 +98,14 @@ def still(figure: go.Figure) -> Figure:
         _title(page, panels, layout, note)
     if legend:
         names = [_text(name) for name in legend]
-        columns = max(1, min(len(names), LETTERS // (max(map(len, names)) + 7)))
+        columns = max(1, min(len(names), LEGEND_LETTERS // (max(map(len, names)) + 7)))
         place = "outside lower center" if (layout.legend.y or 0) < 0 else "outside upper right"
         page.legend(legend.values(), names, loc=place, ncols=columns)
     return page
 
 
 def _draw_traces(figure: go.Figure, panels: Panels) -> tuple[dict[str, Artist], list[Bar]]:
-    """Draw all that is not hidden at first, and return what the legend names, and the bars of colour scales."""
+    """Draw all traces that are visible at first; return the legend's handles by name, and the colour bars."""
     traces, layout = cast(Any, figure.data), cast(Any, figure.layout)
     legend, bars, colours = {}, {}, layout.template.layout.colorway
     for number, trace in enumerate(traces):
@@ -125,7 +125,7 @@ def _draw_traces(figure: go.Figure, panels: Panels) -> tuple[dict[str, Artist], 
 
 
 def _panels(page: Figure, figure: go.Figure) -> Panels:
-    """The figure's pairs of axes, in the rows and columns in which plotly has them."""
+    """The figure's pairs of axes, in plotly's rows and columns."""
     layout: Any = figure.layout
     panels, of_axis = {}, {}
     names = list(dict.fromkeys(map(_axes_of, figure.data)))
@@ -165,10 +165,10 @@ def _set_axis(axes: Axes, which: str, axis: Any) -> None:
 
 
 def _line(panels: Panels, shape: Any) -> None:
-    """Across a whole panel, at one value."""
+    """A horizontal or vertical line across a whole panel."""
     level, upright = shape.xref.endswith(" domain"), shape.yref.endswith(" domain")
     if shape.type != "line" or level == upright:
-        raise NotImplementedError(f"a shape has no still picture: add it to stills.py\n{shape}")
+        raise NotImplementedError(f"no still picture for this shape: add it to stills.py\n{shape}")
     axes = panels[shape.xref.split()[0], shape.yref.split()[0]]
     look = {"linestyle": DASHES[shape.line.dash], "color": rgba(shape.line.color), "linewidth": 1}
     if level:
@@ -178,7 +178,7 @@ def _line(panels: Panels, shape: Any) -> None:
 
 
 def _title(page: Figure, panels: Panels, layout: Any, note: Any) -> None:
-    """Of a panel, above whose middle it stands, or of all vertical axes."""
+    """The title of the panel that the annotation is centred above, or the shared title of the vertical axes."""
     if note.textangle == -90:
         page.supylabel(_text(note.text), fontsize=STYLE["font.size"])
         return
@@ -187,7 +187,7 @@ def _title(page: Figure, panels: Panels, layout: Any, note: Any) -> None:
         if np.allclose((note.x, note.y), (middle, top)):
             axes.set_title(_text(note.text))
             return
-    raise NotImplementedError(f"an annotation has no still picture: add it to stills.py\n{note}")
+    raise NotImplementedError(f"no still picture for this annotation: add it to stills.py\n{note}")
 
 
 def _axes_of(trace: Any) -> tuple[str, str]:
@@ -205,5 +205,5 @@ def _span(axis: Any) -> tuple[float, float]:
 
 
 def _text(text: str | None) -> str:
-    """As plotly shows it: of its markup, figures have line breaks and escaped characters."""
+    """As plotly shows it: line breaks and escaped characters are the only markup in the figures."""
     return unescape((text or "").replace("<br>", "\n"))

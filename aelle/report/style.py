@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Shaped
 from plotly.colors import sample_colorscale
 
-from aelle.analysis.shares import MANY
+from aelle.analysis.shares import MAX_GROUPS
 from aelle.model.regions import Points, Region
 from aelle.sweep.table import SweepTable
 
@@ -17,16 +17,16 @@ GRID = 81
 COLOURS = ["#1f5fbf", "#8a8f98", "#e08e0b", "#7b4fa3", "#b9bec6"]
 
 Array = Shaped[np.ndarray, "V"]
-Rows = Bool[np.ndarray, "V"]
+Mask = Bool[np.ndarray, "V"]
 
 
 def first_two(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A single component is drawn on a line."""
+    """The first two components; with a single one, y is zero."""
     return points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
 
 
 def low_error_region(region: Region, points: Points) -> go.Contour:
-    """Where a point is likelier low-error than not, over the extent of `points`, third components at their mean."""
+    """Where low error is more likely than not, over the extent of `points`; further components at their mean."""
     axes = []
     for values in first_two(points):
         margin = 0.05 * np.ptp(values) or 1.0
@@ -51,23 +51,23 @@ def low_error_region(region: Region, points: Points) -> go.Contour:
 
 
 def by_class(
-    sweep: SweepTable, x: Array, y: Array, opacity: float = 0.8, show: bool = True, among: Rows | None = None
+    sweep: SweepTable, x: Array, y: Array, opacity: float = 0.8, show: bool = True, among: Mask | None = None
 ) -> list[go.Scatter]:
-    """Low-error variants green, high-error red; hovering names the variant. `among`: only these of them."""
-    chosen = np.ones(len(x), dtype=bool) if among is None else among
+    """Low-error variants in green, high-error in red, with hover texts. `among`: only these variants."""
+    shown = np.ones(len(x), dtype=bool) if among is None else among
     return [
-        _points(sweep, np.flatnonzero((sweep.low_error == low) & chosen), x, y, opacity, show, name, color=colour)
+        _points(sweep, np.flatnonzero((sweep.low_error == low) & shown), x, y, opacity, show, name, color=colour)
         for low, name, colour in CLASSES
     ]
 
 
 def by_value(
-    sweep: SweepTable, name: str, x: Array, y: Array, opacity: float, show: bool, among: Rows, axis: str
+    sweep: SweepTable, name: str, x: Array, y: Array, opacity: float, show: bool, among: Mask, axis: str
 ) -> list[go.Scatter]:
-    """Coloured by a hyperparameter: a trace for each of a few values, or all on the colour axis of that name."""
+    """Coloured by a hyperparameter: a trace per value where there are few, otherwise one trace on the colour axis."""
     values = sweep.variants[name]
     unique = sorted(values.unique())
-    if len(unique) > MANY:
+    if len(unique) > MAX_GROUPS:
         rows = np.flatnonzero(among)
         return [_points(sweep, rows, x, y, opacity, False, name, color=values.iloc[rows], coloraxis=axis)]
     colours = sample_colorscale(SCALE, np.linspace(0, 0.9, len(unique)).tolist())
@@ -87,7 +87,7 @@ def by_value(
 
 
 def log_ticks(values: Array) -> tuple[np.ndarray, list[str]]:
-    """Round numbers for a logarithmic axis, and their names: powers of ten alone where there are many."""
+    """Round numbers for a logarithmic axis, and their labels: powers of ten only where there are many."""
     values = values[np.isfinite(values) & (values > 0)]
     low, high = (values.min(), values.max()) if len(values) else (0.1, 1.0)
     powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 2)

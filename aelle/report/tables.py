@@ -1,4 +1,4 @@
-"""The report's tables, as their CSV files hold them."""
+"""The report's tables, as in its CSV files."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from aelle.sweep.table import SweepTable
 def tables(
     found: Findings, worth: pd.DataFrame | None, chances: Float[np.ndarray, "V E"] | None
 ) -> dict[str, pd.DataFrame | None]:
-    """By the names of their CSV files; None for one that this report lacks."""
+    """By the names of the CSV files; None for a table that this report lacks."""
     early = found.early
     return {
         "early_prediction": early.summary if early else None,
@@ -31,7 +31,7 @@ def tables(
 
 
 def variants_table(sweep: SweepTable, early: Study | None, chances: Float[np.ndarray, "V E"] | None) -> pd.DataFrame:
-    """A row per variant: hyperparameters, state, final loss, and the chance of low error as AeLLE saw it per epoch."""
+    """A row per variant: hyperparameters, state, final loss, and the predicted chance of low error after each epoch."""
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
     table["final_loss"] = np.where(sweep.variants["ended"], sweep.final_loss, np.nan)
     table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["ended"])
@@ -42,7 +42,7 @@ def variants_table(sweep: SweepTable, early: Study | None, chances: Float[np.nda
 
 
 def shares_table(shares: dict[str, list[Group]]) -> pd.DataFrame:
-    """A row per value of each hyperparameter, or interval of it: its variants, and how many of them are low-error."""
+    """A row per value or interval of each hyperparameter: the number of variants, and how many are low-error."""
     columns = ["hyperparameter", "value", "variants", "low_error", "share_low_error", "median_loss"]
     rows = [
         (name, group.label, group.variants, group.low, group.low / group.variants, group.median_loss)
@@ -53,13 +53,13 @@ def shares_table(shares: dict[str, list[Group]]) -> pd.DataFrame:
 
 
 def features_table(correlations: list[Correlation]) -> pd.DataFrame:
-    """A row per scalar feature: its rank correlation with the final loss, its area, and of how many variants."""
+    """A row per scalar feature: rank correlation with the final loss, ROC AUC, and the number of variants."""
     return pd.DataFrame(correlations, columns=list(Correlation._fields))
 
 
 def agreements_table(comparison: Comparison) -> pd.DataFrame:
-    """A row per embedding: of its test variants, the share whose nearest neighbour is of their class, and that by
-    chance; and the same of those alone whose weights are shown."""
+    """A row per embedding: nearest-neighbour accuracy of its test variants, the level of random neighbours, and the
+    number of variants; then the same of the variants whose weights are shown (`…_with_weights`)."""
     rows = [
         (shown.title, *of_all, *with_weights)
         for shown, (of_all, with_weights) in zip(comparison.embeddings, comparison.agreements, strict=True)
@@ -69,7 +69,7 @@ def agreements_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def problems_table(sweep: SweepTable) -> pd.DataFrame:
-    """A row per variant that was not trained to its end, with its error, and one per thing that could not be read."""
+    """A row per variant that was not trained to the last epoch, with its error, and per file that could not be read."""
     errors = sweep.variants.set_index("variant")["error"]
     rows = [(row["state"], number, errors.get(number)) for row in unfinished(sweep) for number in row["numbers"]]
     rows += [("damaged", None, problem) for problem in sweep.problems]
@@ -78,7 +78,7 @@ def problems_table(sweep: SweepTable) -> pd.DataFrame:
 
 
 def unfinished(sweep: SweepTable) -> list[dict]:
-    """The variants of the sweep that were not trained to their end, by what became of them."""
+    """The variants of the sweep that were not trained to the last epoch, by state."""
     variants = sweep.variants
     rows = []
     for state in ("running", "failed", "diverged", "pruned"):

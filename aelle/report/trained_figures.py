@@ -30,11 +30,11 @@ from aelle.report.style import (
 )
 from aelle.sweep.table import SweepTable
 
-MOST_PANELS = 3
-"""Of hyperparameters beside the plane."""
+MAX_PANELS = 3
+"""Panels of hyperparameters beside the plane."""
 
-PANELS_IN_A_ROW = 4
-"""Of embeddings, at most."""
+MAX_COLUMNS = 4
+"""Panels of embeddings in a row."""
 
 
 def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
@@ -75,16 +75,16 @@ def spectra_by_loss(sweep: SweepTable) -> go.Figure:
     bar = {"title": "final loss", "tickvals": ticks, "ticktext": [f"{10**t:.2g}" for t in ticks]}
     marker = {"color": [low, high], "colorscale": "Viridis_r", "showscale": True, "colorbar": bar, "opacity": 0}
     figure.add_scatter(x=[0, 0], y=[0, 0], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
-    figure.update_xaxes(title="index fraction")
-    figure.update_yaxes(title="Lyapunov exponent, nats per step")
+    figure.update_xaxes(title="index of the exponent, as a fraction")
+    figure.update_yaxes(title="Lyapunov exponent (nats per step)")
     return styled(figure)
 
 
 def loss_distribution(sweep: SweepTable) -> go.Figure:
-    """How many variants ended at which final loss, in bins of its logarithm."""
+    """Histogram of the final losses, in bins of the log loss."""
     finite = np.isfinite(sweep.final_loss)
     loss, cut = np.log10(sweep.final_loss[finite]), np.log10(sweep.threshold)
-    # The threshold is an edge, so that no bar holds both classes.
+    # The threshold is an edge, so that no bar contains both classes.
     width = max(np.ptp(loss) / 30, 1e-3)
     first = int(np.floor((loss.min() - cut) / width))
     last = max(int(np.ceil((loss.max() - cut) / width)), first + 1)
@@ -102,7 +102,7 @@ def loss_distribution(sweep: SweepTable) -> go.Figure:
     figure.update_xaxes(
         title="final validation loss", range=[edges[0], edges[-1]], tickvals=np.log10(at), ticktext=text
     )
-    figure.update_yaxes(title="variants", dtick=None if sweep.low_error.size > 40 else 1)
+    figure.update_yaxes(title="number of variants", dtick=None if sweep.low_error.size > 40 else 1)
     return styled(figure)
 
 
@@ -122,8 +122,8 @@ def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) ->
 
 
 def embeddings(plane: TrainedPlane, shown: Sequence[Embedding]) -> go.Figure:
-    """A panel per embedding: test variants in full colour, the others, of whose losses AeLLE has learned, faint."""
-    rows = -(-len(shown) // PANELS_IN_A_ROW)
+    """A panel per embedding: test variants in full colour, those that AeLLE was fitted to faint."""
+    rows = -(-len(shown) // MAX_COLUMNS)
     columns = -(-len(shown) // rows)
     figure = make_subplots(
         rows, columns, subplot_titles=[embedding.title for embedding in shown], vertical_spacing=0.2 / rows
@@ -142,8 +142,8 @@ def embeddings(plane: TrainedPlane, shown: Sequence[Embedding]) -> go.Figure:
 
 def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
     """The plane with the region of low error: by class and, beside it, by each hyperparameter that varies."""
-    names = groupable(plane.sweep)[:MOST_PANELS]
-    titles = ["low and high error", *names]
+    names = groupable(plane.sweep)[:MAX_PANELS]
+    titles = ["class", *names]
     figure = make_subplots(1, len(titles), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.08)
     x, y = first_two(plane.points)
     for column in range(1, 1 + len(titles)):
@@ -157,7 +157,7 @@ def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
         axis: Any = figure.layout[f"xaxis{column}"]
         bar = {"x": axis.domain[1], "thickness": 10, "outlinewidth": 0}
         figure.update_layout({f"coloraxis{column}": {"colorscale": SCALE, "colorbar": bar}})
-    figure.update_xaxes(title="PC1 (rises towards low error)")
+    figure.update_xaxes(title="PC1 (increases towards low error)")
     figure.update_yaxes(title="PC2", row=1, col=1)
     figure.update_annotations(font_size=13)
     return styled(figure).update_layout(margin_t=100, legend_y=1.12)
@@ -167,7 +167,7 @@ GRID = 25
 
 
 def plane_in_space(plane: TrainedPlane) -> go.Figure:
-    """The first three components, the border of the region of low error, and test variants larger than the others."""
+    """The first three components and the boundary of the low-error region; test variants are larger."""
     points, sweep = plane.points[:, :3], plane.sweep
     figure = go.Figure(_border(plane))
     for among, size, opacity in ((~plane.test, 2.5, 0.35), (plane.test, 5.0, 1.0)):
@@ -192,7 +192,7 @@ def plane_in_space(plane: TrainedPlane) -> go.Figure:
 
 
 def _border(plane: TrainedPlane) -> go.Isosurface:
-    """Where either class is as likely, within the box that holds the points; further components at their mean."""
+    """Where both classes are equally likely, in the bounding box of the points; further components at their mean."""
     low, high = plane.points[:, :3].min(0), plane.points[:, :3].max(0)
     margin = np.where(high > low, 0.05 * (high - low), 1.0)
     axes = [np.linspace(*ends, GRID) for ends in zip(low - margin, high + margin, strict=True)]

@@ -1,4 +1,4 @@
-"""Writes the report: one HTML file that opens offline, its tables as CSV, and its figures as PNG and SVG."""
+"""Writes the report: an HTML file that opens offline, tables as CSV, and figures as PNG and SVG."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from plotly.offline import get_plotlyjs
 
 from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import transfer_table
-from aelle.analysis.plane import SHARES as PLANE_SHARES
-from aelle.analysis.savings import KEPT, savings
+from aelle.analysis.plane import PLANE_SHARES
+from aelle.analysis.savings import KEPT_SHARE, savings
 from aelle.analysis.scores import PRECISION
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.files import replace_atomically
@@ -22,8 +22,8 @@ from aelle.report.tables import tables, unfinished
 
 
 def write_report(folder: Path, found: Findings) -> Path:
-    """Write `report.html`, its tables and, into `figures/`, its figures into the sweep's folder; what an earlier report
-    left of those that this one lacks is removed."""
+    """Write `report.html`, its tables and, in `figures/`, its figures into the sweep's folder. Remove those of an
+    earlier report that this one lacks."""
     sweep, ended, plane, early = found.sweep, found.ended, found.plane, found.early
     worth = savings(early, ended) if early is not None else None
     chances = early.chances(ended, sweep) if early is not None else None
@@ -46,19 +46,19 @@ def write_report(folder: Path, found: Findings) -> Path:
         reason=found.reason,
         paper=PAPER.get(sweep.task),
         paper_on_features=PAPER_ON_FEATURES,
-        by_chance=1.96 / max(min((one.n for one in found.correlations), default=1) - 1, 1) ** 0.5,
+        rho_bound=1.96 / max(min((one.n for one in found.correlations), default=1) - 1, 1) ** 0.5,
         table=early_table(early, ended.epochs) if early else None,
         answer=answer(early, ended) if early else None,
         keep=keep(early, sweep, chances) if early and chances is not None else [],
         cut=first_cut(early, worth) if early and worth is not None else None,
         savings=savings_table(worth, early.stages(ended.epochs)) if worth is not None and early else [],
         elsewhere=transfer_table(found.elsewhere),
-        kept=KEPT,
+        kept_share=KEPT_SHARE,
         splits=early.splits if early else 0,
         stages=early.stages(ended.epochs) if early else [],
         precision=PRECISION,
         unfinished=unfinished(sweep),
-        shares=found.parts,
+        split_shares=found.parts,
         plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
         figures={name: _fragment(figure) for name, figure in drawn.items()},

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
-from aelle.analysis.early import SHARES, Study, study
+from aelle.analysis.early import SPLIT_SHARES, Study, study
 from aelle.analysis.predictor import Predictor
 from aelle.analysis.predictors import COMBINED, Plane, predictors
 from aelle.analysis.regressions import Hyperparameters
-from aelle.analysis.scores import METRICS, chance
+from aelle.analysis.scores import METRICS
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import stratified_parts
 from aelle.sweep.table import SweepTable
@@ -19,7 +20,7 @@ from sweeps import synthetic
 
 def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], SweepTable]:
     """The predictors of the first split, and its test variants."""
-    train, validation, test = stratified_parts(sweep.low_error, SHARES, 0)
+    train, validation, test = stratified_parts(sweep.low_error, SPLIT_SHARES, 0)
     known = sweep.take(np.union1d(train, validation))
     spectra, losses = (
         known.running_means.reshape(-1, known.spectra.shape[2]),
@@ -51,12 +52,12 @@ def test_a_predictor_says_nothing_of_a_variant_by_others_that_are_scored_with_it
 def test_the_study_finds_what_each_predictor_can_know():
     found = study(synthetic(), AeLLE(0.5, epochs=40), splits=3)
     at = found.summary.set_index(["predictor", "epoch"])
-    assert at.loc[("AeLLE", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
+    assert at.loc[("AeLLE, plane", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
     assert at.loc[(COMBINED, 0), "auc"] > 0.9
-    assert at.loc[("loss below the final threshold", 0), "auc"] < 0.75
-    assert at.loc[("loss below the final threshold", 3), "f1"] == 1
-    assert at.loc[("p alone", 0), "auc"] > 0.9
-    every = at.loc[("every variant", 0)]
+    assert at.loc[("loss < final threshold", 0), "auc"] < 0.75
+    assert at.loc[("loss < final threshold", 3), "f1"] == 1
+    assert at.loc[("p only", 0), "auc"] > 0.9
+    every = at.loc[("all variants", 0)]
     assert every["recall"] == 1 and every["auc"] == 0.5
 
 
@@ -67,7 +68,7 @@ def test_a_chance_comes_from_splits_that_have_not_learned_from_the_variant():
     held_out = sum(np.isin(np.arange(60), test).astype(int) for test in found.tests)
     assert (np.isnan(chances[:, 0]) == (held_out == 0)).all()
     once = np.flatnonzero((held_out == 1) & np.isin(np.arange(60), found.tests[1]))[0]
-    alone = chance(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
+    alone = expit(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
     assert found.recommended[1].name == COMBINED and chances[once, 2] == pytest.approx(alone)
 
 
@@ -97,8 +98,8 @@ def test_means_intervals_and_paired_gains_over_the_splits():
     at = found.summary.set_index("predictor").loc["a"]
     assert (
         at["auc"] == pytest.approx(0.85)
-        and at["auc_from"] == pytest.approx(0.8025)
-        and at["auc_to"] == pytest.approx(0.8975)
+        and at["auc_low"] == pytest.approx(0.8025)
+        and at["auc_high"] == pytest.approx(0.8975)
     )
     assert found.best_without_spectra(0) == "b" and found.splits == 41
     mean, low, high = found.gain(0, "a", "b")
@@ -116,7 +117,7 @@ def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
     sweep.hyperparameters.append("cell")
     known, scored = sweep.take(np.arange(40)), sweep.take(np.arange(40, 60))
     predictor = Hyperparameters(known, sweep.varied)
-    assert predictor.name == "p, cell alone" and predictor.score(known, 0).shape == (40,)
+    assert predictor.name == "p, cell only" and predictor.score(known, 0).shape == (40,)
     scored.variants["cell"] = "rnn"
     assert np.isfinite(predictor.score(scored, 0)).all()
 
@@ -136,10 +137,10 @@ def test_a_hyperparameter_that_is_constant_among_the_known_changes_no_name():
     sweep.variants["q"] = (np.arange(60) == 7).astype(float)
     sweep.hyperparameters.append("q")
     scores = study(sweep, AeLLE(0.5, epochs=4), splits=4).scores
-    assert "loss and p, q" in set(scores["predictor"]) and "p, q alone" in set(scores["predictor"])
+    assert "loss and p, q" in set(scores["predictor"]) and "p, q only" in set(scores["predictor"])
     assert (scores.groupby("predictor").size() == 4 * 4).all()
 
 
 def test_shares_are_those_asked_for():
-    tests = study(synthetic(), AeLLE(0.5, epochs=4), splits=2, shares=(0.6, 0.2, 0.2)).tests
+    tests = study(synthetic(), AeLLE(0.5, epochs=4), splits=2, split_shares=(0.6, 0.2, 0.2)).tests
     assert [len(test) for test in tests] == [12, 12]

@@ -23,12 +23,10 @@ def test_correlations_with_the_loss_and_with_low_error():
     largest = np.array([0.1, 0.4, 0.2, 0.3, 0.9])
     sweep = of_spectra(largest[:, None] - np.linspace(0, 1, 4), [0.1, 0.7, 0.4, 0.6, np.inf], p=[5, 1, 4, 2, 3])
     found = {one.feature: one for one in correlations(sweep)}
-    assert found["largest exponent"].rho == pytest.approx(1) and found["largest exponent"].area == 1
+    assert found["largest exponent"].rho == pytest.approx(1) and found["largest exponent"].auc == 1
     # Ranks of p 5 1 4 2 3 against those of the loss 1 4 2 3 5: 1 − 6 Σd² / (n (n² − 1)) with Σd² = 34.
     assert found["p"].rho == pytest.approx(1 - 6 * 34 / 120)
-    assert (
-        found["p"].area == 1
-    )  # Low-error ones have 5 and 4, the others less: it ranks perfectly, the other way round.
+    assert found["p"].auc == 1  # Low-error ones have 5 and 4, the others less: it ranks perfectly, the other way round.
     assert np.isnan(found["variance"].rho) and found["variance"].n == 5  # All spectra have one shape.
     sweep.spectra[2, -1] = np.nan
     assert {one.n for one in correlations(sweep)} == {4}
@@ -37,6 +35,6 @@ def test_correlations_with_the_loss_and_with_low_error():
 def test_features_of_one_variant_or_one_point_are_nothing_to_correlate():
     assert correlations(of_spectra(np.zeros((4, 0)), [0.1] * 4)) == []
     alone = correlations(of_spectra(np.zeros((1, 3)), [0.1]))
-    assert all(np.isnan(one.rho) and np.isnan(one.area) for one in alone)
+    assert all(np.isnan(one.rho) and np.isnan(one.auc) for one in alone)
     point = features(of_spectra(np.ones((2, 1)), [0.1, 0.2]))
     assert (point["initial slope"] == 0).all() and (point["largest exponent"] == 1).all()

@@ -35,20 +35,23 @@ def test_the_same_spectra_by_test_inputs_give_the_same_areas_and_noise_none():
     assert to_test_inputs(sweep, study(sweep, MODEL, 2)) == []
     same = replace(sweep, test_spectra=sweep.spectra.copy())
     found = as_table(to_test_inputs(same, study(same, MODEL, 3)))
-    own, other = (found[found["scored"] == name] for name in ("validation inputs", "test inputs"))
-    np.testing.assert_array_equal(own["area"], other["area"])
-    assert own["area"].min() > 0.9
+    own, other = (found[found["scored_on"] == name] for name in ("validation inputs", "test inputs"))
+    np.testing.assert_array_equal(own["auc"], other["auc"])
+    assert own["auc"].min() > 0.9
     noise = replace(sweep, test_spectra=np.random.default_rng(0).standard_normal(sweep.spectra.shape))
     found = as_table(to_test_inputs(noise, study(noise, MODEL, 3)))
-    assert abs(found[found["scored"] == "test inputs"]["area"].mean() - 0.5) < 0.2
+    assert abs(found[found["scored_on"] == "test inputs"]["auc"].mean() - 0.5) < 0.2
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_from_one_size_to_the_other_and_back(reverse):
     found = as_table(across_hyperparameters(two_sizes(reverse), MODEL))
-    assert set(zip(found["learned"], found["scored"], strict=True)) == {("size 16", "size 32"), ("size 32", "size 16")}
-    assert (found["area"] < 0.2).all() if reverse else (found["area"] > 0.9).all()
-    assert (found["area_from"] <= found["area"]).all() and (found["area"] <= found["area_to"]).all()
+    assert set(zip(found["trained_on"], found["scored_on"], strict=True)) == {
+        ("size 16", "size 32"),
+        ("size 32", "size 16"),
+    }
+    assert (found["auc"] < 0.2).all() if reverse else (found["auc"] > 0.9).all()
+    assert (found["auc_low"] <= found["auc"]).all() and (found["auc"] <= found["auc_high"]).all()
 
 
 def test_a_value_with_one_class_is_neither_learned_from_nor_scored():
@@ -65,7 +68,7 @@ def test_the_area_is_that_of_the_models_chances():
     found = as_table(transfers(model, "one", "other", other)).set_index("epoch")
     for k in found.index:
         given = np.nan_to_num(chances(model, other)[:, k], nan=-1)
-        assert found["area"][k] == pytest.approx(roc_auc_score(other.low_error, given))
+        assert found["auc"][k] == pytest.approx(roc_auc_score(other.low_error, given))
 
 
 def test_other_sweeps_and_test_inputs_are_in_the_report(tmp_path, main):
@@ -76,9 +79,9 @@ def test_other_sweeps_and_test_inputs_are_in_the_report(tmp_path, main):
     code, out, err = main("analyze.py", "sweep=one.npz", "elsewhere=[two.npz]", "threshold=0.5", *QUICK)
     assert code == 0, err
     table = pd.read_csv(tmp_path / "outputs" / "one" / "generalisation.csv")
-    assert set(table["scored"]) == {"validation inputs", "test inputs", "two (task array file, low-error below 0.5)"}
-    assert "Does it carry over?" in (tmp_path / "outputs" / "one" / "report.html").read_text()
-    assert "AeLLE learned from one, on two (task array file, low-error below 0.5): area" in out
+    assert set(table["scored_on"]) == {"validation inputs", "test inputs", "two (task array file, low-error below 0.5)"}
+    assert "Generalisation" in (tmp_path / "outputs" / "one" / "report.html").read_text()
+    assert "AeLLE trained on one, scored on two (task array file, low-error below 0.5): ROC AUC" in out
 
 
 def test_sweeps_of_the_task_are_judged_alike_and_one_of_a_single_class_is_named(tmp_path, main, small_sweep):
@@ -91,13 +94,13 @@ def test_sweeps_of_the_task_are_judged_alike_and_one_of_a_single_class_is_named(
     options = ["sweep=one.npz", f"elsewhere=[{tmp_path / 'a'}]", "threshold=0.5", *QUICK]
     code, out, err = main("analyze.py", *options)
     left_out = "elsewhere: a is left out: 0 of its 12 variants that ended are low-error"
-    assert code == 0 and f"warning: {left_out}" in out and "on a (task" not in out, err
+    assert code == 0 and f"warning: {left_out}" in out and "scored on a (task" not in out, err
     assert left_out in (tmp_path / "outputs" / "one" / "report.html").read_text()
     code, out, err = main(
         "analyze.py", f"sweep={tmp_path / 'a'}", f"elsewhere=[{tmp_path / 'b'}]", f"threshold={middle}", *QUICK
     )
     assert code == 0 and "is left out" not in out, err
-    assert f"on b (task digits, low-error below {middle:.4g}): area" in out
+    assert f"scored on b (task digits, low-error below {middle:.4g}): ROC AUC" in out
 
 
 @pytest.mark.parametrize("wrong", ["[nowhere]", "nowhere", "[3]"])

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import norm
 
 from aelle.analysis.regressions import Extrapolation, LossAndHyperparameters
-from aelle.analysis.scores import chance
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -28,4 +28,4 @@ def test_the_chances_of_a_ridge_regression_are_calibrated():
     sweep = SweepTable("s", "t", 0.5, 4000, ["p"], pd.DataFrame(columns), losses, np.zeros((4000, 2, 3)), [])
     log_odds = LossAndHyperparameters(sweep, ["p"]).score(sweep, 0)
     expected = norm.logcdf(-p / 0.5) - norm.logsf(-p / 0.5)
-    np.testing.assert_allclose(chance(log_odds), chance(expected), atol=0.03)
+    np.testing.assert_allclose(expit(log_odds), expit(expected), atol=0.03)

@@ -25,7 +25,7 @@ def test_a_single_cut_saves_what_the_others_would_have_trained():
     assert single_cut(sweep, np.arange(8), 4) == (36 / 80, 1.0)
     assert single_cut(sweep, np.arange(8)[::-1], 4) == (36 / 80, 7.0)
     losses[:, -1] = [np.nan] * 7 + [3.0]
-    assert single_cut(sweep, np.arange(8), 4).excess == np.inf
+    assert single_cut(sweep, np.arange(8), 4).loss_ratio == np.inf
 
 
 def test_successive_halving_step_by_step():
@@ -39,10 +39,10 @@ def test_successive_halving_step_by_step():
 
 def test_the_savings_of_a_study():
     sweep = synthetic(E=4)
-    found = savings(study(sweep, AeLLE(0.5, epochs=40), splits=3), sweep).set_index(["way", "epoch"])
+    found = savings(study(sweep, AeLLE(0.5, epochs=40), splits=3), sweep).set_index(["rule", "epoch"])
     for k in (1, 2, 3):
         assert found.loc[(COMBINED, k), "saved"] == pytest.approx(0.75 * (4 - k) / 4)
-        assert 1 <= found.loc[(COMBINED, k), "excess"] <= found.loc[(COMBINED, k), "excess_to"]
+        assert 1 <= found.loc[(COMBINED, k), "loss_ratio"] <= found.loc[(COMBINED, k), "loss_ratio_high"]
     assert (COMBINED, 0) not in found.index and (COMBINED, 4) not in found.index
     assert found.loc[(NO_CUT, 4), "saved"] == 0 and found.loc[(HALVING, 1), "saved"] == pytest.approx(0.5, abs=0.02)
-    assert found.loc[(COMBINED, 1), "excess"] < 1.5
+    assert found.loc[(COMBINED, 1), "loss_ratio"] < 1.5

@@ -20,7 +20,7 @@ from aelle.training.parts import load_data
 from sweeps import QUICK, synthetic
 
 
-def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.Weights) -> dict[int, np.ndarray]:
+def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.TrainedWeights) -> dict[int, np.ndarray]:
     return dict(zip(sweep.variants["variant"].iloc[weights.rows], np.concatenate([*weights.blocks()], 1), strict=True))
 
 
@@ -85,7 +85,7 @@ def test_of_mixed_shapes_the_one_with_most_of_both_classes_is_read(tmp_path):
 def test_only_so_many_are_read_evenly_over_the_sweep(tmp_path, monkeypatch):
     sweep = saved(tmp_path, [recurrent(3, 8, 2), recurrent(1, 8, 2, seed=1), recurrent(5, 8, 2, seed=2)])
     every, _ = load_weights(tmp_path, sweep)
-    monkeypatch.setattr(aelle.analysis.weights, "MOST", 3)
+    monkeypatch.setattr(aelle.analysis.weights, "MAX_NETWORKS", 3)
     some, _ = load_weights(tmp_path, sweep)
     assert every is not None and some is not None and some.alike == 9 and list(some.rows) == [0, 4, 8]
     for number, weights in by_variant(sweep, some).items():
@@ -122,8 +122,8 @@ def test_a_flipped_bit_anywhere_changes_no_weight_unnoticed(tmp_path):
         (lambda path: path.unlink(), "checkpoint.ckpt: it is missing"),
         (lambda path: path.write_bytes(path.read_bytes()[:300]), "not a zip file"),
         (lambda path: torch.save({"epoch": 1, "state_dict": recurrent(5, 8, 2)}, path), "it is of epoch 2, not 3"),
-        (lambda path: torch.save({"epoch": 2, "state_dict": recurrent(2, 8, 2)}, path), "it holds 2 networks"),
-        (lambda path: torch.save({"epoch": 2, "state_dict": {}}, path), "it holds neither"),
+        (lambda path: torch.save({"epoch": 2, "state_dict": recurrent(2, 8, 2)}, path), "it contains 2 networks"),
+        (lambda path: torch.save({"epoch": 2, "state_dict": {}}, path), "it contains neither"),
         (lambda path: torch.save([1], path), "checkpoint.ckpt"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_cannot_serve_is_named_and_the_others_are_read(tmp_pat
     assert weights is not None and list(weights.rows) == [5, 6, 7, 8]
     assert len(problems) == 1 and problems[0].startswith("pack-0: ") and says in problems[0] and "\n" not in problems[0]
     weights, problems = load_weights(tmp_path, sweep.take(np.array([5])))
-    assert weights is None and problems[-1] == "no two networks of one shape are left"
+    assert weights is None and problems[-1] == "no two networks of the same shape could be read"
 
 
 def test_the_comparison_is_made_on_the_test_variants_and_on_those_with_weights(tmp_path):
@@ -145,8 +145,8 @@ def test_the_comparison_is_made_on_the_test_variants_and_on_those_with_weights(t
     found = compare(plane, weights, "", ["tsne"], 0)
     assert [e.title for e in found.embeddings] == ["weights, PCA", "spectra, PCA", "AeLLE, PCA", "AeLLE, t-SNE"]
     assert [len(e.rows) for e in found.embeddings] == [40, 60, 60, 60]
-    assert {both[1].scored for both in found.agreements} == {int(plane.test[:40].sum())}
-    assert {both[0].scored for both in found.agreements[1:]} == {int(plane.test.sum())}
+    assert {both[1].n for both in found.agreements} == {int(plane.test[:40].sum())}
+    assert {both[0].n for both in found.agreements[1:]} == {int(plane.test.sum())}
     few = compare(plane, None, "none are there", [], 0)
     assert [e.title for e in few.embeddings] == ["spectra, PCA", "AeLLE, PCA"] and few.reason == "none are there"
     assert few.agreements[1][0] == few.agreements[1][1] == found.agreements[2][0]
@@ -160,14 +160,14 @@ def test_the_report_compares_embeddings_and_says_what_it_could_not_read(sweep, m
     )
     assert code == 0 and out.count("warning: weights: pack-0001: checkpoint.ckpt") == 1, err
     html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
-    assert "Weights: the recurrent weights (32 × 8) of 7 of the 12 networks, all of 8 units" in html
+    assert "Weights: recurrent weights of shape 32 × 8, of 7 of the 12 networks; weights of different shapes" in html
     assert (
-        "Not read: pack-0001: checkpoint.ckpt" in html and "<th>weights, PCA</th>" in html and "a mouse turns" in html
+        "Not read: pack-0001: checkpoint.ckpt" in html and "<th>weights, PCA</th>" in html and "drag to rotate" in html
     )
     for path in sweep.glob("*/checkpoint.ckpt"):
         path.unlink()
     line = [f"sweep={sweep}", f"threshold={threshold}", *QUICK, "splits=1", "pictures=[]"]
     code, out, _ = main("analyze.py", *line)
     html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
-    assert code == 0 and "Weights are left out: pack-0000: checkpoint.ckpt: it is missing" in html
+    assert code == 0 and "Weights are not shown: pack-0000: checkpoint.ckpt: it is missing" in html
     assert "<th>weights, PCA</th>" not in html and "t-SNE" not in html

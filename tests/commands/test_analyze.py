@@ -22,7 +22,7 @@ def test_the_report_of_a_sweep_of_one_class_says_why_there_is_no_classification(
     assert code == 0, err
     assert "no classification: 0 of 12 variants are low-error" in out
     html = (small_sweep / "report.html").read_text()
-    assert "No classification" in html and "What three of them put out" in html
+    assert "No classification" in html and "Example outputs" in html
     variants = pd.read_csv(small_sweep / "variants.csv")
     assert len(variants) == 12 and {"variant", "p", "final_loss", "low_error"} <= set(variants)
     assert not (small_sweep / "early_prediction.csv").exists()
@@ -36,27 +36,27 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     names = [
         "AeLLE with loss and hyperparameters",
         "AeLLE",
-        "AeLLE's loss head",
-        "spectra so far, linear",
-        "spectra so far, linear, one for all epochs",
+        "AeLLE, loss head",
+        "running mean of spectra, linear",
+        "running mean of spectra, linear, pooled",
         "spectrum, linear",
-        "features of the spectrum",
+        "spectrum features, linear",
         "loss and p",
-        "p alone",
-        "loss below the final threshold",
+        "p only",
+        "loss < final threshold",
         "loss, threshold tuned per epoch",
         "losses so far",
         "learning curve, extrapolated",
-        "every variant",
+        "all variants",
     ]
     assert list(dict.fromkeys(table["predictor"])) == names and sorted(set(table["epoch"])) == [0, 1, 2, 3]
-    every = table[table["predictor"] == "every variant"]
+    every = table[table["predictor"] == "all variants"]
     assert (every["recall"] == 1).all() and (every["auc"] == 0.5).all()
     assert all(name in out for name in names)
     html = (sweep / "report.html").read_text().split("</script>", 1)[1]
-    for heading in ("Early prediction", "Ranking over the epochs", "while networks train", "of the trained networks"):
+    for heading in ("Early prediction", "ROC AUC by epoch", "plane during training", "of the trained networks"):
         assert heading in html
-    assert "After 1 of 3 epochs, the choice by AeLLE" in html and "the best without spectra" in html
+    assert "After 1 of 3 epochs, AeLLE with" in html and "predictor\nwithout spectra" in html
     assert "http" not in html and "src=" not in html
     chances = pd.read_csv(sweep / "variants.csv").filter(like="chance_epoch")
     assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
@@ -151,7 +151,7 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
     code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
     assert code == 0, err
-    assert "mine: 60 variants, 60 of them ended" in out and "p, cell alone" in out
+    assert "mine: 60 variants, 60 of them ended" in out and "p, cell only" in out
     variants = pd.read_csv(tmp_path / "outputs" / "mine" / "variants.csv")
     assert (
         list(variants["variant"]) == list(range(100, 160)) and (tmp_path / "outputs" / "mine" / "report.html").exists()
@@ -208,12 +208,12 @@ HIGH = (~synthetic().low_error)[:, None, None]
         ({"spectrum": nan_where((EPOCH == 3) & HIGH)}, "AeLLE with loss", "None: 0 of"),
         ({"spectrum": nan_where(EPOCH < 3)}, "AeLLE with loss", "measured after the last epoch only"),
         ({"spectrum": nan_where((EPOCH == 2) & (ROW > 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
-        ({"spectrum": nan_where(EPOCH >= 0)}, "no spectrum of a variant that has ended", "Final losses"),
+        ({"spectrum": nan_where(EPOCH >= 0)}, "no variant that has ended has a measured spectrum", "Final losses"),
         ({"spectrum": nan_where((POINT > 4) & (ROW % 2 == 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
         ({"p": None}, "AeLLE with loss", "Final losses"),
         ({"p": np.where(np.arange(60) == 3, np.nan, 1.0)}, "p is left out", "p is left out"),
-        ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "p, tag alone", "Final losses"),
-        ({"flag": np.arange(60) % 2 == 0}, "p, flag alone", "Final losses"),
+        ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "p, tag only", "Final losses"),
+        ({"flag": np.arange(60) % 2 == 0}, "p, flag only", "Final losses"),
         ({"ended": np.zeros(60)}, "60 of them ended", "ended is left out"),
         ({"variant": np.arange(100, 160)}, "60 of them ended", "119, 139, 159"),
     ],

@@ -15,6 +15,6 @@ def test_the_papers_words_stand_beside_the_papers_tasks(sweep, main, monkeypatch
     threshold = float(np.median(load_sweep(sweep).final_loss))
     code, out, _ = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0 and "low-error:   50 %" in out and "% of" in out.split("  p ")[1]
-    assert "rank correlation of the final loss with largest exponent" in out
+    assert "rank correlation with the final loss: largest exponent" in out
     assert ("the paper: uncorrelated with accuracy" in out) == of_the_paper == ("the paper: 28 %" in out)
     assert ("The paper: uncorrelated with accuracy" in (sweep / "report.html").read_text()) == of_the_paper

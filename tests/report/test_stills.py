@@ -51,8 +51,8 @@ def test_a_report_has_every_figure_as_png_and_svg_and_no_older_one(sweep, main):
         assert pixels.shape[1] == 2 * 1080 and pixels[..., :3].std() > 0.02, name
     assert {"final validation loss", "low-error", "p"} <= words(sweep / "figures" / "losses.svg")
     assert {"0 % (epoch 0)", "100 % (epoch 3)", "PC1"} <= words(sweep / "figures" / "planes.svg")
-    assert {"area under the ROC curve", "loss and p"} <= words(sweep / "figures" / "curves.svg")
-    assert "every variant" not in words(sweep / "figures" / "curves.svg")
+    assert {"ROC AUC", "loss and p"} <= words(sweep / "figures" / "curves.svg")
+    assert "all variants" not in words(sweep / "figures" / "curves.svg")
 
     (sweep / "figures" / "mine.png").write_text("a user's")
     code, _, err = main("analyze.py", f"sweep={sweep}", *QUICK, stills=True)
@@ -145,7 +145,10 @@ def test_colour_scales_have_their_bar_beside_their_panel():
         "variant 1, final loss 0.1",
     ]
     classes = still(example_figure([Example(0, 0.1, CLASSES)])).axes[0]
-    assert [tick.get_text() for tick in classes.get_yticklabels()] == ["0", "1"] and classes.get_ylabel() == "class"
+    assert [tick.get_text() for tick in classes.get_yticklabels()] == [
+        "0",
+        "1",
+    ] and classes.get_ylabel() == "true class"
     np.testing.assert_array_equal(classes.collections[0].get_array(), CLASSES["class_probabilities"])
     signal = still(example_figure([Example(0, 0.1, SIGNAL)])).axes[0]
     assert signal.get_ylim() == (-2, 2) and list(signal.lines[0].get_ydata()) == SIGNAL["target"]
