@@ -36,34 +36,42 @@ Made = TypeVar("Made")
 
 
 def analyze(config: DictConfig) -> None:
-    """Read the sweep, learn from its spectra, and write its report and tables into its folder."""
+    """Read the sweep, fit the predictors to its spectra, and write the report and tables into its folder."""
     since = time.perf_counter()
     count_cores_quietly()
     if OmegaConf.is_missing(config, "sweep"):
-        raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
+        raise UserError("no sweep given: name its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
     if config.threshold is not None and not (is_number(config.threshold) and 0 < config.threshold < np.inf):
-        raise UserError(f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's")
+        raise UserError(
+            f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's threshold"
+        )
     shares_of_parts = [float(share) if is_number(share) else 0.0 for share in config.shares]
     if len(shares_of_parts) != 3 or min(shares_of_parts) <= 0 or abs(sum(shares_of_parts) - 1) > 1e-6:
         raise UserError(
-            f"shares={list(config.shares)}: give three above 0 whose sum is 1, of training, validation, test"
+            f"shares={list(config.shares)}: give three numbers above 0 that sum to 1, for training, validation and test"
         )
     parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
     AeLLE(1.0, **parameters).check_parameters()
     pictures = check_pictures(list(config.pictures) if OmegaConf.is_list(config.pictures) else config.pictures)
     logger: dict[str, Any] | None = config.logger and OmegaConf.to_container(config.logger, resolve=True)  # pyright: ignore[reportAssignmentType]
     if logger is not None and config.model is not None:
-        raise UserError(f"model={config.model}: only chances are told, and there is no analysis to show; logger=null")
+        raise UserError(
+            f"model={config.model}: a saved model only predicts chances, and there is no analysis to log; "
+            "leave logger out"
+        )
     if config.model is not None and config.elsewhere:
-        raise UserError(f"model={config.model}: only chances are told, of one sweep; leave elsewhere out")
+        raise UserError(f"model={config.model}: a saved model is applied to one sweep only; leave elsewhere out")
     tracker = analysis_tracker_of(logger)
 
     source = Path(config.sweep)
     arrays = _is_array_file(source)
     if arrays and config.threshold is None and config.model is None:
-        raise UserError(f"threshold=null: {source} names no task with one; give the final validation loss of low error")
+        raise UserError(
+            f"threshold=null: {source} has no task to take it from; give the final validation loss below which a "
+            "variant is low-error"
+        )
     sweep = _load(source, config.threshold)
     others = _load_others(config, sweep)
     folder = Path("outputs") / source.stem if arrays else source
@@ -74,14 +82,14 @@ def analyze(config: DictConfig) -> None:
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
     if sweep.pruned:
-        print(f"{count(sweep.pruned, 'variant')} pruned: what is learned and scored here is of those that trained on")
+        print(f"{count(sweep.pruned, 'variant')} pruned: only the others are used for fitting and scoring")
     if config.model is not None:
         try:
             model = AeLLE.load(config.model)
         except UserError as error:
-            raise UserError(f"model: {error}; name the folder of one that an analysis has saved") from error
+            raise UserError(f"model: {error}; give the folder of a model saved by analyze.py") from error
         path = score_sweep(folder, sweep, model)
-        print(f"every variant and epoch: {path}")
+        print(f"chances of all variants and epochs: {path}")
         return
     model = AeLLE(sweep.threshold, **parameters)
     unscored = [reason for reason in map(_why_not_scored, others) if reason]
@@ -119,11 +127,14 @@ def analyze(config: DictConfig) -> None:
     if early is None or fitted is None:
         print(f"no classification: {reason}")
         if (folder / "model").exists():
-            print(f"{folder / 'model'} is left as an earlier analysis has saved it")
+            print(f"{folder / 'model'} was saved by an earlier analysis and is unchanged")
         finite = ended.final_loss[np.isfinite(ended.final_loss)]
         if len(finite):
             low, middle, high = np.quantile(finite, [0, 0.5, 1])
-            print(f"final losses from {low:.3g} to {high:.3g}; their median as the threshold: threshold={middle:.3g}")
+            print(
+                f"final losses range from {low:.3g} to {high:.3g}; to split them at the median, set "
+                f"threshold={middle:.3g}"
+            )
     else:
         print_table(early, ended.epochs)
         fitted.save(folder / "model")
@@ -134,17 +145,17 @@ def analyze(config: DictConfig) -> None:
         where = folder / "model"
         if sweep.pruned:
             print(
-                f"model: {where}; learned from what a pruned sweep left, it knows few poor variants: do not prune by it"
+                f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune"
             )
         else:
-            print(f"model: {where}, for other sweeps: python analyze.py model={where} sweep=…")
+            print(f"model: {where}; to apply it to another sweep: python analyze.py model={where} sweep=…")
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
     if tracker is not None:
         show_analysis(tracker, _shown(folder, found, report))
 
 
 def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
-    """The findings as a dashboard has them."""
+    """The findings as a dashboard shows them."""
     ended = found.ended
     summary = {
         "task": found.sweep.task,
@@ -176,7 +187,7 @@ def _load(source: Path, threshold: float | None) -> SweepTable:
 
 
 def _load_others(config: DictConfig, sweep: SweepTable) -> list[SweepTable]:
-    """Sweeps of another task are judged by that task's threshold, all others as `sweep` is."""
+    """Sweeps of another task keep that task's threshold; the others are given that of `sweep`."""
     if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
         raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
     others = []
@@ -191,7 +202,7 @@ def _load_others(config: DictConfig, sweep: SweepTable) -> list[SweepTable]:
 
 
 def _elsewhere(ended: SweepTable, early: Study, fitted: AeLLE, others: list[SweepTable]) -> list[Transfer]:
-    """To other inputs, to other networks of the sweep, and to other sweeps."""
+    """Transfers to other inputs, to other networks of the sweep, and to other sweeps."""
     found = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
     for other in others:
         pruned = f", without {count(other.pruned, 'variant')} pruned" if other.pruned else ""
@@ -205,13 +216,13 @@ def _why_not_scored(other: SweepTable) -> str:
     if low.any() and not low.all():
         return ""
     return (
-        f"elsewhere: {other.name} is left out: of its {count(len(low), 'variant')} that ended {int(low.sum())} are "
-        f"low-error (final validation loss below {other.threshold:.4g}), and there is nothing to tell apart"
+        f"elsewhere: {other.name} is left out: {int(low.sum())} of its {count(len(low), 'variant')} that ended are "
+        f"low-error (final validation loss below {other.threshold:.4g}), and a score needs both classes"
     )
 
 
 def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:
-    """What is made of the variants, or the reason why they do not suffice."""
+    """What `make` returns, or the reason why there are too few variants for it."""
     try:
         return make(), ""
     except TooFewError as error:
