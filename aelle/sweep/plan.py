@@ -49,7 +49,7 @@ class Plan:
 
     @classmethod
     def started(cls, folder: Path) -> "Plan | None":
-        """The plan of a started sweep from its folder; None without a sweep.json. Raises UserError if that is damaged."""
+        """The plan of a started sweep, from its sweep.json; None without one. Raises UserError if it is damaged."""
         plan = cls({}, folder)
         if not plan.file.exists():
             return None
