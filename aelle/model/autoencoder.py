@@ -33,7 +33,7 @@ class Training:
 
 
 class AutoencoderRows(NamedTuple):
-    """What one autoencoder learns from: spectra and losses, both standardised."""
+    """What one autoencoder is fitted to: spectra and losses, both standardised."""
 
     spectra: Float[Tensor, "n M"]
     targets: Float[Tensor, "n"]
@@ -131,7 +131,7 @@ class AutoencoderTraining(pl.LightningModule):
 
 
 class RowBatches:
-    """Index batches [S, B], each member in an order of its own."""
+    """Index batches [S, B], each member in its own random order."""
 
     def __init__(self, rows: Sequence[int], batch_size: int, generators: Sequence[torch.Generator]):
         self.rows, self.batch_size, self.generators = rows, batch_size, generators
