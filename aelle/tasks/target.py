@@ -17,10 +17,10 @@ EXAMPLE_STEPS = 600
 
 
 class TargetLearning(PopulationModule):
-    """V networks learn by recursive least squares to output their targets, then generate them in a free run.
+    """V networks learn by recursive least squares to output their targets, and then generate them freely.
 
-    An epoch is one period of the target, which ends where it starts. The validation loss is the mean |z − f| over a free
-    run of a period; after the last epoch, of as many periods as there were epochs.
+    An epoch is one period of the target, which ends where it begins. The validation loss is the mean |z − f| over a
+    free run of a period; after the last epoch, over as many periods as there were epochs.
     """
 
     target: Tensor
