@@ -1,4 +1,4 @@
-"""Learn from a sweep's spectra and write its report: `python analyze.py --help`."""
+"""Fit AeLLE to a sweep's spectra and write its report: `python analyze.py --help`."""
 
 import hydra
 from omegaconf import DictConfig
@@ -12,7 +12,7 @@ mend_hydra()
 @hydra.main(version_base="1.3", config_path="conf", config_name="analyze")
 def main(config: DictConfig) -> None:
     with errors_in_one_line():
-        # Seconds, for which --help need not wait.
+        # These imports take seconds, and --help does not need them.
         with swift_imports():
             from aelle.commands.analyze import analyze
 

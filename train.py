@@ -2,8 +2,8 @@
 
 import os
 
-# A thread that waits for its next task gives its core away. Spinning, PyTorch's threads slow down many times over as
-# soon as another process wants a core. Read when PyTorch is loaded, and inherited by the jobs of launchers.
+# Idle threads yield their core. With the default, spinning, PyTorch slows down many times over as soon as another
+# process needs a core. Must be set before PyTorch is imported; jobs started by launchers inherit it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import hydra

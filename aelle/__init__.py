@@ -22,7 +22,7 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when first asked for: PyTorch and Lightning take seconds, for which `train.py --help` need not wait."""
+    """Import a public name on first access: `train.py --help` need not wait seconds for PyTorch and Lightning."""
     if name not in HOMES:
         raise AttributeError(f"module 'aelle' has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)

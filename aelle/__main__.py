@@ -1,4 +1,4 @@
-"""`python -m aelle`: what a sweep has come to, and its rows for other tools."""
+"""`python -m aelle`: a sweep's progress, and its rows for other tools."""
 
 import argparse
 import sys
@@ -12,27 +12,27 @@ from aelle.sweep.status import sweep_status
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m aelle", description="Look at a sweep while it trains, or hand its rows to other tools."
+        prog="python -m aelle", description="Show the progress of a sweep, or export its rows for other tools."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    about = "packs done, running, stale, failed and missing; time left; best variants; first error"
+    about = "packs complete, running, stale, failed and missing; time left; best variants; first error"
     status = commands.add_parser(
         "status",
         help=about,
-        description=f"Tell of a sweep, complete or not: {about}. Stale: begun, and no process is at it, be it "
-        "interrupted or killed; the same command goes on from its last epoch.",
+        description=f"Show the progress of a sweep, complete or not: {about}. Stale: started, but interrupted or "
+        "killed, so that no process is training it; run the sweep's command again to resume from the last epoch.",
     )
-    about = "write all rows of a sweep into one Parquet file"
+    about = "write all rows of a sweep to one Parquet file"
     rows = commands.add_parser(
         "collect",
         help=about,
         description=f"{about.capitalize()}: a row per variant and epoch, with hyperparameters, seeds, state, losses, "
-        "metrics and spectra (nats per step). Runs that cannot be read are named on stderr and left out, "
-        "and the exit code is then 1.",
+        "metrics and spectra (nats per step). Runs that cannot be read are left out and reported on stderr; "
+        "the exit code is then 1.",
     )
     for command in (status, rows):
-        command.add_argument("sweep", type=Path, help="the folder of a sweep, e.g. outputs/digits")
-    rows.add_argument("--to", type=Path, metavar="FILE", help="the file to write (default: SWEEP/collected.parquet)")
+        command.add_argument("sweep", type=Path, help="folder of a sweep, e.g. outputs/digits")
+    rows.add_argument("--to", type=Path, metavar="FILE", help="file to write (default: SWEEP/collected.parquet)")
     chosen = parser.parse_args()
     if chosen.command == "status":
         print(status_text(sweep_status(chosen.sweep)))

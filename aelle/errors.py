@@ -1,31 +1,31 @@
-"""What a user can mend."""
+"""Errors that a user can fix, and messages that are safe to print."""
 
 import os
 
 
 class UserError(ValueError):
-    """Its message is one line: what was wrong, what is allowed, how to mend it. The command line prints only that."""
+    """Its message is one line: what was wrong, what is allowed, how to fix it. The command line prints only that."""
 
 
 class UnwritableError(UserError):
-    """A full disk, or a place that must not be written to."""
+    """The disk is full, or the location cannot be written to."""
 
 
 class TooFewError(UserError):
-    """The variants do not suffice for a classification: one class only, or too few to split."""
+    """There are too few variants to classify: only one class, or too few of a class to split."""
 
 
 def reason(error: OSError) -> str:
-    """What the operating system says, in its words."""
+    """The operating system's description of the error."""
     return os.strerror(error.errno) if error.errno else in_one_line(error)
 
 
 def in_one_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name; what could steer a terminal is spelt out."""
+    """The first line of an error's message, or the name of its class; control characters are escaped."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return printable(line)
 
 
 def printable(text: str) -> str:
-    """Text from a file, whose control characters, but for newlines, are spelt out."""
+    """The text with all control characters except newlines escaped: text from a file must not control the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

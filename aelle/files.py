@@ -1,15 +1,15 @@
-"""Files that are replaced whole, and the names of those that only a late import knows how to read."""
+"""Atomic replacement of files, and the file names of a saved model."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 MODEL_FILES = ("aelle.json", "arrays.npz")
-"""What a saved AeLLE consists of; `aelle.model.files` writes and reads them."""
+"""The files of a saved AeLLE. `aelle.model.files` writes and reads them, but takes seconds to import."""
 
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in its place: a reader sees the old or the new one, whole."""
+    """Call `write` on a temporary file, then rename it to `path`: a reader sees the old or the new file, complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
@@ -17,7 +17,7 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        # Of a full disk the system names no file.
+        # If the disk is full, the operating system's error names no file.
         if error.errno is not None:
             error.filename = error.filename or str(path)
         raise

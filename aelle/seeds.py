@@ -1,4 +1,4 @@
-"""Random generators keyed by what they are for: draws do not depend on their order."""
+"""Random generators keyed by their purpose: draws do not depend on their order."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def generator(*key: int | str) -> np.random.Generator:
-    """A counter-based generator (Philox) keyed by what it is for, so that draws are independent of their order."""
+    """A counter-based generator (Philox) keyed by its purpose, so that draws are independent of their order."""
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 

@@ -1,4 +1,4 @@
-"""Numbers and durations in words, and a line that counts, for a person at a terminal."""
+"""Counts and durations as text, and a live counter, for the terminal."""
 
 import sys
 import time
@@ -8,11 +8,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 REFRESH_SECONDS = 0.5
-"""Seconds between the numbers of a live line."""
+"""Seconds between updates of the live counter."""
 
 
 def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Go through the items; where it takes long and a person watches, a live line says how many are done."""
+    """Iterate over the items; on a terminal, a live line shows how many are done if that takes long."""
     live, said = sys.stdout.isatty(), time.perf_counter()
     shown = False
     for done, item in enumerate(items):

@@ -1,4 +1,4 @@
-"""Lightning's Trainer, lean and quiet."""
+"""A minimal, quiet Lightning Trainer."""
 
 import logging
 import warnings
@@ -11,9 +11,9 @@ from aelle.errors import UserError, in_one_line
 
 
 def lean_trainer(**options: Any) -> pl.Trainer:
-    """A Trainer without logger, bars, summaries and sanity checks, whose notes on devices and workers are silenced.
+    """A Trainer without logger, progress bar, summary, sanity checks and messages about devices and workers.
 
-    Raises UserError where Lightning refuses the options.
+    Raises UserError if Lightning rejects the options.
     """
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -27,4 +27,4 @@ def lean_trainer(**options: Any) -> pl.Trainer:
             **options,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {in_one_line(error)}; see trainer in python train.py --help") from error
+        raise UserError(f"trainer: {in_one_line(error)}; python train.py --help shows the trainer's options") from error

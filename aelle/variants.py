@@ -1,8 +1,8 @@
-"""Which hyperparameters and seeds a variant has: a function of the sweep's seed and the variant's number alone.
+"""A variant's hyperparameters and seeds, which the sweep's seed and the variant's number alone determine.
 
 A hyperparameter is given in the configuration as
     0.01                        a value: the same for every variant
-    [32, 64, 128, 256]          dealt out in turn; several lists are dealt out in all combinations
+    [32, 64, 128, 256]          assigned in turn; several lists are assigned in all combinations
     uniform(2.0, 3.0)           drawn from the interval
     log_uniform(1e-4, 1e-1)     its logarithm drawn uniformly
     integers(8, 64)             drawn from 8, 9, …, 64
@@ -31,16 +31,16 @@ NUMERIC = {
     "p": POSITIVE,
     "g": POSITIVE,
     "learning_rate": POSITIVE,
-    "keep": (lambda x: 0 < x <= 1, "a share above 0, at most 1"),
-    "dropout": (lambda x: 0 <= x < 1, "a share of at least 0, below 1"),
+    "keep": (lambda x: 0 < x <= 1, "a number above 0 and at most 1"),
+    "dropout": (lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
 }
-"""What a hyperparameter may be: a test, and the same in words."""
+"""Allowed values of a hyperparameter: a test, and its description."""
 
 WORDS = {"cell": ("lstm", "gru", "rnn"), "target": ("fixed", "random")}
-"""Hyperparameters that are words, not numbers."""
+"""Hyperparameters whose values are names, not numbers."""
 
 SCALING = ("p", "g")
-"""Hyperparameters that a population may mix: only initial scale and seeds differ inside a pack."""
+"""Hyperparameters that may differ within a pack: only the initial scale and the seeds do."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Variant:
 
 
 def check_space(space: Mapping[str, Any]) -> None:
-    """Refuse what could not be drawn from, before anything is trained."""
+    """Raise UserError for a search space that cannot be drawn from, before anything is trained."""
     if not space:
-        raise UserError("the search space is empty: a task names its hyperparameters, e.g. hidden_size and p")
+        raise UserError("the search space is empty: give its names, e.g. hyperparameters=[hidden_size,p]")
     for name, spec in space.items():
         if isinstance(spec, Sequence) and not isinstance(spec, str):
             if not len(spec):
-                raise UserError(f"{name}=[] leaves nothing to deal out: give {ALLOWED}")
+                raise UserError(f"{name}=[] is an empty list: give {ALLOWED}")
             for value in spec:
                 _check_value(name, value)
         elif isinstance(spec, str) and name not in WORDS:
@@ -70,11 +70,11 @@ def check_space(space: Mapping[str, Any]) -> None:
             if not low < high or (function == "log_uniform" and low <= 0):
                 raise UserError(f"{name}={spec}: the lower bound must be below the upper, and positive for log_uniform")
             if NUMERIC.get(name) is WHOLE and function != "integers":
-                raise UserError(f"{name}={spec}: it is a whole number; give integers(a, b), a list or a value")
+                raise UserError(f"{name}={spec}: {name} must be a whole number; give integers(a, b), a list or a value")
             for bound in (low, high):
                 _check_value(name, int(bound) if function == "integers" and bound == int(bound) else bound)
                 if function == "integers" and bound != int(bound):
-                    raise UserError(f"{name}={spec}: the bounds of integers(a, b) are whole numbers")
+                    raise UserError(f"{name}={spec}: the bounds of integers(a, b) must be whole numbers")
         else:
             _check_value(name, spec)
 
@@ -96,15 +96,15 @@ def _parse(name: str, spec: str) -> tuple[str, float, float]:
     number = r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
     match = re.fullmatch(rf"\s*(\w+)\({number},{number}\)\s*", spec)
     if not match or match[1] not in DISTRIBUTIONS:
-        raise UserError(f"{name}={spec!r} is no distribution: give {ALLOWED}")
+        raise UserError(f"{name}={spec!r} is not a distribution: give {ALLOWED}")
     try:
         return match[1], float(match[2]), float(match[3])
     except ValueError:
-        raise UserError(f"{name}={spec!r} has a bound that is no number: give {ALLOWED}") from None
+        raise UserError(f"{name}={spec!r} has a bound that is not a number: give {ALLOWED}") from None
 
 
 def draw(space: Mapping[str, Any], seed: int, number: int) -> Variant:
-    """The variant of that number in the sweep of that seed."""
+    """The variant with this number in the sweep with this seed."""
     hyperparameters, dealt = {}, number
     for name, spec in space.items():
         if isinstance(spec, str) and name not in WORDS:
@@ -120,7 +120,7 @@ def draw(space: Mapping[str, Any], seed: int, number: int) -> Variant:
 
 
 def cost(variant: Variant) -> float:
-    """Of training, relative: small networks take time in proportion to their units, large ones to their square."""
+    """Relative training time, units^1.5: between that of small networks (∝ units) and of large ones (∝ units²)."""
     units = variant.hyperparameters.get("hidden_size", 1)
     return units**1.5 if isinstance(units, (int, float)) and units > 0 else 1.0
 
@@ -147,6 +147,6 @@ def parse_numbers(text: Any, size: int | None) -> list[int]:
     elif isinstance(text, Sequence) and all(type(n) is int for n in text):
         numbers = sorted(set(text))
     if not numbers or numbers[0] < 0 or (size is not None and numbers[-1] >= size):
-        known = "from 0 on" if size is None else f"from 0 to {size - 1}"
-        raise UserError(f"variants={text}: give numbers {known}, as 17, [3,5,8] or 0-63")
+        known = "of at least 0" if size is None else f"from 0 to {size - 1}"
+        raise UserError(f"variants={text}: give numbers {known}, e.g. 17, [3,5,8] or 0-63")
     return numbers

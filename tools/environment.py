@@ -1,8 +1,8 @@
-"""Create or complete `.venv`, saying what is installed: `make demo` and `make test` begin with this.
+"""Create or update `.venv` and show what is installed: `make demo` and `make test` start with this.
 
     python3 tools/environment.py [--extras test] [--python-chosen]
 
-Uses the standard library only, and no syntax newer than Python 3.7, so that an old Python is told what is wrong.
+Uses the standard library only, and no syntax newer than Python 3.7, so that an old Python gets a clear message.
 """
 
 import argparse
@@ -20,15 +20,15 @@ LOG = VENV / "install.log"
 OLDEST = (3, 10)
 GIGABYTES = 10
 GIGABYTES_BESIDE_TORCH = 2
-"""Free space that an installation takes, pip's cache included: with PyTorch's CUDA build, and beside PyTorch."""
+"""Disk space that an installation needs, pip's cache included: with PyTorch's CUDA build, and without PyTorch."""
 
-NOTHING_LOST = "what was downloaded is kept; the same command goes on from there"
+NOTHING_LOST = "downloads are kept; run the same command again to continue"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--extras", default="", help="optional dependencies, as pyproject.toml names them")
-    parser.add_argument("--python-chosen", action="store_true", help="replace a .venv that another Python made")
+    parser.add_argument("--extras", default="", help="optional dependencies, as named in pyproject.toml")
+    parser.add_argument("--python-chosen", action="store_true", help="replace a .venv of another Python version")
     options = parser.parse_args()
     try:
         complete(options.extras, options.python_chosen)
@@ -37,16 +37,16 @@ def main():
 
 
 def complete(extras, python_chosen):
-    """Make .venv the environment of this folder, this pyproject.toml and these extras; nothing, where it is already."""
+    """Install this folder with these extras into .venv; do nothing if that is done already for this pyproject.toml."""
     if sys.version_info < OLDEST:
         stop(
-            "{} is Python {}, and aelle needs {}.{} or newer: choose another, as PYTHON=python3.12 make demo".format(
+            "{} is Python {}, and aelle needs {}.{} or newer: choose one, e.g. PYTHON=python3.12 make demo".format(
                 sys.executable, version(sys.version_info), *OLDEST
             )
         )
     found = made_by()
     if found is not None and (found < OLDEST or (python_chosen and found != sys.version_info[:2])):
-        print(f"Replacing .venv, which Python {version(found)} made.", flush=True)
+        print(f"Replacing .venv, which was created by Python {version(found)}.", flush=True)
         shutil.rmtree(str(VENV))
         found = None
     wanted = "{}\n{}\n".format(ROOT, hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest())
@@ -62,7 +62,7 @@ def complete(extras, python_chosen):
 
 
 def made_by():
-    """The version of .venv's Python as (3, 12), or None where no Python in it runs."""
+    """The version of .venv's Python as (3, 12), or None if it has no working Python."""
     line = [str(VENV / "bin" / "python"), "-c", "import sys; print(*sys.version_info[:2])"]
     try:
         printed = subprocess.check_output(line, stderr=subprocess.DEVNULL)
@@ -72,16 +72,16 @@ def made_by():
 
 
 def check_space():
-    """Stop where the disk is too small for what is not installed yet."""
+    """Stop if there is not enough disk space for what is not installed yet."""
     needed = GIGABYTES_BESIDE_TORCH if list(VENV.glob("lib/python3*/site-packages/torch")) else GIGABYTES
     free = shutil.disk_usage(str(ROOT)).free / 1e9
     if free < needed:
-        cpu = "; PyTorch's CPU build takes less, see docs/install.md" if needed == GIGABYTES else ""
-        stop(f"an installation needs {needed} GB, and {free:.1f} are free in {ROOT}: make room{cpu}")
+        cpu = "; PyTorch's CPU build needs less, see docs/install.md" if needed == GIGABYTES else ""
+        stop(f"the installation needs {needed} GB, and {free:.1f} are free in {ROOT}: free some disk space{cpu}")
 
 
 def create(found):
-    """A new .venv with pip; an existing one keeps its packages, and its activate scripts name the folder of today."""
+    """Create .venv with pip; an existing one keeps its packages and gets activate scripts for the current folder."""
     python = sys.executable
     if found is None:
         shutil.rmtree(str(VENV), ignore_errors=True)
@@ -92,11 +92,11 @@ def create(found):
         package = "python{}.{}-venv".format(*(found or sys.version_info[:2]))
         stop(f"Python's venv module is missing: on Debian and Ubuntu, apt-get install {package}")
     if subprocess.call([python, "-m", "venv", str(VENV)]):
-        stop(f"{python} -m venv .venv failed")
+        stop(f"{python} -m venv .venv failed: see its output above")
 
 
 def install(what):
-    """Let pip install this folder and what it needs, with a line for what takes long; all of its output is kept."""
+    """Install this folder and its dependencies with pip, showing what takes long; pip's full output goes to LOG."""
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
     began = time.time()
     packages = 0
@@ -119,7 +119,7 @@ def install(what):
 
 
 def tell(line):
-    """What pip is about: on a terminal, a line that the next one replaces; in a file, the large downloads."""
+    """Show what pip is doing: on a terminal, in a line that the next one replaces; in a file, only large downloads."""
     download = re.match(r"Downloading ([\w.]+)-([^-]+)-\S+ \(([\d.]+ [kMG]B)\)", line)
     collecting = re.match(r"Collecting ([\w.-]+)", line)
     if download:
@@ -143,7 +143,7 @@ def clear_line():
 
 
 def repair_scripts():
-    """Commands in .venv/bin begin with the path of its Python: in a moved or copied clone, that of another folder."""
+    """Correct the Python path at the start of the commands in .venv/bin: in a moved or copied clone it is outdated."""
     for script in (VENV / "bin").iterdir():
         if script.is_symlink() or not script.is_file():
             continue

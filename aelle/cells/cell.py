@@ -15,7 +15,7 @@ State = tuple[Tensor, ...]
 
 
 class Weights(NamedTuple):
-    """One layer of V networks of one shape, as PyTorch stores a layer, behind a variant axis."""
+    """One layer of V networks of one shape, as PyTorch stores a layer, with a leading variant axis."""
 
     weight_ih: Float[Tensor, "V GH I"]
     weight_hh: Float[Tensor, "V GH H"]
@@ -24,7 +24,7 @@ class Weights(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """The derivative of one step, as factors of rows of the weights: no Jacobian is built by multiplying matrices.
+    """The derivative of one step as factors of the weights' rows, so that no Jacobian is built by matrix products.
 
     d(part p)'_i = Σ_g recurrent_pgi (W_hh,g dh)_i + Σ_g driven_pgi (W_ih,g dx)_i + carried_pi d(last part)_i
     """
@@ -42,7 +42,7 @@ class Cell(ABC):
 
     @abstractmethod
     def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
-        """The next state from W_ih x + b_ih, however that came about; differentiable by autograd."""
+        """The next state from `driven` = W_ih x + b_ih; differentiable by autograd."""
 
     def step(self, weights: Weights, x: Float[Tensor, "V B I"], state: State) -> State:
         """The next state, differentiable by autograd."""
@@ -59,7 +59,7 @@ class Cell(ABC):
 
     @abstractmethod
     def linearize(self, weights: Weights, x: Float[Tensor, "V B I"], state: State, full: bool) -> tuple[State, Slopes]:
-        """The next state and its slopes: those of h with the rest held, or (`full`) those of every part."""
+        """The next state and its slopes: those of h with the rest held fixed, or (`full`) those of every part."""
 
 
 def driven(weights: Weights, x: Float[Tensor, "V B I"]) -> Float[Tensor, "V B GH"]:
@@ -68,7 +68,7 @@ def driven(weights: Weights, x: Float[Tensor, "V B I"]) -> Float[Tensor, "V B GH
 
 
 def looked_up(weights: Weights, x: Int[Tensor, "V B T"]) -> Float[Tensor, "T V B GH"]:
-    """W_ih x + b_ih for one-hot x given by their indices: columns of W_ih, all steps at once."""
+    """W_ih x + b_ih for one-hot x, given as indices: columns of W_ih, for all steps at once."""
     V, _, I = weights.weight_ih.shape
     table = (weights.weight_ih.mT + weights.bias_ih[:, None]).flatten(0, 1)
     rows = x + I * torch.arange(V, device=x.device)[:, None, None]
@@ -87,7 +87,7 @@ def preactivation(weights: Weights, x: Float[Tensor, "V B I"], h: Float[Tensor, 
 
 
 def sigmoids(z: Tensor) -> tuple[Tensor, Tensor]:
-    """σ(z) and σ(−z): their product is σ', which keeps its digits where 1 − σ(z) would have none left."""
+    """σ(z) and σ(−z). Their product is σ', and stays accurate where 1 − σ(z) would lose all digits."""
     return z.sigmoid(), z.neg().sigmoid_()
 
 

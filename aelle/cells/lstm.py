@@ -20,7 +20,7 @@ class LSTM(Cell):
         return z_o.sigmoid() * c.tanh(), c
 
     def states(self, weights: Weights, x: Float[Tensor, "V B T I"]) -> Float[Tensor, "T V B H"]:
-        """h after each step, from the zero state, faster than by steps."""
+        """h after each step, from the zero state; faster than step by step."""
         bias = weights.bias_ih + weights.bias_hh
         return LSTMStates.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
 

@@ -1,4 +1,4 @@
-"""Layers of recurrent cells, V networks of one shape at once, and how PyTorch's modules become one.
+"""Layers of recurrent cells, for V networks of one shape at once, and the conversion of PyTorch's modules.
 
 Axes: V variant, H hidden unit.
 """
@@ -40,11 +40,11 @@ class Stack:
         return self.layers[0].weight_hh.device
 
     def dimension(self, full: bool) -> int:
-        """N: what all layers carry, or their hidden units alone."""
+        """N: the numbers in the full state of all layers, or in their hidden states only."""
         return len(self.layers) * self.hidden_size * (self.cell.parts if full else 1)
 
     def finite(self) -> Bool[Tensor, "V"]:
-        """Which of the V hold no NaN and no infinity."""
+        """Which of the V networks contain no NaN and no infinity."""
         return torch.stack([w.flatten(1).isfinite().all(1) for layer in self.layers for w in layer]).all(0)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Stack":
@@ -53,7 +53,7 @@ class Stack:
 
 
 def is_recurrent(network: object) -> TypeGuard[Module]:
-    """Whether `stack_of` knows it; a subclass with a `forward` of its own computes something else."""
+    """Whether `stack_of` accepts it; a subclass with its own `forward` computes something else."""
     return any(isinstance(network, known) and type(network).forward is known.forward for known in RECURRENT_MODULES)
 
 
@@ -65,9 +65,11 @@ def stack_of(network: Module) -> Stack:
     """
     kind = type(network).__name__
     if isinstance(network, nn.RNNBase) and network.bidirectional:
-        raise ValueError(f"bidirectional {kind}: it reads the future and has no one-step map; give a one-way network")
+        raise ValueError(
+            f"bidirectional {kind}: it reads future inputs, so it has no one-step map; give a unidirectional network"
+        )
     if isinstance(network, nn.RNNBase) and network.proj_size:
-        raise ValueError(f"{kind} with proj_size={network.proj_size}: projections are not covered; use proj_size=0")
+        raise ValueError(f"{kind} with proj_size={network.proj_size}: projections are not supported; use proj_size=0")
     if isinstance(network, nn.RNNCellBase):
         return Stack(_cell(network), (_weights(network, ""),))
     return Stack(_cell(network), tuple(_weights(network, f"_l{l}") for l in range(network.num_layers)))
@@ -82,7 +84,7 @@ def _cell(network: Module) -> Cell:
 
 
 def _weights(network: Module, suffix: str) -> Weights:
-    """One layer's, with zeros for the biases of a network without."""
+    """The weights of one layer; biases are zero if the network has none."""
 
     def parameter(name: str) -> Tensor:
         return getattr(network, name + suffix).detach()[None]

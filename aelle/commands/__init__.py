@@ -1,1 +1,1 @@
-"""What a person starts: a command line in, a trained sweep or a report out. The only place that knows Hydra."""
+"""The commands: a command line in, a trained sweep or a report out. The only package that uses Hydra."""

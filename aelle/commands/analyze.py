@@ -63,7 +63,7 @@ class Request:
 
 
 def analyze(config: DictConfig) -> None:
-    """Read the sweep, learn from its spectra, and write its report and tables into its folder."""
+    """Read the sweep, fit the predictors to its spectra, and write the report and tables into its folder."""
     since = time.perf_counter()
     count_cores_quietly()
     request = checked(config)
@@ -88,31 +88,36 @@ def analyze(config: DictConfig) -> None:
 def checked(config: DictConfig) -> Request:
     """The options of `conf/analyze.yaml`. Raises UserError for one that no analysis could use."""
     if OmegaConf.is_missing(config, "sweep"):
-        raise UserError("no sweep is named: give its folder, e.g. python analyze.py sweep=outputs/digits")
+        raise UserError("no sweep given: name its folder, e.g. python analyze.py sweep=outputs/digits")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
     if config.threshold is not None and not (is_number(config.threshold) and 0 < config.threshold < np.inf):
-        raise UserError(f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's")
+        raise UserError(
+            f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's threshold"
+        )
     split_shares = [float(share) if is_number(share) else 0.0 for share in config.shares]
     if len(split_shares) != 3 or min(split_shares) <= 0 or abs(sum(split_shares) - 1) > 1e-6:
         raise UserError(
-            f"shares={list(config.shares)}: give three above 0 whose sum is 1, of training, validation, test"
+            f"shares={list(config.shares)}: give three numbers above 0 that sum to 1, for training, validation and test"
         )
     parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
     AeLLE(1.0, **parameters).check_parameters()
     pictures = check_pictures(list(config.pictures) if OmegaConf.is_list(config.pictures) else config.pictures)
     logger: dict[str, Any] | None = config.logger and OmegaConf.to_container(config.logger, resolve=True)  # pyright: ignore[reportAssignmentType]
     if logger is not None and config.model is not None:
-        raise UserError(f"model={config.model}: a sweep that is only scored has no analysis to show; set logger=null")
+        raise UserError(
+            f"model={config.model}: a saved model only predicts chances, and there is no analysis to log; "
+            "leave logger out"
+        )
     if config.model is not None and config.elsewhere:
-        raise UserError(f"model={config.model} scores one sweep: leave elsewhere out")
+        raise UserError(f"model={config.model}: a saved model is applied to one sweep only; leave elsewhere out")
     tracker = analysis_tracker_of(logger)
     if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
         raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
     source = Path(config.sweep)
     if _is_array_file(source) and config.threshold is None and config.model is None:
         raise UserError(
-            f"threshold=null: {source} names no task and so no threshold; give the final validation loss below which a "
+            f"threshold=null: {source} has no task to take it from; give the final validation loss below which a "
             "variant is low-error"
         )
     return Request(
@@ -150,9 +155,9 @@ def score(request: Request, sweep: SweepTable) -> None:
     try:
         model = AeLLE.load(request.model or "")
     except UserError as error:
-        raise UserError(f"model: {error}; name the folder of one that an analysis has saved") from error
+        raise UserError(f"model: {error}; give the folder of a model saved by analyze.py") from error
     path = score_sweep(request.folder, sweep, model)
-    print(f"every variant and epoch: {path}")
+    print(f"chances of all variants and epochs: {path}")
 
 
 def learn(
@@ -211,9 +216,11 @@ def tell(request: Request, found: Findings, fitted: AeLLE | None) -> None:
     if fitted is not None:
         where = request.folder / "model"
         if found.sweep.pruned:
-            print(f"model: {where} (fitted to a pruned sweep, which has few poor variants: do not prune by it)")
+            print(
+                f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune"
+            )
         else:
-            print(f"model: {where}, for other sweeps: python analyze.py model={where} sweep=…")
+            print(f"model: {where}; to apply it to another sweep: python analyze.py model={where} sweep=…")
 
 
 def _print_sweep(sweep: SweepTable) -> None:
@@ -223,17 +230,19 @@ def _print_sweep(sweep: SweepTable) -> None:
         f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
     if sweep.pruned:
-        print(f"{count(sweep.pruned, 'variant')} pruned: the results below are about the others")
+        print(f"{count(sweep.pruned, 'variant')} pruned: only the others are used for fitting and scoring")
 
 
 def _print_no_classification(request: Request, found: Findings) -> None:
     print(f"no classification: {found.reason}")
     if (request.folder / "model").exists():
-        print(f"{request.folder / 'model'} stays as an earlier analysis saved it")
+        print(f"{request.folder / 'model'} was saved by an earlier analysis and is unchanged")
     finite = found.ended.final_loss[np.isfinite(found.ended.final_loss)]
     if len(finite):
         low, middle, high = np.quantile(finite, [0, 0.5, 1])
-        print(f"final losses from {low:.3g} to {high:.3g}; to split them at the median: threshold={middle:.3g}")
+        print(
+            f"final losses range from {low:.3g} to {high:.3g}; to split them at the median, set threshold={middle:.3g}"
+        )
 
 
 def _shown(folder: Path, found: Findings) -> Analysis:
@@ -278,13 +287,12 @@ def _why_not_scored(other: SweepTable) -> str:
         return ""
     return (
         f"elsewhere: {other.name} is left out: {int(low.sum())} of its {count(len(low), 'variant')} that ended are "
-        "low-error "
-        f"(final loss below {other.threshold:.4g}), and a ranking needs both classes"
+        f"low-error (final validation loss below {other.threshold:.4g}), and a score needs both classes"
     )
 
 
 def _or_reason(make: Callable[[], Made]) -> tuple[Made | None, str]:
-    """What is made of the variants, or the reason why they do not suffice."""
+    """What `make` returns, or the reason why there are too few variants for it."""
     try:
         return make(), ""
     except TooFewError as error:

@@ -19,14 +19,14 @@ SUFFIXES = (".parquet", ".pq")
 
 
 def collect(folder: Path, to: Path) -> bool:
-    """Write a row per variant and epoch, a row group per run, and name on stderr what was left out: True if nothing.
+    """Write a row per variant and epoch, a row group per run. Returns whether nothing had to be left out.
 
-    Never are more than one run's rows in memory: a first reading finds the columns and the runs that count, a second
-    writes. The configuration stands in the file's metadata. Raises UserError where there is nothing to collect, or
-    `to` cannot be written.
+    What is left out is reported on stderr. At most one run's rows are in memory at a time: a first pass finds the
+    columns and the runs that count, a second one writes. The configuration is in the file's metadata. Raises UserError
+    if there is nothing to collect, or `to` cannot be written.
     """
     if to.suffix.lower() not in SUFFIXES:
-        raise UserError(f"--to {to}: a Parquet file is written; give a name that ends with {' or '.join(SUFFIXES)}")
+        raise UserError(f"--to {to}: the output is a Parquet file; give a name that ends with {' or '.join(SUFFIXES)}")
     found = select(folder, lambda run: replace(run, epochs=_rows(run).schema.empty_table()))
     written: list[int] = []
     if found.runs:
@@ -34,16 +34,18 @@ def collect(folder: Path, to: Path) -> bool:
             schema = _schema(found)
             replace_atomically(to, lambda file: written.extend(_write(file, schema, found)))
         except pa.ArrowTypeError as error:
-            raise UserError(f"{folder}: its runs do not fit together: {in_one_line(error)}") from error
+            raise UserError(f"{folder}: its runs have columns of different types: {in_one_line(error)}") from error
         except OSError as error:
-            raise UserError(f"{to} cannot be written ({reason(error)}): name another file with --to FILE") from error
+            raise UserError(f"{to} cannot be written ({reason(error)}): choose another file with --to FILE") from error
     for problem in found.problems:
         print(f"warning: {problem}", file=sys.stderr)
     if found.runs:
-        left_out = f"; {count(len(found.problems), 'warning')} above: something is missing" if found.problems else ""
+        left_out = (
+            f"; rows are missing, see the {count(len(found.problems), 'warning')} above" if found.problems else ""
+        )
         print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}{left_out}")
     else:
-        raise UserError(f"{folder} holds no run that can be read: give the folder of a sweep, e.g. outputs/digits")
+        raise UserError(f"{folder} contains no run that can be read: give the folder of a sweep, e.g. outputs/digits")
     return not found.problems
 
 
@@ -53,7 +55,7 @@ def _schema(found: Selection) -> pa.Schema:
 
 
 def _write(file: Path, schema: pa.Schema, found: Selection) -> list[int]:
-    """How many rows of each run have been written."""
+    """Write the rows and return their number for each run."""
     written = []
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         for run, rows in zip(found.runs, found.rows, strict=True):
@@ -70,10 +72,10 @@ def _write(file: Path, schema: pa.Schema, found: Selection) -> list[int]:
 
 
 def _rows(run: Run) -> pa.Table:
-    """Those of epochs.parquet, behind what variants.parquet has of their variants."""
+    """The rows of epochs.parquet, preceded by the columns that variants.parquet has for their variants."""
     epochs, variants = run.epochs, run.variants
     if twice := set(variants.column_names) & set(epochs.column_names) - {"variant"}:
-        raise DamagedRunError(f"epochs.parquet: {min(twice)} is measured, and a hyperparameter's name")
+        raise DamagedRunError(f"epochs.parquet: its column {min(twice)} is also the name of a hyperparameter")
     place = {number: row for row, number in enumerate(run.numbers)}
     of_variant = variants.take(pa.array([place[number] for number in epochs["variant"].to_pylist()], pa.int64()))
     complete = run.status["state"] == "complete"
@@ -89,7 +91,7 @@ def _rows(run: Run) -> pa.Table:
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if not set(table.column_names) <= set(schema.names):
-        raise DamagedRunError("it has gained columns since it was first read: collect once more")
+        raise DamagedRunError("new columns were added while it was read: run collect again")
     nothing = pa.nulls(table.num_rows)
     columns = [table[name] if name in table.column_names else nothing for name in schema.names]
     return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)

@@ -1,4 +1,4 @@
-"""What a person at the screen reads: one line for what they can mend, plain durations."""
+"""What the command line prints about errors: one line for each that the user can fix."""
 
 import errno
 import gc
@@ -24,16 +24,16 @@ from aelle.commands.launchers import INSTALL, lost_job
 from aelle.errors import UserError, reason
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
-"""Of a full disk, a quota, a protected place, a file where a folder should be."""
+"""Errors of a full disk, an exceeded quota, a protected location, and a file in the place of a folder."""
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Around a `hydra.main`: what a user can mend ends the program with one line on stderr and exit code 2.
+    """Around a `hydra.main`: an error that the user can fix ends the program with one line on stderr and exit code 2.
 
-    Likewise around what it calls, whose exceptions Hydra would announce in its own way. A lost job is one line too, and
-    exit code 1. Anything else is a defect of ours and keeps its traceback. SIGTERM, by which Slurm and others stop a
-    job, is taken as Ctrl-C is.
+    Also around what it calls, because Hydra would print exceptions in its own format. A lost job is one line too, with
+    exit code 1. Any other exception is a bug of ours and keeps its traceback. SIGTERM, with which Slurm and others stop
+    a job, is handled like Ctrl-C.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     stopped_by = signal.SIGINT
@@ -48,12 +48,12 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        # Behind the ^C that the terminal has echoed.
+        # The terminal has echoed ^C on this line.
         start = "\n" if sys.stderr.isatty() else ""
-        print(f"{start}interrupted: nothing finished is lost; the same command goes on from there", file=sys.stderr)
+        print(f"{start}interrupted: finished work is saved; run the same command again to resume", file=sys.stderr)
         sys.exit(128 + stopped_by)
     except BrokenPipeError:
-        # The reader, as head, has seen enough; what Python would flush at its end has nowhere to go.
+        # The reader, e.g. head, has closed the pipe, and Python's flush at exit would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
@@ -71,15 +71,15 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def _place(error: OSError) -> str:
-    """The file that was to be written; it was to be put in place of the one whose name it bears."""
+    """The file that could not be written, by its final name: files are written under a temporary one first."""
     name = re.sub(r"(^|/)\.([^/]+)\.\d+\.tmp$", r"\1\2", str(error.filename or ""))
     return name or "a file"
 
 
 @contextmanager
 def swift_imports() -> Iterator[None]:
-    """Import without garbage collection: of Lightning's thousands of modules nothing is garbage, and to look for it
-    again and again takes a fifth of the time."""
+    """Import without garbage collection: none of Lightning's thousands of modules is garbage, and searching them again
+    and again takes a fifth of the time."""
     gc.disable()
     try:
         yield
@@ -88,8 +88,8 @@ def swift_imports() -> Iterator[None]:
 
 
 def count_cores_quietly() -> None:
-    """scikit-learn asks joblib for the number of physical cores, which on a machine without `lscpu` answers with a
-    traceback, once in a process."""
+    """Ask joblib for the number of physical cores, as scikit-learn will: without `lscpu`, the first call in a process
+    prints a traceback, and only the first."""
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         cpu_count(only_physical_cores=True)
@@ -101,42 +101,44 @@ def _line(error: BaseException) -> str | None:
         if isinstance(cause, UserError):
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
-            return f"{_place(cause)}: {reason(cause)}; what was written before stays whole"
+            place, why = _place(cause), reason(cause)
+            return f"{place} cannot be written ({why}): fix that and try again; what was written before is intact"
         # Hydra and OmegaConf wrap what is raised while they compose a configuration.
         cause = cause.__cause__ if isinstance(cause, (HydraException, OmegaConfBaseException)) else None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and name in INSTALL:
-            return f"hydra/launcher={name} is not installed: pip install -e {INSTALL[name]} in the project's folder"
+            install = f"pip install -e {INSTALL[name]}"
+            return f"hydra/launcher={name} is not installed: run {install} in the project's folder"
         options = ", ".join(sorted(error.options or []))
         return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
     if resolved := re.match(r"UserError raised while resolving interpolation: (.*)", str(error)):
         return resolved.group(1)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
-        # "Append with +" is no remedy for a misspelt name.
+        # Hydra's advice to append with + does not help with a misspelt name.
         return "; ".join(line for line in lines if line and "+" not in line) + _remedy(str(error))
     return None
 
 
 def _remedy(message: str) -> str:
-    """For what Hydra says of a command line, in words that help with it."""
+    """How to fix a command line that Hydra rejects with this message."""
     if "missing EQUAL" in message:
-        return " (options are name=value, as sweep=outputs/digits)"
+        return " (options are given as name=value, e.g. sweep=outputs/digits)"
     if found := re.search(r"Unknown function '(\w+)'", message):
         word = found.group(1)
-        return f" (a distribution is quoted twice on the command line: 'p=\"{word}(2.0, 2.5)\"')"
+        return f" (quote a distribution twice on the command line: 'p=\"{word}(2.0, 2.5)\"')"
     misspelt = re.search(r"Could not override '([\w./]+)'", message)
     meant = nearest(misspelt.group(1)) if misspelt else ""
     return f" ({meant}python {Path(sys.argv[0]).name} --help shows every option)"
 
 
 MIN_SIMILARITY = 0.8
-"""Of difflib's ratio, below which two names are different words."""
+"""Ratio of difflib below which two names are not taken for the same."""
 
 
 def nearest(name: str) -> str:
-    """`did you mean …? `, of the options of the program that runs; empty where none is alike."""
+    """`did you mean …? ` with the most similar option of the running program; empty if there is none."""
     program = Path(sys.argv[0]).resolve()
     groups = {"train": ("task", ""), "analyze": ("aelle", "aelle.")}
     if program.stem not in groups:

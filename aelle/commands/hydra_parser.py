@@ -1,6 +1,6 @@
-"""What Hydra 1.3 needs on Python 3.14 to build its command line's parser. docs/install.md says when this can go.
+"""A workaround for Hydra 1.3 on Python 3.14; docs/install.md says when it can be removed.
 
-From 3.14 on, argparse checks each help text when an option is added, and Hydra's text of `--shell-completion` is an
+Since 3.14, argparse checks each help text when an option is added, and Hydra's text for `--shell-completion` is an
 object that becomes text only when it is shown.
 """
 
@@ -17,15 +17,15 @@ NEEDED = sys.version_info >= (3, 14)
 
 
 def build_parser() -> ArgumentParser:
-    """Hydra's own parser, built without that check where Python has it."""
+    """Hydra's own parser, built without that check if this Python has it."""
     with _help_unchecked():
         return utils.get_args_parser()
 
 
 def mend_hydra() -> None:
-    """Call before a `hydra.main` runs. Jobs of launchers run without a parser."""
+    """Call this before a `hydra.main` runs. The jobs of launchers need no parser."""
     if NEEDED:
-        # The attribute `main` of the package is the function.
+        # `hydra.main` is the function, not the module that defines it.
         module: Any = sys.modules[hydra.main.__module__]
         module.get_args_parser = build_parser
 
@@ -40,5 +40,5 @@ def _help_unchecked() -> Iterator[None]:
     try:
         yield
     finally:
-        # What it inherits is behind it again.
+        # Uncovers the inherited method.
         del parser._check_help

@@ -1,4 +1,4 @@
-"""Where Hydra meets the project: what happens before a sweep, in each of its jobs, and after it."""
+"""The hooks into Hydra: what happens before a sweep, in each of its jobs, and after it."""
 
 import os
 import sys
@@ -22,9 +22,9 @@ from aelle.variants import check_space
 
 
 def register_resolvers() -> None:
-    """`${packs:}` is the sweep over those packs of the search space, cut at `pack_size`, that are not complete yet.
+    """Register `${packs:}`: the sweep over the packs of the search space, cut at `pack_size`, that are not complete.
 
-    Without a size it is no pack. Hydra takes resolvers along to the jobs, wherever they run.
+    It is null for a sweep without a size. Hydra registers it in the jobs as well, wherever they run.
     """
     OmegaConf.register_new_resolver("packs", _packs, replace=True)
 
@@ -33,13 +33,13 @@ def _packs(*, _root_: DictConfig) -> str:
     plan = Plan.of(_plain(_root_))
     if plan.config["size"] is None:
         return "null"
-    # Hydra starts at least one job: of a complete sweep, one that finds nothing to do.
+    # Hydra starts at least one job; that of a complete sweep finds nothing to do.
     packs = ",".join(map(str, plan.unfinished_packs() or [0]))
     return f"choice({packs})"
 
 
 def run_job(config: DictConfig) -> None:
-    """One pack, or the variants asked for by number; what is complete already is left alone."""
+    """Train one pack, or the variants chosen by number; complete ones are not trained again."""
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         try:
@@ -47,13 +47,13 @@ def run_job(config: DictConfig) -> None:
         except (UnwritableError, OSError):
             if kind(hydra) != "basic":
                 raise
-            # Nor could the next job write: this ends the sweep.
+            # The next job could not write either: end the sweep.
             with errors_in_one_line():
                 raise
         except UserError:
             raise
         except Exception:
-            # An exception comes back from another process without its traceback.
+            # An exception that is passed on to another process loses its traceback.
             if kind(hydra) != "basic":
                 traceback.print_exc()
             raise
@@ -66,10 +66,10 @@ def run_job(config: DictConfig) -> None:
 
 
 def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
-    # A job elsewhere may start in another folder.
+    # A job on another machine may start in another folder.
     os.chdir(hydra.runtime.cwd)
     plan = Plan.of(_plain(config))
-    # PyTorch and Lightning take seconds: who asks for help or has misspelt an option need not wait for them.
+    # Not at the top: PyTorch and Lightning take seconds, and --help and a misspelt option do not need them.
     with swift_imports():
         import torch
 
@@ -89,7 +89,7 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
 
 
 class SweepCallback(Callback):
-    """In the process that starts a sweep: checks and announces before its jobs, sums up after them."""
+    """Runs in the process that starts a sweep: checks and announces it before its jobs, summarises it after them."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
@@ -106,7 +106,7 @@ class SweepCallback(Callback):
             _announce_jobs(config.hydra)
             _warn(warnings)
         except UserError as error:
-            # Hydra turns an exception here into a warning and goes on.
+            # Hydra would turn an exception into a warning and continue.
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from error
 
@@ -117,28 +117,28 @@ class SweepCallback(Callback):
         missing = 0 if plan.config["size"] is None else len(plan.wanted() - plan.complete())
         if failed or missing:
             what = f"{count(missing, 'variant')} not complete" if missing else "not all runs are complete"
-            names = f"; failed: {', '.join(failed)}, whose status.json hold the tracebacks" if failed else ""
-            print(f"error: {what}{names}; the same command again trains what is missing", file=sys.stderr)
+            names = f"; failed: {', '.join(failed)} (see status.json there)" if failed else ""
+            print(f"error: {what}{names}; run the same command again to train what is missing", file=sys.stderr)
             raise SystemExit(1)
 
 
 def _check_swept(plan: Plan, overrides: list[str]) -> None:
-    """What the command line sweeps over must fit the sweep's own variants, and each value the search space."""
+    """Raise UserError if a swept option conflicts with the sweep's own variants, or a value with the search space."""
     swept = [o for o in OverridesParser.create().parse_overrides(overrides) if o.is_sweep_override()]
     if plan.config["size"] is None and not swept:
         raise UserError(
-            "-m sweeps over nothing here: choose experiment=…, or give values of a hyperparameter, as "
+            "-m has nothing to sweep over: choose experiment=…, or give several values of a hyperparameter, e.g. "
             "hidden_size=32,64; python train.py without -m trains a single network"
         )
     for override in swept:
         name = override.get_key_element()
         if plan.config["size"] is not None and name != "pack":
             raise UserError(
-                f"{name} is swept over beside the {plan.config['size']} variants of this sweep: give a list to deal "
-                f"out, as {name}=[…], or choose task=… instead of experiment=… for one variant per job"
+                f"{name} cannot be swept over in addition to the {plan.config['size']} variants of this sweep: give a "
+                f"list, {name}=[…], or choose task=… instead of experiment=… to train one variant per job"
             )
         if name in ("experiment", "task"):
-            raise UserError(f"{name} is swept over: a sweep has one {name}; start a sweep for each")
+            raise UserError(f"{name} cannot be swept over: a sweep has one {name}; start a sweep for each")
         if name in plan.config["hyperparameters"]:
             for value in override.sweep_iterator():
                 check_space({name: value})
@@ -169,13 +169,13 @@ def _announce_jobs(hydra: Any) -> None:
     if jobs is not None:
         print(f"one job at a time, {each}" if jobs == 1 else f"{jobs} jobs at a time, {each} each")
     elif kind(hydra) == "ray":
-        print(f"as many jobs at a time as Ray has room for, {each} each")
+        print(f"as many jobs at a time as Ray's resources allow, {each} each")
     else:
-        print(f"jobs of {kind(hydra)}, {each} each; what they print is in {hydra.sweep.dir}/.submitit")
+        print(f"{kind(hydra)} jobs, {each} each; their output is in {hydra.sweep.dir}/.submitit")
 
 
 def _failed(plan: Plan) -> list[str]:
-    """Failed runs, but for those whose variants have been completed elsewhere."""
+    """The failed runs, except those whose variants are complete in other runs."""
     done = plan.complete() if plan.config["size"] is not None else set()
     return [folder.name for folder in run_folders(plan.folder) if _has_failed(folder) and not _within(folder, done)]
 
@@ -198,7 +198,7 @@ def _within(folder: Path, complete: set[int]) -> bool:
 def _measurement(config: dict[str, Any]) -> str:
     lyapunov, epochs = config["lyapunov"], config["epochs"]
     steps, every = lyapunov["steps"], lyapunov["every_n_epochs"]
-    source = f"{count(steps, 'step')} of free running" if steps else count(lyapunov["sequences"], "sequence")
+    source = count(steps, "free-running step") if steps else count(lyapunov["sequences"], "sequence")
     if isinstance(every, list):
         measured = sorted({epoch for epoch in every if epoch < epochs} | {epochs})
         return f"spectra from {source} at epochs {', '.join(map(str, measured))}"
@@ -216,6 +216,6 @@ def _say_next(plan: Plan) -> None:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """The project's part of the configuration, resolved."""
+    """The configuration, resolved and without Hydra's own part."""
     root = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     return OmegaConf.to_container(root, resolve=True)  # pyright: ignore[reportReturnType]

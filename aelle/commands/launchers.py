@@ -1,4 +1,4 @@
-"""Who runs a sweep's jobs: how many at the same time, how many CPU threads each has, and what it means to lose one."""
+"""The launchers of a sweep's jobs: how many run at a time, with how many CPU threads, and what a lost job means."""
 
 import shutil
 from typing import Any
@@ -8,31 +8,33 @@ from joblib import cpu_count
 from aelle.errors import UserError, in_one_line
 
 INSTALL = {"joblib": ".", "submitit_slurm": "'.[slurm]'", "submitit_local": "'.[slurm]'", "ray": "'.[ray]'"}
-"""What pip installs of this project for a launcher."""
+"""What to install with `pip install -e` for a launcher."""
 
 AFTER_A_LOST_JOB = {
-    "joblib": "the jobs beside it were stopped",
-    "submitit": "jobs that were submitted go on by themselves",
-    "ray": "the jobs beside it were stopped",
+    "joblib": "the other running jobs were stopped",
+    "submitit": "the other submitted jobs continue",
+    "ray": "the other running jobs were stopped",
 }
 
 
 def kind(hydra: Any) -> str:
-    """The class that launches the jobs, in short: `basic` for one after another in this process."""
+    """The class of the launcher, in short: `basic` runs one job after another in this process."""
     return hydra.launcher["_target_"].rpartition(".")[2].removesuffix("Launcher").lower()
 
 
 def check_launcher(hydra: Any) -> None:
-    """Raises UserError where the launcher could not start a job."""
+    """Raises UserError if the launcher could not start a job."""
     if kind(hydra) == "slurm" and not (shutil.which("srun") and shutil.which("sbatch")):
-        raise UserError("hydra.launcher: there is no srun or sbatch here; start the sweep where jobs are submitted")
+        raise UserError(
+            "hydra.launcher: there is no srun or sbatch on this machine; start the sweep where Slurm jobs are submitted"
+        )
     jobs = hydra.launcher.get("n_jobs", 1)
     if kind(hydra) == "joblib" and not (jobs > 0 or jobs == -1):
         raise UserError(f"hydra.launcher.n_jobs={jobs}: give a whole number of at least 1, or -1 for every core")
 
 
 def side_by_side(hydra: Any) -> int | None:
-    """How many jobs run at the same time, or None where a cluster decides."""
+    """How many jobs run at the same time, or None if the cluster decides."""
     if kind(hydra) == "basic":
         return 1
     if kind(hydra) != "joblib":
@@ -41,7 +43,7 @@ def side_by_side(hydra: Any) -> int | None:
 
 
 def threads(hydra: Any) -> int:
-    """CPU threads of one job: PyTorch's choice where it is alone, else its share of the cores or what it reserves."""
+    """CPU threads of one job: PyTorch's default if it runs alone, else its share of the cores or what it reserves."""
     if kind(hydra) == "basic":
         import torch
 
@@ -55,11 +57,11 @@ def threads(hydra: Any) -> int:
 
 
 def lost_job(error: BaseException) -> str | None:
-    """A line for what a launcher itself raises: a job ended without a result, or was refused."""
+    """One line for an error of the launcher itself: a job ended without a result, or was refused."""
     library = type(error).__module__.partition(".")[0]
     if isinstance(error, ConnectionError) and "Ray" in str(error):
         library = "ray"
     if library not in AFTER_A_LOST_JOB:
         return None
     cause = in_one_line(error).rstrip(".")
-    return f"{library}: {cause}; {AFTER_A_LOST_JOB[library]}; the same command again trains what is missing"
+    return f"{library}: {cause}; {AFTER_A_LOST_JOB[library]}; run the same command again to train what is missing"

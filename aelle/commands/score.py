@@ -1,4 +1,4 @@
-"""What a saved model says of a sweep, at the terminal and in a table."""
+"""A saved model's predictions for a sweep, printed and as a table."""
 
 from pathlib import Path
 
@@ -12,16 +12,18 @@ from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
 
 SHOWN_VARIANTS = 8
-"""Variants that are named at the screen."""
+"""Variants that are listed on the terminal."""
 
 
 def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
-    """Print what the model says of a sweep's variants and write all of it to `chances.csv` in `folder`."""
+    """Print the chances that the model predicts for a sweep's variants; write all of them to `folder`/chances.csv."""
     said = unlike(model, sweep.task, sweep.epochs, sweep.threshold)
     if sweep.spectra.shape[2] != model.n_features_in_:
-        said.append(f"its spectra have {model.n_features_in_} exponents, and those here {sweep.spectra.shape[2]}")
+        said.append(
+            f"the model was fitted to spectra of {model.n_features_in_} exponents; these have {sweep.spectra.shape[2]}"
+        )
     for one in said:
-        print(f"warning: the model: {one}")
+        print(f"warning: {one}")
     found = chances(model, sweep)
     measured = np.isfinite(found)
     last = np.where(measured.any(1), measured.shape[1] - 1 - measured[:, ::-1].argmax(1), 0)
@@ -42,7 +44,7 @@ def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
             chance = np.nan_to_num(found[sweep.variants["ended"].to_numpy(bool), k])
             areas.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
         print(
-            f"area under the ROC curve, by epoch, of the {len(low)} that have ended, {int(low.sum())} of them below "
+            f"ROC AUC (epoch) over the {len(low)} variants that have ended, {int(low.sum())} of them below "
             f"{model.threshold:.4g}: {', '.join(areas)}"
         )
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()

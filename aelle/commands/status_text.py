@@ -1,4 +1,4 @@
-"""A sweep's status as it is read at a terminal of 80 columns."""
+"""A sweep's status as text for a terminal of 80 columns."""
 
 import math
 import textwrap
@@ -12,7 +12,7 @@ from aelle.terminal import count, duration
 
 WIDTH = 80
 MAX_LISTED_PACKS = 6
-"""Of one state, named one by one."""
+"""Packs of one state that are listed."""
 
 
 def status_text(status: Status) -> str:
@@ -29,7 +29,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield "packs     " + ", ".join(f"{states.count(state)} {state}" for state in STATES)
     done = f"{variants['complete']} complete, {variants['diverged']} diverged"
     done += f", {variants['pruned']} pruned" if variants["pruned"] else ""
-    yield f"variants  {done}, {variants['running'] + variants['failed']} under way, {variants['missing']} not begun"
+    yield f"variants  {done}, {variants['running'] + variants['failed']} in progress, {variants['missing']} not started"
     yield f"time      {_time(status)}"
     for state in ("running", "stale", "failed"):
         yield from _packs(state, [pack for pack in packs if pack.state == state])
@@ -46,30 +46,30 @@ def _lines(status: Status) -> Iterator[str]:
         yield (first.status["error"] or "").rstrip()
     yield ""
     if set(states) - {"done", "running"}:
-        yield "next: the command that started the sweep, once more, trains what is not done"
+        yield "next: run the command that started the sweep again to train what is missing"
     yield f"next: python analyze.py sweep={status.folder}"
 
 
 def _time(status: Status) -> str:
     if not math.isfinite(status.spent):
-        return "not known"
+        return "unknown"
     spent = f"{duration(status.spent)} of training"
     if status.left == 0:
         return spent
     if status.left is None or not math.isfinite(status.left):
-        return f"{spent}; what is left shows when a first epoch is over"
+        return f"{spent}; the time left is known after the first epoch"
     return f"{spent}, about {duration(status.left)} left with {count(status.workers, 'pack')} at a time"
 
 
 def _packs(state: str, packs: list[PackStatus]) -> Iterator[str]:
     for pack in packs[:MAX_LISTED_PACKS]:
-        yield _clipped(f"{state:10}{pack.name}  {_word(state, pack.run) if pack.run else 'begins'}")
+        yield _clipped(f"{state:10}{pack.name}  {_word(state, pack.run) if pack.run else 'starting'}")
     if len(packs) > MAX_LISTED_PACKS:
         yield f"{'':10}and {len(packs) - MAX_LISTED_PACKS} more"
 
 
 def _word(state: str, run: Run) -> str:
-    """The run's last word."""
+    """The run's progress, with its error or the time since it last wrote."""
     status = run.status
     if state == "failed":
         lines = (status["error"] or "").strip().splitlines() or ["no error is recorded"]
@@ -88,7 +88,7 @@ def _best(status: Status) -> Iterator[str]:
         yield _clipped("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
     if status.fixed and not by_hand:
         fixed = ", ".join(f"{name} {_short(value)}" for name, value in status.fixed.items())
-        yield from textwrap.wrap(f"all of them: {fixed}", WIDTH)
+        yield from textwrap.wrap(f"the same for all: {fixed}", WIDTH)
 
 
 def _cells(one: Reached) -> list[str]:

@@ -1,4 +1,4 @@
-"""What networks learn from, loaded once and the same for every variant: tensors, their parts, and the probe."""
+"""The data that networks learn from, loaded once and the same for every variant: tensors, parts and the probe."""
 
 from aelle.data.images import ImageRows, Part, digits, mnist, mnist_pixels
 from aelle.data.sines import FourSines

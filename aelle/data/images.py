@@ -24,11 +24,11 @@ MNIST_FILES = {
     "t10k-images-idx3-ubyte": 7_840_016,
     "t10k-labels-idx1-ubyte": 10_008,
 }
-"""Their sizes in bytes."""
+"""The files of MNIST and their sizes in bytes."""
 
 
 class Part(NamedTuple):
-    """n sequences of vectors, or of indices that stand for one-hot vectors, and a class for each or for every step."""
+    """n sequences of vectors, or of the indices of one-hot vectors, and a class for each sequence or step."""
 
     x: Float[Tensor, "n T I"] | Int[Tensor, "n T"]
     y: Int[Tensor, "n"] | Int[Tensor, "n T"]
@@ -54,13 +54,15 @@ class ImageRows:
 
 def first_sequences(part: Part, sequences: int, name: str) -> Tensor:
     if not 1 <= sequences <= len(part.x):
-        raise UserError(f"lyapunov.sequences={sequences}: the {name} part holds 1 to {len(part.x)}")
+        raise UserError(
+            f"lyapunov.sequences={sequences}: give a number from 1 to {len(part.x)}, the size of the {name} part"
+        )
     return part.x[:sequences]
 
 
 @lru_cache
 def digits() -> ImageRows:
-    """scikit-learn's 1797 digits of 8×8 pixels, split 1077 / 360 / 360. Comes with scikit-learn: no network needed."""
+    """scikit-learn's 1797 digits of 8×8 pixels, split 1077 / 360 / 360. Part of scikit-learn: no download."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -83,7 +85,7 @@ def mnist(root: str) -> ImageRows:
     folder = Path(root)
     try:
         files = {folder / "MNIST" / "raw" / name: size for name, size in MNIST_FILES.items()}
-        # A file of another size may be one that another process is just writing.
+        # A file of another size may be incomplete, with another process still writing it.
         if not all(file.exists() and file.stat().st_size == size for file, size in files.items()):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".download.lock"):
@@ -91,7 +93,7 @@ def mnist(root: str) -> ImageRows:
         parts = [MNIST(folder, train=train) for train in (True, False)]
         (train_x, train_y), (rest_x, rest_y) = ((_rows(p.data), p.targets.long()) for p in parts)
     except Exception as error:
-        # torchvision lets whatever its parser stumbles over through, assertions included.
+        # torchvision raises whatever its parser fails with, assertions included.
         why = (str(error).strip() or "not in the idx format").splitlines()[0]
         raise UserError(_mnist_remedy(folder, why)) from error
     sizes = (len(train_x), len(train_y), len(rest_x), len(rest_y))
@@ -119,5 +121,5 @@ def _rows(images: Tensor) -> Float[Tensor, "n T I"]:
 def _mnist_remedy(folder: Path, why: str) -> str:
     return (
         f"MNIST in {folder} cannot be used ({why}): it needs the four idx files under {folder / 'MNIST' / 'raw'}; "
-        "delete damaged ones to download them anew, or name another folder with task.data.root=…"
+        "delete damaged ones to download them again, or choose another folder with task.data.root=…"
     )

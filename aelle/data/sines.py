@@ -1,4 +1,4 @@
-"""What the target task learns: a sum of four sines, periodic, scaled to span [−1, 1].
+"""The targets of the target task: a periodic sum of four sines, scaled to span [−1, 1].
 
 Axes: V variant, T step.
 """
@@ -15,7 +15,7 @@ from aelle.seeds import generator
 from aelle.variants import Variant
 
 DT = 0.1
-"""Units of time in a step."""
+"""Time units per step."""
 
 PERIOD = 1200
 """Steps of the slowest sine, and of an epoch."""
@@ -33,13 +33,13 @@ def four_sines(s: Sequence[int], q: Sequence[int]) -> Float[np.ndarray, "T"]:
 
 @dataclass(frozen=True)
 class FourSines:
-    """The targets of a population, where other tasks have data: fixed, or random with s_i in 1..10 and q_i in 1..5."""
+    """The targets of a population, in place of data: fixed, or random with s_i in 1..10 and q_i in 1..5."""
 
     def of(self, variants: Sequence[Variant]) -> Float[Tensor, "V T"]:
         return torch.as_tensor(np.stack([_of_one(v) for v in variants])).float()
 
     def probe(self, sequences: int, part: str = "val") -> None:
-        """None: the networks of this task run by themselves."""
+        """None: the networks of this task run freely, without input."""
 
 
 def _of_one(variant: Variant) -> Float[np.ndarray, "T"]:

@@ -1,4 +1,4 @@
-"""Texts, cut into disjoint sequences of characters: *War and Peace*, and one that every Python installation carries."""
+"""Texts cut into disjoint sequences of characters: *War and Peace*, and one that comes with every Python."""
 
 import urllib.request
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ SEQUENCE_LENGTH = 101
 """Characters of a sequence, of which all but the last are input."""
 
 TRAINING_SHARE = 0.8
-"""Share of the sequences; half of the others is for validation, half for the test."""
+"""Share of the sequences; half of the rest is for validation, half for testing."""
 
 UNKNOWN = "\ufffd"
-"""Stands for every character that the training text does not hold."""
+"""Stands for every character that does not occur in the training text."""
 
 BOOK = "https://www.gutenberg.org/cache/epub/2600/pg2600.txt"
 MIN_BOOK_LENGTH = 3_000_000
-"""Characters that *War and Peace* has at least."""
+"""Minimum number of characters of *War and Peace*."""
 
 
 @dataclass(frozen=True)
 class Characters:
     """Sequences of a text as indices into `alphabet`, the training text's characters in order and then UNKNOWN.
 
-    The next character is to be predicted after `every` step, or after the last alone.
+    The next character is to be predicted after `every` step, or only after the last.
     """
 
     train: Part
@@ -68,16 +68,18 @@ def book(root: str, path: str | None = None, predict: str = "every") -> Characte
 
 @lru_cache
 def topics(predict: str = "every") -> Characters:
-    """The documentation topics of Python's `help`: half a million characters, a little different in every version."""
+    """The documentation topics of Python's `help`: half a million characters, slightly different in every version."""
     from pydoc_data.topics import topics as texts
 
     return characters("\n".join(texts[name] for name in sorted(texts)), predict)
 
 
 def characters(text: str, predict: str) -> Characters:
-    """Cut the text, split the sequences by a fixed seed, and say how many characters training does not show."""
+    """Cut the text, split the sequences with a fixed seed, and print how many characters do not occur in training."""
     if predict not in ("every", "last"):
-        raise UserError(f"task.data.predict={predict}: choose every (the next character after each) or last")
+        raise UserError(
+            f"task.data.predict={predict}: choose every (predict after each character) or last (only after the last)"
+        )
     n = len(text) // SEQUENCE_LENGTH
     train, rest = round(TRAINING_SHARE * n), n - round(TRAINING_SHARE * n)
     if rest < 2:
@@ -112,11 +114,11 @@ def read(path: Path) -> str:
         return stripped(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise UserError(f"the text {path} cannot be read ({why}): name a UTF-8 file with task.data.path=…") from error
+        raise UserError(f"the text {path} cannot be read ({why}): give a UTF-8 file with task.data.path=…") from error
 
 
 def stripped(text: str) -> str:
-    """The text between the lines `*** START OF …` and `*** END OF …`, all of it where there are none."""
+    """The text between the lines `*** START OF …` and `*** END OF …`; all of it if there are none."""
     lines = text.split("\n")
     marks = {
         mark: [i for i, line in enumerate(lines) if line.startswith(f"*** {mark} OF ")] for mark in ("START", "END")
@@ -135,17 +137,17 @@ def _cached(path: Path) -> str:
                     with urllib.request.urlopen(BOOK, timeout=60) as response:
                         text = response.read().decode("utf-8-sig").replace("\r\n", "\n")
                     if "\n*** END OF " not in text:
-                        raise ValueError("what came is not whole")
+                        raise ValueError("the download is incomplete")
                     replace_atomically(path, lambda file: file.write_text(stripped(text), encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"War and Peace is not at {path} and cannot be downloaded from {BOOK} ({error}): put the text there, "
-                "name another one with task.data.path=…, or try experiment=charrnn_small, which needs no network"
+                "give another one with task.data.path=…, or try experiment=charrnn_small, which needs no network"
             ) from error
     text = read(path)
     if len(text) < MIN_BOOK_LENGTH:
         raise UserError(
-            f"{path} contains {len(text)} characters, and War and Peace has over {MIN_BOOK_LENGTH}: delete the file to "
+            f"{path} contains {len(text)} characters, but War and Peace has over {MIN_BOOK_LENGTH}: delete the file to "
             "download it again, or try experiment=charrnn_small, which needs no network"
         )
     return text

@@ -1,4 +1,4 @@
-"""What a caller of `aelle.lyapunov.estimate` can get wrong, each with its remedy."""
+"""Checks of the arguments of `aelle.lyapunov.estimate`; each error says how to fix it."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,9 @@ from aelle.lyapunov.interval import TOLERANCE
 
 def check_options(over: str, product: str, orthonormalize_every: int | str, dtype: torch.dtype) -> None:
     if over not in ("hidden", "full"):
-        raise ValueError(f'over={over!r}: choose "hidden" (h with the rest held) or "full" (all that is carried)')
+        raise ValueError(
+            f'over={over!r}: choose "hidden" (h, with the cell state held fixed) or "full" (the whole state)'
+        )
     if product not in ("tangent", "transposed"):
         raise ValueError(f'product={product!r}: choose "tangent" or "transposed" (the paper\'s code)')
     if orthonormalize_every != "auto":
@@ -19,49 +21,55 @@ def check_options(over: str, product: str, orthonormalize_every: int | str, dtyp
 
 def check_whole(name: str, value: object, least: int, remedy: str = "give ") -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r}: {remedy}a whole number, at least {least}")
+        raise ValueError(f"{name}={value!r}: {remedy}a whole number of at least {least}")
 
 
 def check_real(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
-        raise ValueError(f"{name} of type {type(value).__name__}: give a tensor, as by torch.as_tensor({name})")
+        raise ValueError(f"{name} of type {type(value).__name__}: give a tensor, e.g. torch.as_tensor({name})")
     if value.is_complex():
-        raise ValueError(f"{name} in {value.dtype}: expected real numbers")
+        raise ValueError(f"{name} in {value.dtype}: give real numbers")
 
 
 def finite(name: str, value: Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
-    """`value` there and in that precision, if it is finite before and after."""
+    """`value` on that device and in that precision. Raises ValueError if it is not finite, before or after."""
     if not value.isfinite().all():
-        raise ValueError(f"{name} holds NaN or infinite values: a spectrum needs finite ones")
+        raise ValueError(f"{name} contains NaN or infinite values: give finite ones")
     value = value.to(device, dtype)
     if not value.isfinite().all():
-        raise ValueError(f"{name} holds values too large for {dtype}: give dtype=torch.float64, or scale them")
+        raise ValueError(
+            f"{name} contains values too large for {dtype}: choose dtype=torch.float64, or scale them down"
+        )
     return value
 
 
 def checked_inputs(inputs: Tensor | None, width: int | None, device: torch.device | None, dtype: torch.dtype) -> Tensor:
-    """[B, T, I], real, finite, not empty, of the network's input size where that is known; there and in `dtype`."""
+    """`inputs` on `device` in `dtype`, checked: [B, T, I] with I = `width` if given, real, finite and not empty."""
     I = "I" if width is None else width
     if inputs is None:
-        raise ValueError(f"inputs=None: a recurrent module is driven by sequences, [B, T, {I}]")
+        raise ValueError(f"inputs=None: a recurrent module needs input sequences; give [B, T, {I}]")
     check_real("inputs", inputs)
     if inputs.ndim != 3 or 0 in inputs.shape or width not in (None, inputs.shape[-1]):
         raise ValueError(
-            f"inputs of shape {list(inputs.shape)}: expected [B, T, {I}] with at least one sequence and one step"
+            f"inputs of shape {list(inputs.shape)}: give [B, T, {I}] with at least one sequence and one step"
         )
     return finite("inputs", inputs.detach(), device, dtype)
 
 
 def averaged_steps(inputs: Tensor | None, steps: int | None, warmup: int) -> int:
-    """How many steps the exponents are averaged over."""
+    """The number of steps over which exponents are averaged."""
     check_whole("warmup", warmup, 0)
     if inputs is None:
-        check_whole("steps", steps, 1, "without inputs give the steps to average, ")
+        check_whole("steps", steps, 1, "without inputs, give the number of steps to average, ")
         return steps or 1
     if steps is not None:
-        raise ValueError(f"steps={steps} with inputs: their {inputs.shape[1]} steps decide; cut the inputs instead")
+        raise ValueError(
+            f"steps={steps}: the {inputs.shape[1]} steps of inputs decide; leave it out, or cut the inputs"
+        )
     if warmup >= inputs.shape[1]:
-        raise ValueError(f"warmup={warmup}: of inputs of {inputs.shape[1]} steps at least one must be left to average")
+        raise ValueError(
+            f"warmup={warmup}: of {inputs.shape[1]} input steps at least one must be left to average; give fewer"
+        )
     return inputs.shape[1] - warmup
 
 
@@ -70,5 +78,5 @@ def checked_k(k: int | None, N: int) -> int:
         return N
     check_whole("k", k, 1)
     if k > N:
-        raise ValueError(f"k={k}: the state has {N} dimensions, so give a whole number from 1 to {N}")
+        raise ValueError(f"k={k}: the state has {N} dimensions; give a whole number from 1 to {N}")
     return k

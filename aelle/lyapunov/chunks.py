@@ -1,4 +1,4 @@
-"""Cut a batch of matrices into pieces that fit the cache or the memory, and work them off."""
+"""Cut a batch of matrices into pieces that fit the cache or the memory, and process them."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +9,14 @@ from typing import TypeVar
 import torch
 
 CPU_CHUNK_NUMBERS = 2**18
-"""Numbers in one stack of matrices on a CPU: two megabytes in float64, of which its last cache holds some."""
+"""Numbers in one stack of matrices on a CPU: 2 MB in float64, several of which fit its last-level cache."""
 
 MATRICES_TOGETHER, MAX_NUMBERS_TOGETHER = 16, 2**20
-"""So many matrices are taken together even where they are larger, as they share the reading of the weights, until
-they hold so many numbers."""
+"""Larger matrices are still processed this many at a time, because they share the reading of the weights, up to this
+many numbers in total."""
 
 DEVICE_CHUNK_NUMBERS = 2**25
-"""Likewise elsewhere: 256 MiB in float64, of which about ten are needed at once."""
+"""Numbers in one stack on other devices: 256 MiB in float64; about ten stacks are needed at once."""
 
 Chunk = tuple[slice, slice]
 """Variants and sequences."""
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 def chunks(V: int, B: int, N: int, device: torch.device) -> list[Chunk]:
-    """Pieces of [V, B], whole variants where they fit; on a CPU one for each of torch's threads, if worth it."""
+    """Pieces of [V, B], whole variants if they fit; on a CPU, one for each of torch's threads if that pays off."""
     matrices = DEVICE_CHUNK_NUMBERS // N**2
     if device.type == "cpu":
         shared = min(MATRICES_TOGETHER, MAX_NUMBERS_TOGETHER // N**2, -(-V * B // torch.get_num_threads()))
@@ -43,7 +43,7 @@ def chunks(V: int, B: int, N: int, device: torch.device) -> list[Chunk]:
 def work_off(
     function: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device, threaded: bool
 ) -> list[Result]:
-    """In order; on a CPU and `threaded` by torch's number of threads, each alone on matrices that its cache holds."""
+    """The results in order; on a CPU, if `threaded`, on torch's number of threads, each with a piece in its cache."""
     threads = min(torch.get_num_threads() if threaded and device.type == "cpu" else 1, len(pieces))
     kernels = _single_threaded_kernels if device.type == "cpu" else nullcontext()
     with kernels, torch.autocast(device.type, enabled=False):
@@ -54,10 +54,11 @@ def work_off(
 
 
 class _SingleThreadedKernels:
-    """Small factorisations lose by threads inside them, and MKL's threaded batch LU gives wrong pivots at N = 256.
+    """Runs kernels on one thread: threads slow small factorisations down, and MKL's batch LU with several gives wrong
+    pivots at N = 256.
 
-    The number of threads belongs to the whole process: calls from several threads take turns, and each leaves the
-    number that the first of those under way has found.
+    The number of threads is a setting of the whole process: calls from several threads take turns, and each restores
+    the number that the first active one has found.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""A network that drives itself by its own output, as an autonomous dynamical system.
+"""A network driven by its own output, as an autonomous dynamical system.
 
 Axes: V variant, B sequence (one), N unit, K exponent.
 """
@@ -49,7 +49,7 @@ def closed_loop_spectrum(
     k: int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Spectrum:
-    """The leading k exponents (all, where N is less) over `steps` steps from x, nats per step of dt.
+    """The leading k exponents (all, if N is less) over `steps` steps from x, nats per step of dt.
 
     One trajectory per variant, so `stderr` is NaN. A variant with NaN or infinity in w or x gets NaN.
     """

@@ -1,4 +1,4 @@
-"""How the project compiles its loops for the CPU."""
+"""Compilation of loops for the CPU."""
 
 import inspect
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from numba import njit
 
 
 def compiled(function: Callable) -> Callable:
-    """Sums may be reordered; NaN and infinity keep their meaning, since a diverged network is a result.
+    """Compile with numba. Sums may be reordered; NaN and infinity are kept, since a diverged network is a result.
 
-    Unwrapped, because numba compiles none but plain functions and the tests check shapes by wrapping every one.
+    The function is unwrapped, because numba compiles plain functions only and the tests' shape checks wrap each one.
     """
     return njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})(inspect.unwrap(function))

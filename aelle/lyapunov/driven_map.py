@@ -1,6 +1,6 @@
 """Any differentiable one-step callable as a driven dynamical system, by automatic differentiation.
 
-Axes: B sequence, T step, I input, S what the map carries, N the part of it whose spectrum is wanted, K tangent vector.
+Axes: B sequence, T step, I input, S full state, N the part of it whose spectrum is wanted, K tangent vector.
 The variant axis of a tangent system is 1 here.
 """
 
@@ -21,9 +21,9 @@ Step = Callable[..., Tensor | tuple[Tensor, ...]]
 class DrivenMap:
     """B copies of a callable, each with its own input; a tangent system for `aelle.lyapunov.product`.
 
-    The state is flat, [B, S]; `sizes` are its parts (None: it is one tensor). The spectrum is that of the first N
-    numbers, with the others held. A step that cannot be vectorised, because it branches on values or knows its
-    backward pass only, is differentiated for each sequence by itself.
+    The state is flat, [B, S]; `sizes` are those of its parts (None: it is one tensor). The spectrum is that of the
+    first N numbers, with the others held fixed. A step that cannot be vectorised, because it branches on values or
+    supports only reverse mode, is differentiated for each sequence separately.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class DrivenMap:
         except RuntimeError as error:
             what = str(error).splitlines()[0]
             raise ValueError(
-                f"step fails on a state of {len(state[0])} numbers in {state.dtype}: {what} (its tensors must be in "
-                "that dtype: convert them, or give dtype=)"
+                f"step fails on a state of {len(state[0])} numbers in {state.dtype}: {what} (its tensors must have "
+                "that dtype: convert them, or choose another dtype=…)"
             ) from error
         if new.shape != state[0].shape or new.dtype != state.dtype:
             raise ValueError(
                 f"step returned a state of {list(new.shape)} numbers in {new.dtype} for one of {list(state[0].shape)} "
-                f"in {state.dtype}: the two must agree"
+                f"in {state.dtype}: return one of the same shape and dtype"
             )
         try:
             vmap(self._flat_step, self.in_dims)(self._input(0), state)
@@ -94,7 +94,7 @@ class DrivenMap:
         return None if self.inputs is None else self.inputs[:, t]
 
     def _flat_step(self, x: Tensor | None, flat: Tensor) -> Tensor:
-        flat = flat.clone()  # A step may work in place.
+        flat = flat.clone()  # A step may change its state in place.
         if self.sizes is None:
             new = self.step(x, flat)
             return new if isinstance(new, Tensor) else torch.cat(new)
@@ -103,7 +103,7 @@ class DrivenMap:
 
 
 def in_precision(step: Step, like: Tensor) -> Step:
-    """A module as the same map with its parameters in the state's dtype and on its device, the module untouched."""
+    """The same map with a module's parameters in the state's dtype and on its device; the module is not changed."""
     if not isinstance(step, nn.Module):
         return step
     tensors = {
@@ -116,9 +116,9 @@ def in_precision(step: Step, like: Tensor) -> Step:
 def flat_state(
     state: Tensor | Sequence[Tensor], sequences: int | None, device: torch.device | None, dtype: torch.dtype
 ) -> tuple[Float[Tensor, "B S"], tuple[int, ...] | None]:
-    """[B, S] and the sizes of its parts (None for one tensor), from parts of [n], for every sequence, or [B, n].
+    """The state [B, S] and the sizes of its parts (None for one tensor), from parts [n], for every sequence, or [B, n].
 
-    Raises ValueError for other shapes, another number of sequences than `sequences`, and non-finite numbers.
+    Raises ValueError for other shapes, a number of sequences other than `sequences`, and non-finite numbers.
     """
     parts = (state,) if isinstance(state, Tensor) else tuple(state)
     for part in parts:
@@ -126,8 +126,10 @@ def flat_state(
     shapes = [list(part.shape) for part in parts]
     counts = {len(part) for part in parts if part.ndim == 2} | (set() if sequences is None else {sequences})
     if not parts or any(part.ndim not in (1, 2) or 0 in part.shape for part in parts) or len(counts) > 1:
-        driven = "" if sequences is None else f"; the inputs hold {sequences} sequences"
-        raise ValueError(f"state of shape {shapes}: give [N] for every sequence or [B, N], one each{driven}")
+        driven = "" if sequences is None else f"; the inputs have {sequences} sequences"
+        raise ValueError(
+            f"state of shape {shapes}: give [N], the same for every sequence, or [B, N], one for each{driven}"
+        )
     B = max(counts, default=1)
     parts = [finite("state", part.detach(), device, dtype).expand(B, -1) for part in parts]
     sizes = None if isinstance(state, Tensor) else tuple(part.shape[-1] for part in parts)

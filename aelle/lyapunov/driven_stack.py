@@ -16,7 +16,7 @@ class DrivenStack:
     """A stack that reads B sequences; a tangent system for `aelle.lyapunov.product`.
 
     The state is a tuple of the layers' states. A step's Jacobian is block lower triangular over the layers and is never
-    assembled as a whole: D_l' = D_l (∂s_l'/∂s_l)ᵀ + D_{l-1}' (∂s_l'/∂h_{l-1}')ᵀ.
+    assembled: D_l' = D_l (∂s_l'/∂s_l)ᵀ + D_{l-1}' (∂s_l'/∂h_{l-1}')ᵀ.
     """
 
     def __init__(self, stack: Stack, inputs: Float[Tensor, "B T I"], full: bool):
@@ -28,7 +28,7 @@ class DrivenStack:
         self.driven = [Block(layer.weight_ih, gates, B, self.parts) for layer in stack.layers[1:]]
 
     def start(self, flat: Float[Tensor, "1 B S"] | None) -> tuple[State, ...]:
-        """The zero state, or the layers' from a flat one: layer by layer, h before c."""
+        """The zero state, or the layers' states from a flat one: layer by layer, h before c."""
         parts, layers, H = self.stack.cell.parts, len(self.stack.layers), self.stack.hidden_size
         if flat is None:
             flat = self.inputs.new_zeros(1, len(self.inputs), layers * parts * H)
@@ -59,12 +59,12 @@ class DrivenStack:
         return tuple(states)
 
     def finite(self, state: tuple[State, ...]) -> Bool[Tensor, "V B"]:
-        """Which sequences' states hold no NaN and no infinity."""
+        """Which sequences' states contain no NaN and no infinity."""
         return torch.stack([part.isfinite().all(-1) for layer in state for part in layer]).all(0)
 
 
 class Block:
-    """A block of the Jacobian, ∂(a layer's state)/∂(F numbers that a weight multiplies), in a buffer of its own."""
+    """A block of the Jacobian, ∂(a layer's state)/∂(F numbers that a weight multiplies), in its own buffer."""
 
     def __init__(self, weight: Float[Tensor, "V GH F"], gates: int, B: int, parts: int):
         self.rows = weight.unflatten(1, (gates, -1)).permute(2, 0, 1, 3).flatten(0, 1).contiguous()  # [HV, G, F]
@@ -73,7 +73,7 @@ class Block:
         self.transposed = self.buffer.view(parts * H, V * B, F).permute(1, 2, 0)
 
     def __call__(self, slopes: Float[Tensor, "V B P G H"]) -> Float[Tensor, "VB F PH"]:
-        """Σ_g slopes[v, b, p, g, i] rows[i, v, g, from]: for every row i one product of [B, G] with [G, F]."""
+        """Σ_g slopes[v, b, p, g, i] rows[i, v, g, from]: one product of [B, G] with [G, F] for every row i."""
         factors = slopes.permute(2, 4, 0, 1, 3).flatten(1, 2).contiguous()  # [P, HV, B, G]
         for part, block in zip(factors, self.buffer, strict=True):
             torch.bmm(part, self.rows, out=block)

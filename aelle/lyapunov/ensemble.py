@@ -18,7 +18,7 @@ from aelle.lyapunov.spectrum import Spectrum
 class Ensemble:
     """V · B trajectories of a system of N dimensions; `part` gives a chunk's system and the states it starts from.
 
-    `analytic`: no user's function and no automatic differentiation in it, so that threads and inference mode are safe.
+    `analytic`: it calls no user function and no automatic differentiation, so threads and inference mode are safe.
     """
 
     V: int
@@ -40,7 +40,7 @@ def measure(
     transposed: bool = False,
     history: bool = False,
 ) -> Spectrum:
-    """The leading K exponents of every trajectory, in QR's order; NaN for one that left the finite numbers."""
+    """The leading K exponents of every trajectory, in QR's order; NaN for one that became NaN or infinite."""
     V, B, N = ensemble.V, ensemble.B, ensemble.N
     identity = torch.eye(K, N, dtype=ensemble.dtype, device=ensemble.device)
 

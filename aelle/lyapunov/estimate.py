@@ -44,23 +44,25 @@ def lyapunov_spectrum(
     `network`: `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of layers), their `*Cell` forms, or a callable
     `step(x, state) -> state` for one sequence (state: a tensor [N] or a tuple of tensors; x: [I], or None for an
     autonomous map). Modules start from zeros, or from `state` (layer by layer, h before c); a callable needs `state`:
-    [N] for every sequence, or [B, N], one each.
+    [N], the same for every sequence, or [B, N], one for each.
 
-    `inputs` [B, T, I]: the first `warmup` steps only move the state and align the tangent directions, the rest is
-    averaged. Without inputs `steps` steps are averaged, after `warmup` ones.
+    `inputs` [B, T, I]: the first `warmup` steps only advance the state and align the tangent directions, the rest are
+    averaged. Without inputs, `steps` steps are averaged after `warmup` ones.
 
-    `over`: "hidden", ∂h/∂h with the cell state held, or "full", everything that the network carries; of a tuple state
-    "hidden" is its first tensor. `k`: the leading k of QR's order. `orthonormalize_every`: "auto" stays within 1e-6
-    nats (1e-3 in float32) of a QR at every step; a number of steps is cut only where the product would leave what
-    `dtype` can hold. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ, as
-    the paper's code has it. `history`: keep the running exponents, for a convergence plot.
+    `over`: "hidden", ∂h/∂h with the cell state held fixed, or "full", the whole state; for a tuple state, "hidden" is
+    its first tensor. `k`: the leading k exponents in QR's order. `orthonormalize_every`: "auto" stays within 1e-6 nats
+    (1e-3 in float32) of a QR at every step; a number of steps is reduced only if the product would leave the range of
+    `dtype`. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ, as in the paper's code. `history`: keep
+    the running exponents, for a convergence plot.
 
-    Raises ValueError, naming the cause, for bidirectional, projected and packed input, wrong shapes, values or options,
-    non-finite weights, inputs or states, and a trajectory that leaves the finite numbers.
+    Raises ValueError, naming the cause, for bidirectional and projected networks, packed inputs, wrong shapes, values
+    or options, non-finite weights, inputs or states, and a trajectory that does not stay finite.
     """
     check_options(over, product, orthonormalize_every, dtype)
     if isinstance(inputs, PackedSequence):
-        raise ValueError("inputs are a PackedSequence: give [B, T, I] sequences of one length (group them by length)")
+        raise ValueError(
+            "inputs are a PackedSequence: give [B, T, I], sequences of the same length (group them by length)"
+        )
     if is_recurrent(network):
         for name, parameter in network.named_parameters():
             finite(f"{type(network).__name__}.{name}", parameter.detach(), None, dtype)
@@ -79,9 +81,8 @@ def lyapunov_spectrum(
     lost = ~spectrum.per_sequence[0].isfinite().all(-1)
     if lost.any():
         raise ValueError(
-            f"the state of sequences {lost.nonzero()[:, 0].tolist()}, or its derivative, left the finite numbers of "
-            f"{dtype} on the way: the network diverges from this start under these inputs; give fewer steps or another "
-            "state"
+            f"the state of sequences {lost.nonzero()[:, 0].tolist()}, or its derivative, became NaN or infinite in "
+            f"{dtype}: the network diverges from this state under these inputs; give fewer steps or another state"
         )
     return spectrum.of_variant(0)
 
@@ -97,9 +98,9 @@ def population_spectrum(
 ) -> Spectrum:
     """Spectra of V networks, each driven from the zero state by the same B sequences of T steps, inputs [B, T, I].
 
-    `k`: the leading k exponents, or all where there are fewer, so that one k serves every shape. `over`, `dtype` and
-    errors as in `lyapunov_spectrum`; every field of the result carries a leading V axis. A variant with non-finite
-    weights, or one that diverges under the inputs, gets NaN and leaves the others alone.
+    `k`: the leading k exponents, or all if there are fewer, so that one k suits every shape. `over`, `dtype` and errors
+    as in `lyapunov_spectrum`; every field of the result has a leading V axis. A variant with non-finite weights, or one
+    that diverges under the inputs, gets NaN and does not affect the others.
     """
     check_options(over, "tangent", "auto", dtype)
     if k is not None:
@@ -122,7 +123,7 @@ def _of_stack(stack: Stack, inputs: Tensor | None, state: StartingState, full: b
     carried = stack.dimension(full=True)
     if start is not None and start.shape[-1] != carried:
         raise ValueError(
-            f"state of {start.shape[-1]} numbers: the network carries {carried}, layer by layer, h before c"
+            f"state of {start.shape[-1]} numbers: give the {carried} of the network, layer by layer, h before c"
         )
 
     def part(chunk: Chunk) -> tuple[DrivenStack, tuple]:
@@ -134,11 +135,11 @@ def _of_stack(stack: Stack, inputs: Tensor | None, state: StartingState, full: b
 
 
 def _of_map(step: Step, inputs: Tensor | None, state: StartingState, full: bool, dtype: torch.dtype) -> Ensemble:
-    """On one thread: a user's function need not bear several."""
+    """On one thread, because a user's function may not be thread-safe."""
     if state is None:
         raise ValueError(
-            f"state=None: {type(step).__name__} is taken as a step(x, state) -> state and needs a state to start from, "
-            "[N] or [B, N]; of a module that holds an nn.RNN, nn.GRU or nn.LSTM, give that one"
+            f"state=None: {type(step).__name__} is taken as a step(x, state) -> state and needs an initial state, [N] "
+            "or [B, N]; if it is a module that contains an nn.RNN, nn.GRU or nn.LSTM, give that one"
         )
     if not callable(step):
         raise ValueError(f"network={step!r}: give nn.RNN, nn.GRU, nn.LSTM, one of their Cells, or a step(x, state)")

@@ -1,8 +1,8 @@
-"""After how many steps to orthonormalise.
+"""The number of steps between orthonormalisations.
 
-The digits that a step costs depend on the network, on the sequence and on the moment: a fixed interval is wrong for
-somebody. So the error that an interval makes is estimated (`orthonormalize`), added up for every exponent, and kept
-within a budget that grows with the steps; an interval that turned out too wide is cut back to products still at hand.
+How many digits a step costs depends on the network, the sequence and the time, so no fixed interval suits all. The
+error of each interval is therefore estimated (`orthonormalize`), added up for every exponent, and kept within a budget
+that grows with the steps; an interval that turns out to be too long is cut back to products that are still in memory.
 As with the step size controllers of ODE solvers, a controller returns a verdict, and the loop acts on it.
 """
 
@@ -17,28 +17,28 @@ from torch import Tensor
 from aelle.lyapunov.orthonormalize import Factors
 
 TOLERANCE = {torch.float64: 2e-7, torch.float32: 2e-4}
-"""Nats per step: the error that an exponent may have by its estimate, a fifth of what is promised against a QR at every
-step, because estimates of single intervals have been found low by several times."""
+"""Nats per step: the estimated error allowed for an exponent, a fifth of what is promised relative to a QR at every
+step, because estimates for single intervals have been found several times too low."""
 
 BUDGET_STEPS = 20
-"""Steps whose budget a single interval may spend at most, however much is left."""
+"""Maximum budget of a single interval, in steps, however much is left."""
 
 UNRESOLVED_PIVOT = 0.1
-"""A pivot whose relative error is above this after a single step is noise in any method; no care brings it back."""
+"""A pivot whose relative error exceeds this after a single step is noise in any method and cannot be recovered."""
 
 MAX_CONDITION = 1e6
-"""Condition of M from which LU is given up for QR: tens to hundreds for Jacobians, 2^N for Wilkinson's matrix."""
+"""Condition of M above which QR replaces LU: tens to hundreds for Jacobians, 2^N for Wilkinson's matrix."""
 
 MEMORY = 0.8
-"""Weight of the past in the digits that a step is expected to cost. Every interval that has to be cut back halves what
-is left for the present, so that a network which bears no interval above one step is seldom tried again."""
+"""Weight of the past in the digits that a step is expected to cost. Every interval that has to be cut back halves the
+weight of the present, so that a network that allows only single steps is seldom tried with more."""
 
 MAX_LENGTH = 8
-"""Steps: beyond it the product costs ten times what the factorisation does, and a small precision may overflow."""
+"""Steps: beyond this, the product costs ten times as much as the factorisation, and low precision may overflow."""
 
 
 class Remedy(Enum):
-    """What makes a factor M good enough to go on with."""
+    """What makes a factor M accurate enough to continue with."""
 
     NONE = auto()
     QR_OF_FACTOR = auto()
@@ -46,8 +46,8 @@ class Remedy(Enum):
 
 
 class Verdict(NamedTuple):
-    """`kept`: how many of the steps just made may be kept; if not all, factorise again after so many. `length`: steps
-    of the next interval. `go_back`: nothing is kept, and the interval before these is made once more."""
+    """`kept`: how many of the steps just made may be kept; if not all, factorise again after that many. `length`: steps
+    of the next interval. `go_back`: nothing is kept, and the previous interval is repeated."""
 
     kept: int
     length: int
@@ -56,8 +56,7 @@ class Verdict(NamedTuple):
 
 
 class ErrorBudget(NamedTuple):
-    """What the intervals so far have cost: `spent`, errors in the sums; `turned`, errors in the directions carried
-    on."""
+    """Errors of the intervals so far: `spent`, in the sums; `turned`, in the directions that are carried on."""
 
     spent: Float[Tensor, "V B K"]
     turned: Float[Tensor, "V B K"]
@@ -65,8 +64,8 @@ class ErrorBudget(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """The worst of all exponents: the error of this interval, all errors so far, these with what a direction passes on
-    to one that overtakes it, the error of a resolved pivot, and the condition of M."""
+    """Maxima over all exponents: the error of this interval, all errors so far, these including what a direction passes
+    on to one that overtakes it, the error of a resolved pivot, and the condition of M."""
 
     error: float
     spent: float
@@ -88,15 +87,15 @@ class Measured(NamedTuple):
 
 
 class IntervalController:
-    """As many steps as the error budget allows, or `every`, but fewer where the product would leave what the precision
-    can represent."""
+    """As many steps as the error budget allows, or `every`, but fewer if the product would leave the range of the
+    precision."""
 
     def __init__(self, every: int | str, basis: Float[Tensor, "V B K N"]):
         self.fixed = None if every == "auto" else int(every)
         self.tolerance, self.eps = TOLERANCE[basis.dtype], torch.finfo(basis.dtype).eps
         zeros = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
         self.budget, self.budget_before, self.length_before = ErrorBudget(zeros, zeros, 0), None, 1
-        # What `orthonormalize` estimates, as a logarithm in units of ε, before any step has added to it, and what a
+        # The logarithm, in units of ε, of what `orthonormalize` estimates before any step has added to it, and what a
         # step adds.
         self.offset = max(math.log(basis.shape[-1] ** 1.5 / 32), 0)
         self.rate, self.memory = 0.0, MEMORY
@@ -106,7 +105,7 @@ class IntervalController:
         return self.fixed or 2
 
     def judge(self, steps: int, factors: Factors) -> Verdict:
-        """Of the `steps` just made and what their product's factorisation reports. One round trip to the device."""
+        """Judge the `steps` just made by the factorisation of their product. One round trip to the device."""
         error, overtaken = factors.error.double(), _overtaken(factors.log_diagonal)
         spent, turned = self.budget.spent + error, self.budget.turned * overtaken
         carried = spent + torch.where(overtaken > 1, turned, 0)
@@ -127,23 +126,23 @@ class IntervalController:
             self.memory = (1 + self.memory) / 2
             return Verdict(min(allowed, steps - 1), min(allowed, steps - 1))
         if worst.carried > 5 * allowance and self.budget_before is not None and self.length_before > 1:
-            # A direction that the interval before has turned a little has since been stretched by less than a later
-            # one, and its error with that one.
+            # A direction that the previous interval has turned a little has since been stretched less than a later
+            # one, and its error as much as that one.
             self.budget, self.budget_before = self.budget_before, None
             return Verdict(0, self.length_before // 2, go_back=True)
         self.budget_before, self.length_before = self.budget, steps
         if steps > 1:
             self.memory = MEMORY
             self.budget = ErrorBudget(spent, turned + error, self.budget.steps + steps)
-            # What remains is within the budget.
+            # The remaining error is within the budget.
             remedy = Remedy.NONE if remedy is Remedy.QR_OF_FACTOR else remedy
         else:
-            # A single step errs no more than the QR that it is compared with.
+            # A single step is as accurate as the QR that it is compared with.
             self.budget = ErrorBudget(self.budget.spent, turned, self.budget.steps + 1)
         return Verdict(steps, min(allowed, 2 * steps), remedy)
 
     def _allowed(self, steps: int, worst: Measured) -> int:
-        """Steps that the budget allows, if each costs as many digits as these and those before did."""
+        """The number of steps that the budget allows, if each costs as many digits as these and earlier ones."""
         loss = math.log(min(max(worst.error, self.eps), 1) / self.eps) - self.offset
         self.rate = max(loss / steps, self.memory * self.rate + (1 - self.memory) * loss / steps, 1e-9)
         budget = self.tolerance * min(self.budget.steps + steps, BUDGET_STEPS)
@@ -151,7 +150,7 @@ class IntervalController:
 
 
 def _overtaken(log_diagonal: Float[Tensor, "V B K"]) -> Float[Tensor, "V B K"]:
-    """By which factor a direction is stretched by less than the most stretched one behind it."""
+    """The factor by which a direction is stretched less than the most stretched later one."""
     later = log_diagonal.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
     overtaken = (later - log_diagonal).exp().nan_to_num(1, 1)
     overtaken[..., -1] = 0

@@ -1,14 +1,14 @@
 """One step of orthonormalisation, without orthogonality.
 
-Only the diagonal of R in J_T ··· J_1 Q_0 = Q R is wanted, so what is carried from step to step need not be
+Only the diagonal of R in J_T ··· J_1 Q_0 = Q R is needed, so the matrix carried from step to step need not be
 orthogonal: any M with A = M U, U upper triangular, spans the same flag (the nested spaces of the leading columns) as Q
 and gives the same R in the end, as long as M is well conditioned. LU with row pivoting gives such an M, a row-permuted
-unit lower triangle, at a fraction of the price of QR; and where the rows of A differ in size by many orders of
-magnitude, as behind saturated gates, it keeps the digits that Householder's QR loses. On a device Cholesky factors come
-first, and LU where they do not do.
+unit lower triangle, at a fraction of the cost of QR; and if the rows of A differ in size by many orders of magnitude,
+as with saturated gates, it keeps the digits that Householder's QR loses. On a GPU Cholesky factors are tried first, and
+LU is used if they fail.
 
-Tangent vectors are rows here, as PyTorch's layers have it: an array [..., K, N] holds A transposed, which is what
-LAPACK wants to be handed.
+Tangent vectors are rows here, as in PyTorch's layers: an array [..., K, N] contains A transposed, the layout that
+LAPACK expects.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from torch import Tensor
 class Factors(NamedTuple):
     """A = M U: `basis` is M (rows are its columns) and `log_diagonal` log |diag U|, −∞ where A is singular.
 
-    `error` is the relative error to expect in each entry of the diagonal, ∞ for an entry that is zero; `condition`
-    estimates that of M.
+    `error` is the expected relative error of each entry of the diagonal, ∞ for an entry that is zero; `condition`
+    estimates the condition number of M.
     """
 
     basis: Float[Tensor, "V B K N"]
@@ -34,39 +34,39 @@ class Factors(NamedTuple):
 
 
 MAX_SKEW = 0.5
-"""‖MᵀM − I‖ from which a Cholesky factor is not taken: its M has a condition of up to 1.8 below."""
+"""‖MᵀM − I‖ below which a Cholesky factor is accepted: the condition of M is then at most 1.8."""
 
 CHOLESKY_SHIFT, MAX_CHOLESKY_FACTORS = 4, 3
-"""Of AᵀA with columns of length 1, in units of N ε; and how many factors are tried."""
+"""Shift of AᵀA with columns of length 1, in units of N ε; and how many factors are tried."""
 
 CHOLESKY_CAUTION = 8
-"""By how much the error by Cholesky factors may exceed what its formula says: measured on products of a wide spread."""
+"""How far the error of Cholesky factors may exceed its formula: measured on products of a wide range."""
 
 MAX_CHOLESKY_PAUSE = 64
-"""Factorisations that are left to LU once there was no Cholesky factor; the first time one, then twice as many."""
+"""Maximum number of factorisations by LU after a Cholesky factor was not found: one at first, then twice as many."""
 
 
 class Factorizer:
-    """LU with row pivoting of stacks of one shape, in buffers of its own."""
+    """LU with row pivoting of stacks of one shape, with its own buffers."""
 
     def __init__(self, like: Float[Tensor, "V B K N"]):
         V, B, K, N = like.shape
         self.pivots = torch.empty(V, B, K, dtype=torch.int32, device=like.device)
         self.info = torch.empty(V, B, dtype=torch.int32, device=like.device)
-        # PyTorch tells a permutation as a matrix only: here in single precision, from a factor that only has a shape.
+        # PyTorch gives a permutation only as a matrix: here in single precision, from a factor that has only a shape.
         self.shape = torch.empty((), device=like.device).expand(V, B, N, K)
         self.P, self.unused = self.shape.new_empty(V, B, N, N), (self.shape.new_empty(0), self.shape.new_empty(0))
         self.numbers = torch.arange(N, dtype=self.P.dtype, device=like.device)
         self.identity = torch.eye(K, dtype=like.dtype, device=like.device)
 
     def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors:
-        """Of the last of `trail`, which began at a well-conditioned basis and took one step from each to the next.
+        """Factorise the last of `trail`, which starts at a well-conditioned basis and has one step between entries.
 
-        M is written to `out`, and the last of `trail` is used up. The error of pivot i is judged after rows and columns
-        of A have been scaled to the same size, which neither the pivots' relative errors nor the flag depend on:
-        ε |column i| / |pivot i| × condition of L × max(N, 32) / 32; the last factor is what was measured, as rounding
-        in LU grows. Where a product cancels, rounding is of the size of its terms: so much is added as the first step
-        stretched a tangent vector at most and the last one at least.
+        M is written to `out`, and the last of `trail` is overwritten. The error of pivot i is estimated after rows and
+        columns of A have been scaled to the same size, which changes neither the pivots' relative errors nor the flag:
+        ε |column i| / |pivot i| × condition of L × max(N, 32) / 32; the last factor is the measured growth of rounding
+        errors in LU. If a product cancels, rounding errors are of the size of its terms: the estimate is multiplied by
+        the largest stretch of a tangent vector in the first step over the smallest in the last.
         """
         A, cancelled = trail[-1], _cancelled(trail)
         column, row = self.sizes(A, out)
@@ -75,8 +75,8 @@ class Factorizer:
         return _judged(out, diagonal, column, row, condition, cancelled)
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
-        """The length of each tangent vector [V, B, K], and the size of each dimension over all of them once they have
-        one length [V, B, N]."""
+        """The length of each tangent vector [V, B, K], and the size of each dimension over all of them, scaled to the
+        same length [V, B, N]."""
         tiny = torch.finfo(A.dtype).tiny
         column = torch.linalg.vector_norm(A, dim=-1)
         weight = column.clamp(min=tiny**0.5).square().reciprocal()
@@ -86,7 +86,7 @@ class Factorizer:
     def unpack(
         self, LU: Float[Tensor, "V B K N"], row: Float[Tensor, "V B N"], out: Float[Tensor, "V B K N"]
     ) -> tuple[Float[Tensor, "V B K"], Float[Tensor, "V B K"], Float[Tensor, "V B"]]:
-        """|diag U|, the sizes of the rows of its pivots, and the condition of L with rows of one size; M to `out`."""
+        """|diag U|, the sizes of the pivots' rows, and the condition of L with rows of one size; writes M to `out`."""
         K = LU.shape[-2]
         torch.lu_unpack(self.shape, self.pivots, unpack_data=False, out=(self.P, *self.unused))
         row_of_L = (self.P @ self.numbers).long()
@@ -101,12 +101,12 @@ class Factorizer:
 
 
 class CholeskyFactorizer(Factorizer):
-    """By Cholesky factors R of AᵀA, in the products that a GPU is fast at, where it factorises small matrices slowly.
+    """Cholesky factors R of AᵀA: a GPU is fast at matrix products, but slow at factorising small matrices.
 
-    M = A R⁻¹, and AᵀA is shifted so that a factor exists for a condition of A up to 1/ε, once its columns have one
-    length; how nearly orthonormal M is, is measured, and mended by one more factor or two. Rounding in R takes nothing
-    from A = M R: the error is as that of QR. Where even so one of a stack's matrices has no such M, LU takes over for
-    all of them. Each factor costs a round trip to the device.
+    M = A R⁻¹, and AᵀA, with columns of one length, is shifted so that a factor exists for a condition of A up to 1/ε.
+    The deviation of M from orthonormality is measured and corrected by one or two more factors. Rounding in R does not
+    affect A = M R, so the error is that of QR. If a matrix of the stack still has no such M, LU is used for all of
+    them. Each factor costs a round trip to the device.
     Source: shifted CholeskyQR, Fukaya et al. 2020.
     """
 
@@ -126,9 +126,9 @@ class CholeskyFactorizer(Factorizer):
         return super().__call__(trail, out)
 
     def try_factors(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors | None:
-        """None, and A as it was, where a matrix has no such M."""
+        """The factors, or None, with A unchanged, if a matrix has no such M."""
         A = trail[-1]
-        # The square of a large entry may be too large.
+        # Scaled first, because the square of a large entry may overflow.
         largest = A.abs().amax(-1)
         torch.div(A, largest[..., None], out=out)
         norm = torch.linalg.vector_norm(out, dim=-1)
@@ -154,9 +154,9 @@ class CholeskyFactorizer(Factorizer):
 
 
 class CompiledFactorizer(Factorizer):
-    """The same on a CPU, where passes over matrices cost more than what is computed in them.
+    """LU on a CPU, with compiled loops: there, passes over matrices cost more than the arithmetic in them.
 
-    numba takes a second to import, which only those pay who measure on a CPU.
+    numba takes a second to import, and only measuring on a CPU needs it.
     """
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
@@ -193,17 +193,17 @@ def _judged(
     cancelled: Float[Tensor, "V B 1"] | float,
 ) -> Factors:
     N, tiny, eps = basis.shape[-1], torch.finfo(basis.dtype).tiny, torch.finfo(basis.dtype).eps
-    # Some LAPACKs multiply by the reciprocal of a pivot, which is infinite where the pivot is subnormal.
+    # Some LAPACKs multiply by the reciprocal of a pivot, which is infinite for a subnormal pivot.
     condition = torch.where(column.isfinite().all(-1), condition.nan_to_num(torch.inf, torch.inf), condition)
     error = column * row / diagonal * (eps * max(N, 32) / 32 * condition[..., None] * cancelled)
-    # Squares of shorter columns have lost digits, and with them the estimate.
+    # Squares of shorter columns lose digits, which makes the estimate useless.
     known = (diagonal > tiny / eps) & (column > (tiny / eps) ** 0.5)
     error = torch.where(known, error, torch.inf).nan_to_num(torch.inf, torch.inf)
     return Factors(basis, diagonal.double().log(), error, condition)
 
 
 def _cancelled(trail: Sequence[Float[Tensor, "V B K N"]]) -> Float[Tensor, "V B 1"] | float:
-    """By how much rounding may be larger than what is left of a product."""
+    """How much larger rounding errors may be if a product cancels, as a factor."""
     if len(trail) < 3:
         return 1.0
     most, least = _stretches(trail[0], trail[1]).amax(-1), _stretches(trail[-2], trail[-1]).amin(-1)
@@ -215,7 +215,7 @@ def _batches(*tensors: Tensor) -> list[np.ndarray]:
 
 
 def _stretches(before: Float[Tensor, "V B K N"], after: Float[Tensor, "V B K N"]) -> Float[Tensor, "V B some"]:
-    """Of some eight tangent vectors by a step: enough to tell how large its Jacobian is."""
+    """How much a step stretches about eight of the tangent vectors: enough to estimate the size of its Jacobian."""
     few = slice(None, None, max(1, before.shape[-2] // 8))
     return torch.linalg.vector_norm(after[..., few, :], dim=-1) / torch.linalg.vector_norm(before[..., few, :], dim=-1)
 

@@ -1,4 +1,4 @@
-"""What `orthonormalize` computes before and after an LU, compiled for the CPU: one pass over the matrices each.
+"""What `orthonormalize` computes before and after an LU, compiled for the CPU: each in one pass over the matrices.
 
 Axes: n matrix of a batch, K tangent vector, N state dimension. Tangent vectors are rows, float32 or float64.
 """
@@ -10,8 +10,8 @@ from aelle.lyapunov.compiled import compiled
 
 @compiled
 def sizes(A, column, row):
-    """Of A [n, K, N] the length of each tangent vector, `column` [n, K], and the size of each dimension over all of
-    them once they have one length, `row` [n, N]."""
+    """For A [n, K, N]: the length of each tangent vector, `column` [n, K], and the size of each dimension over all of
+    them, scaled to the same length, `row` [n, N]."""
     one, tiny = A.dtype.type(1), A.dtype.type(np.finfo(A.dtype).tiny)
     for b in range(A.shape[0]):
         sizes = row[b]
@@ -51,7 +51,7 @@ def unpack(LU, pivots, row, basis, diagonal, sizes, condition):
             diagonal[b, k] = abs(LU[b, k, k])
             x = solved[k]
             size = abs(x / sizes[b, k])
-            # Not a number is the largest of all, as torch has it.
+            # NaN counts as the largest value, as in torch.
             if not size <= most:
                 most = size
             target = basis[b, k]

@@ -1,6 +1,6 @@
 """The product of a trajectory's Jacobians, and how fast it stretches each direction.
 
-Between orthonormalisations (`orthonormalize`) the columns of the product lean towards its leading direction, and the
+Between orthonormalisations (`orthonormalize`) the columns of the product turn towards its leading direction, and the
 smaller ones lose digits: `interval` decides after how many steps the next one is due.
 """
 
@@ -17,7 +17,7 @@ from aelle.lyapunov.orthonormalize import Factors, factorizer, log_diagonal, ort
 
 @runtime_checkable
 class System(Protocol):
-    """A driven dynamical system of N dimensions: states are its own affair, tangent vectors are rows [V, B, K, N]."""
+    """A driven dynamical system of N dimensions: states are of any type, tangent vectors are rows [V, B, K, N]."""
 
     N: int
 
@@ -31,7 +31,7 @@ class System(Protocol):
 
 
 class Transposed:
-    """The system whose Jacobians are transposed while the state still steps forward, as the paper's code has it."""
+    """The system with transposed Jacobians, while the state still advances forward, as in the paper's code."""
 
     def __init__(self, system: System):
         self.system, self.N, self.finite = system, system.N, system.finite
@@ -46,7 +46,7 @@ class Transposed:
 
 
 class Growth(NamedTuple):
-    """Growth of each direction, nats per step; NaN for a sequence whose state left the finite numbers."""
+    """Growth of each direction, nats per step; NaN for a sequence whose state became NaN or infinite."""
 
     rates: Float[Tensor, "V B K"]
     history: Float[Tensor, "V B steps K"] | None
@@ -78,8 +78,8 @@ def growth(
 
 
 class Point(NamedTuple):
-    """How far the product has come: before step t, J_{t-1} ··· J_s Q = M U with `basis` M well conditioned and
-    `log_stretch` log |diag U|."""
+    """The product before step t: J_{t-1} ··· J_s Q = M U, with `basis` M well conditioned and `log_stretch` =
+    log |diag U|."""
 
     t: int
     state: Any
@@ -88,7 +88,7 @@ class Point(NamedTuple):
 
 
 class Buffers:
-    """Tensors of one shape that are used again: allocation would cost as much as the products."""
+    """Tensors of one shape that are reused: allocation would cost as much as the products."""
 
     def __init__(self, like: Tensor):
         self.like, self.free = like, []
@@ -149,10 +149,10 @@ def stretch(
 def _remedied(
     remedy: Remedy, system: System, t: int, states: Sequence[Any], trail: Sequence[Tensor], factors: Factors
 ) -> tuple[Float[Tensor, "V B K N"], Float[Tensor, "V B K"]]:
-    """M and log |diag U| of the last of `trail`, which began at step t.
+    """M and log |diag U| of the last of `trail`, which starts at step t.
 
-    A QR of M is at least as accurate as one of A = M U, and far more so for rows of different size. LU has used A up:
-    where its M does not do, A's last step is made once more.
+    A QR of M is at least as accurate as one of A = M U, and far more so for rows of different size. LU has overwritten
+    A: if its M is not good enough, A's last step is repeated.
     """
     if remedy is Remedy.NONE:
         return factors.basis, factors.log_diagonal

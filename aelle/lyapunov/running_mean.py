@@ -21,7 +21,7 @@ class RunningMean:
         self.total, self.count = np.zeros((1, 1)), np.zeros((1, 1))
 
     def add(self, spectra: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V M"]:
-        """The mean including these; NaN for a variant whose spectrum is not finite, which is not counted."""
+        """The mean including these; NaN for a variant whose spectrum is not finite and thus not counted."""
         known = np.isfinite(spectra).all(1, keepdims=True)
         self.total = self.total + np.where(known, signed_log(spectra), 0)
         self.count = self.count + known

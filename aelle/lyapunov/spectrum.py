@@ -1,4 +1,4 @@
-"""The Lyapunov spectrum as a result: exponents, their uncertainty, and what follows from them."""
+"""The Lyapunov spectrum as a result: exponents, their uncertainty, and quantities derived from them."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 def floor(dtype: torch.dtype, N: int) -> float:
     """The least exponent that `dtype` resolves, log(2 N ε) nats per step: −31.2 (float64), −11.1 (float32) for N = 64.
 
-    A direction that contracts faster is set to it, and so is one that an exactly singular Jacobian has wiped out:
+    A direction that contracts faster is set to it, and so is one that an exactly singular Jacobian has removed, as
     rounding makes it reappear below 2 N ε, as in the numerical rank of a matrix.
     """
     return math.log(2 * N * torch.finfo(dtype).eps)
@@ -24,7 +24,7 @@ class Spectrum:
 
     `per_sequence` [..., B, K] in QR's order; `exponents` [..., K] their mean over sequences, descending; `stderr`
     [..., K] the standard error of that mean in the same order (NaN for one sequence); `clamped` [...] how many of the
-    B·K reached the floor; `steps` averaged; `history` [..., steps, K], where asked for, the exponents after 1, 2, …
+    B·K reached the floor; `steps` averaged; `history` [..., steps, K], on request, the exponents after 1, 2, …
     steps, in the order of `exponents`, with which its last row agrees.
     """
 
@@ -43,7 +43,7 @@ class Spectrum:
         N: int,
         running: Float[Tensor, "*V B steps K"] | None = None,
     ) -> "Spectrum":
-        """From each sequence's exponents, −∞ where a Jacobian was singular, and (`running`) those after each step."""
+        """From each sequence's exponents, −∞ for singular Jacobians, and (`running`) those after each step."""
         lowest = floor(rates.dtype, N)
         clamped = (rates <= lowest).sum((-2, -1))
         rates = rates.clamp(min=lowest)
@@ -81,7 +81,7 @@ class Spectrum:
         return kaplan_yorke_dimension(self.exponents)
 
     def resample(self, points: int) -> Float[Tensor, "*V M"]:
-        """The spectrum's curve at a common length: see `resample`."""
+        """The spectrum at a common length: see `resample`."""
         return resample(self.exponents, points)
 
 
@@ -93,7 +93,7 @@ def entropy_rate(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*V"]:
 def kaplan_yorke_dimension(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*V"]:
     """D = j + (λ_1 + … + λ_j) / |λ_{j+1}| with the largest j whose sum is not negative; 0 if λ_1 < 0.
 
-    K where even the sum of all K is not negative: the attractor fills the space, or, of a leading k, a lower bound.
+    K if even the sum of all K is not negative: the attractor fills the space; for the leading k only, a lower bound.
     """
     sums = torch.nn.functional.pad(exponents.cumsum(-1), (1, 0))
     j = (sums[..., 1:] >= 0).sum(-1, keepdim=True)
@@ -105,7 +105,7 @@ def kaplan_yorke_dimension(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*
 def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V M"]:
     """Exponent against index fraction, linearly interpolated at `points` fractions from 0 to 1, ends included."""
     if points < 1:
-        raise ValueError(f"points={points}: a spectrum is resampled to at least 1 point")
+        raise ValueError(f"points={points}: give at least 1 point")
     K = exponents.shape[-1]
     at = torch.linspace(0, K - 1, points, dtype=exponents.dtype, device=exponents.device)
     left = at.floor().long().clamp(max=max(K - 2, 0))
@@ -119,7 +119,7 @@ def curve(exponents: np.ndarray, points: int) -> np.ndarray:
 
 
 def signed_log(spectra: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
-    """sign(λ) log(1 + |λ|): strong contraction, where spectra differ by tens of nats, is brought near the rest."""
+    """sign(λ) log(1 + |λ|): compresses strong contraction, where spectra differ by tens of nats."""
     return np.sign(spectra) * np.log1p(np.abs(spectra))
 
 

@@ -1,1 +1,1 @@
-"""AeLLE: spectra in; latent, predicted loss and chance of low error out. scikit-learn's manners."""
+"""AeLLE: spectra in; latent, predicted loss and chance of low error out. scikit-learn's conventions."""

@@ -1,4 +1,4 @@
-"""A model that was fitted to a whole sweep, and the chances that it gives the variants of another.
+"""A model that was fitted to a whole sweep, and the chances that it predicts for the variants of another.
 
 Axes: V variant, E epoch, M point of the model's spectra.
 """
@@ -25,24 +25,24 @@ def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:
 
 
 def unlike(model: AeLLE, task: str, epochs: int, threshold: float) -> list[str]:
-    """In what a sweep differs from the one that the model has learned from, in words; what nobody knows differs not."""
+    """How a sweep differs from the one that the model was fitted to, in words; what is unknown is skipped."""
     said, learned = [], model.learned_from_
     if ARRAYS not in (task, learned.get("task")) and learned.get("task", task) != task:
-        said.append(f"it has learned from the task {learned['task']}, and this is {task}")
+        said.append(f"the model was fitted to the task {learned['task']}; this sweep's is {task}")
     if learned.get("epochs", epochs) != epochs:
-        said.append(f"it tells what becomes of trainings of {learned['epochs']} epochs, and here they have {epochs}")
+        said.append(f"the model was fitted to {learned['epochs']}-epoch runs; this sweep has {epochs}")
     if learned.get("pruned"):
-        said.append("it has learned from what a pruned sweep left, and knows few poor variants: do not prune by it")
+        said.append("the model was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
     if np.isfinite(threshold) and not np.isclose(model.threshold, threshold, rtol=1e-9):
         said.append(
-            f"its chances are of a loss below {model.threshold:.4g}, and low-error here is below {threshold:.4g}"
+            f"the model's chances are of a loss below {model.threshold:.4g}; low-error here is below {threshold:.4g}"
         )
     return said
 
 
 def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None) -> Float[np.ndarray, "V E"]:
-    """The chance of low error after each epoch, or after those given; NaN where no spectrum was measured. Spectra of
-    another length are first brought to the model's."""
+    """The chance of low error after each epoch, or after the given ones; NaN where no spectrum was measured. Spectra of
+    another length are resampled to the model's."""
     found = np.full(sweep.losses.shape, np.nan)
     at_length = replace(sweep, spectra=curve(sweep.spectra, model.n_features_in_), test_spectra=None)
     seen = at_length.seen(model.running_mean)
@@ -52,7 +52,7 @@ def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None
 
 
 def chances_of(model: AeLLE, seen: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V"]:
-    """The chance of low error of what the model is to see of each variant; NaN where that is not finite."""
+    """The chance of low error for the model's input of each variant; NaN where that is not finite."""
     found, known = np.full(len(seen), np.nan), np.isfinite(seen).all(1)
     if known.any():
         found[known] = model.predict_proba(seen[known])[:, 1]

@@ -36,17 +36,17 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     `threshold`), 0 = high-error; a non-finite loss is high-error.
 
     `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
-    for the absolute, 2 for the squared error of the prediction. `learning_rate`, `weight_decay` (AdamW), `dropout` and
-    `noise`, the standard deviation of what is added to the inputs, train it. `scaling`: how spectra and losses enter
-    (`aelle.model.scaling.Scaling`); `points`: of the spectrum that enters, None for as many as it has. `running_mean`:
-    whether this model is meant for the mean of the spectra so far (`aelle.lyapunov.RunningMean`) or for those of single
-    epochs; `fit` and the others take rows as they are, and code that prepares rows asks for it.
+    for the absolute, 2 for the squared error of the prediction. Training: `learning_rate`, `weight_decay` (AdamW),
+    `dropout`, and `noise`, the standard deviation of noise added to the inputs. `scaling`: how spectra and losses are
+    scaled (`aelle.model.scaling.Scaling`). `points`: the length to which spectra are resampled, None to keep theirs.
+    `running_mean`: whether this model is meant for the mean of the spectra so far (`aelle.lyapunov.RunningMean`) or for
+    those of single epochs; `fit` and the others take rows as they are, and code that prepares rows looks it up.
 
     Source: Vogt, Zheng, Shlizerman 2022, whose choices are `conf/aelle/paper.yaml`.
     """
 
     learned_from_: dict[str, str | int]
-    """Words of whoever fitted it on what it was fitted to, which are saved with it."""
+    """What the model was fitted to, e.g. task and epochs, as recorded by the caller; saved with the model."""
     scaling_: Scaling
     region_: Region
 
@@ -89,8 +89,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         `groups` [n]: which variant a row belongs to, where rows are several epochs of one. `validation`: (spectra,
         losses) that set the classifier; without it, a fifth of the groups is held back for that.
 
-        Raises ValueError for non-finite spectra, for no finite loss, and where the variants that set the classifier are
-        all of one class.
+        Raises ValueError for non-finite spectra, for no finite loss, and if all variants that set the classifier are
+        of one class.
         """
         fit_side_by_side([self], [Sample(spectra, losses, groups, validation)])
         self.learned_from_ = {}
@@ -109,7 +109,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_parameters(self.get_params())
 
     def score(self, spectra: Any, losses: Any) -> float:
-        """Accuracy: the share of variants that are put in the right class, given their final losses."""
+        """Accuracy: the share of variants whose class, given by their final losses, is predicted correctly."""
         return float((self.predict(spectra) == (np.asarray(as_array(losses)) < self.threshold)).mean())
 
     def latent(self, spectra: Any) -> Float[Array, "n L"]:
@@ -121,7 +121,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     @torch.no_grad()
     def reconstruct(self, spectra: Any) -> Float[Array, "n M"]:
-        """The spectra as the decoder gives them back, nats per step."""
+        """The spectra as reconstructed by the decoder, nats per step."""
         found = self.scaling_.spectra(self.networks_.decode(self._encode(spectra))[0])
         return found if self.points is None else curve(found, self.n_features_in_)
 
@@ -131,7 +131,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     @torch.no_grad()
     def margin(self, spectra: Any) -> Float[Array, "n"]:
-        """By how much the predicted loss is below `threshold`, in the scaled units in which it was learned."""
+        """How far the predicted loss is below `threshold`, in the scaled units of the fit."""
         threshold = self.scaling_.targets(np.array([float(self.threshold)]))
         return (threshold - self.networks_.predict(self._encode(spectra))[0]).double().numpy()
 
@@ -158,7 +158,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     @classmethod
     def load(cls, folder: str | Path) -> "AeLLE":
-        """What `save` wrote. Raises ValueError where that is not whole."""
+        """Load what `save` wrote. Raises ValueError if that is incomplete."""
         try:
             parameters, learned_from, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
@@ -173,9 +173,9 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             inner = Path(folder) / "model"
             meant = f"; did you mean {inner}?" if (inner / MODEL_FILES[0]).exists() else ""
             what = f"{Path(error.filename or folder).name}: {reason(error)}"
-            raise UserError(f"{folder} holds no whole AeLLE model ({what}{meant})") from error
+            raise UserError(f"{folder} contains no complete AeLLE model ({what}{meant})") from error
         except Exception as error:
-            raise UserError(f"{folder} holds no whole AeLLE model: {in_one_line(error)}") from error
+            raise UserError(f"{folder} contains no complete AeLLE model: {in_one_line(error)}") from error
         return model
 
     @torch.no_grad()
@@ -191,7 +191,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.classes_, self.n_features_in_ = np.array([0, 1]), n_features
         self.networks_ = Autoencoders(len(self.scaling_.mean), self.latent_size, [torch.Generator()])
         self.networks_.load_state_dict(parameters)
-        # What a row gives must not depend on the rows beside it.
+        # In float32, a row's result would depend on the other rows of its batch.
         self.networks_.double()
 
     def _embed(self, spectra: Float[Array, "n M"]) -> None:
@@ -206,7 +206,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         if low.all() or not low.any():
             raise TooFewError(
                 f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
-                f"{self.threshold}: it needs both kinds; choose another threshold, or more variants"
+                f"{self.threshold}: it needs both classes; choose another threshold, or more variants"
             )
         self.region_ = CLASSIFIERS[self.classifier](self.transform(spectra), low)
 
@@ -214,7 +214,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None:
     """Fit each model to its sample, all autoencoders as one population. The models may differ in their seeds only.
 
-    The longest sample sets the number of steps; a model with a sample as long is what it would be alone.
+    The longest sample sets the number of steps; a model with a sample of that length is the same as if fitted alone.
     """
     # Lightning takes seconds to import, for which a model that is only loaded need not wait.
     from aelle.model.autoencoder_training import AutoencoderRows, AutoencoderTraining
@@ -242,5 +242,5 @@ def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None
         try:
             model._classify(*validation)
         except TooFewError:
-            del model.networks_  # Not fitted, whatever it was before.
+            del model.networks_  # Back to unfitted, even if it was fitted before.
             raise

@@ -22,7 +22,7 @@ PARAMETERS, ARRAYS = MODEL_FILES
 
 
 class Fitted(NamedTuple):
-    """All that a fit has found. `network`: the autoencoder's parameters, as a population of one; `n_features`: the
+    """The result of a fit. `network`: the autoencoder's parameters, as a population of one; `n_features`: the number of
     points of the spectra that were given."""
 
     scaling: Scaling
@@ -34,7 +34,7 @@ class Fitted(NamedTuple):
 
 
 def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str, Any], fitted: Fitted) -> None:
-    """Into `aelle.json` and `arrays.npz`, each replaced atomically."""
+    """Write `aelle.json` and `arrays.npz`, each replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "parameters": parameters, "learned_from": learned_from}, indent=2)
     arrays = {"center_": fitted.center, "components_": fitted.components, "n_features_in_": np.array(fitted.n_features)}
@@ -51,22 +51,22 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
 
 
 def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
-    """Parameters, what it has learned from, and what was fitted. Raises ValueError, or what the readers of JSON and NPZ
-    raise, where they are not whole or do not belong to each other."""
+    """The parameters, what the model was fitted to, and the result of the fit. Raises ValueError, or what the readers
+    of JSON and NPZ raise, if the files are incomplete or do not belong together."""
     description = json.loads((folder / PARAMETERS).read_text())
     if description["format"] != FORMAT:
         raise ValueError(f"its format is {description['format']}, and this version reads format {FORMAT}")
     parameters, learned_from = description["parameters"], description.get("learned_from", {})
     if not isinstance(learned_from, dict) or not all(isinstance(one, (str, int)) for one in learned_from.values()):
-        raise ValueError("learned_from needs a word or a whole number for each name")
+        raise ValueError("learned_from must have a text or a whole number for each name")
     with np.load(folder / ARRAYS, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     C, L, M = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size
     shapes = {"center_": (L,), "components_": (C, L), "n_features_in_": (), "scaling.mean": (M,)}
     shapes |= {"region.intercept": (), "region.linear": (C,), "region.quadratic": (C, C)}
-    # numpy would broadcast some of them rather than refuse.
+    # NumPy would broadcast some wrong shapes instead of failing.
     if any(arrays[name].shape != shape for name, shape in shapes.items()):
-        raise ValueError("its arrays do not belong to its parameters")
+        raise ValueError("the shapes of its arrays do not match its parameters")
     scaling: dict[str, Any] = {
         n: array if array.ndim else array.item() for n, array in _part(arrays, "scaling.").items()
     }

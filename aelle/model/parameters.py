@@ -1,4 +1,4 @@
-"""What AeLLE's parameters may be."""
+"""The allowed values of AeLLE's parameters."""
 
 from typing import Any
 
@@ -18,11 +18,11 @@ RANGES = {"learning_rate": (1e-9, 10.0), "weight_decay": (0.0, 100.0), "dropout"
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
-    """Raises ValueError for one that no fit could use."""
+    """Raises ValueError for a parameter that no fit could use."""
     for name, allowed in CHOICES.items():
         if parameters[name] not in allowed:
-            # t-SNE places no new points, so that nothing could be classified on it.
-            hint = "; t-SNE and UMAP are pictures beside it: pictures=[tsne,umap]" if name == "embedding" else ""
+            # t-SNE cannot embed new points, so nothing could be classified on it.
+            hint = "; for t-SNE and UMAP next to it, set pictures=[tsne,umap]" if name == "embedding" else ""
             raise UserError(f"{name}={parameters[name]!r}: choose {' or '.join(map(repr, allowed))}{hint}")
     for name, least in MINIMA.items():
         if not _is_whole(parameters[name]) or parameters[name] < least:
@@ -32,9 +32,9 @@ def check_parameters(parameters: dict[str, Any]) -> None:
             raise UserError(f"{name}={parameters[name]}: give a number from {least:g} to {most:g}")
     points, components, alphas = parameters["points"], parameters["n_components"], parameters["alphas"]
     if points is not None and (not _is_whole(points) or points < 2):
-        raise UserError(f"points={points}: give a whole number of at least 2, or null for as many as the spectrum has")
+        raise UserError(f"points={points}: give a whole number of at least 2, or null for all points of the spectrum")
     if components > parameters["latent_size"]:
-        raise UserError(f"n_components={components}: the latent has {parameters['latent_size']} dimensions to embed")
+        raise UserError(f"n_components={components}: give at most latent_size={parameters['latent_size']}")
     if not len(alphas) or not all(is_number(alpha) and alpha >= 0 for alpha in alphas):
         raise UserError(f"alphas={list(alphas)}: give at least one number, none negative")
 

@@ -1,4 +1,4 @@
-"""Classifiers on the AeLLE plane: where low error is likelier than high.
+"""Classifiers on the AeLLE plane: where low error is more likely than high error.
 
 Axes: n variant, C component of the embedding. All three have log odds that are quadratic in the point z.
 """
@@ -15,7 +15,7 @@ Low = Bool[np.ndarray, "n"]
 
 
 class Region(NamedTuple):
-    """Log odds of low error: intercept + linear · z + zᵀ quadratic z; above 0 lies the region."""
+    """Log odds of low error: intercept + linear · z + zᵀ quadratic z; the region is where they are above 0."""
 
     intercept: Float[np.ndarray, ""]
     linear: Float[np.ndarray, "C"]
@@ -36,15 +36,15 @@ def hyperplane(points: Points, low: Low) -> Region:
 
 
 def ellipse(points: Points, low: Low) -> Region:
-    """An ellipse of the shape of the low-error points, around their mean; its size separates the classes best."""
+    """An ellipse with the mean and the shape of the low-error points; its size separates the classes best."""
     inside = points[low]
     mean, C = inside.mean(0), points.shape[1]
     spread = np.cov(inside.T).reshape(C, C) if len(inside) > C else np.diag(points.var(0))
-    # Points that lie on a line would have an ellipse without width.
+    # The ellipse of points on a line would have no width.
     inverse = np.linalg.inv(spread + 1e-3 * max(np.trace(spread) / C, 1e-12) * np.eye(C))
     distance = np.einsum("nc,cd,nd->n", points - mean, inverse, points - mean)
     logistic = LogisticRegression().fit(distance[:, None], low)
-    # Where the far ones are low-error, an ellipse is the wrong picture: it then holds none of the plane, or all.
+    # If distant points are low-error, no ellipse fits: the region is then empty, or the whole plane.
     slope, intercept = min(float(logistic.coef_[0, 0]), 0.0), float(logistic.intercept_[0])
     quadratic = slope * inverse
     return Region(np.array(intercept + mean @ quadratic @ mean), -2 * quadratic @ mean, quadratic)

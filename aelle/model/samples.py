@@ -1,4 +1,4 @@
-"""What an AeLLE is fitted to, checked, and parted into rows that train it and rows that set its classifier."""
+"""What an AeLLE is fitted to, checked, and split into rows that train it and rows that set its classifier."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -28,15 +28,15 @@ class Rows(NamedTuple):
 
 
 def train_and_validation(sample: Sample, threshold: float, seed: int) -> tuple[Rows, Rows]:
-    """The rows that train the autoencoder and those that set the classifier: what the sample gives for that, or a fifth
-    of its groups. Raises ValueError for spectra that are not finite or rows that do not fit each other.
+    """The rows that train the autoencoder and those that set the classifier: the sample's `validation`, or a fifth of
+    its groups. Raises ValueError for spectra that are not finite, and for arrays of different lengths.
     """
     spectra, losses = _checked(sample.spectra, sample.losses)
     if sample.validation is not None:
         return Rows(spectra, losses), _checked(*sample.validation)
     groups = np.arange(len(losses)) if sample.groups is None else np.asarray(as_array(sample.groups))
     if groups.shape != losses.shape:
-        raise UserError(f"groups of shape {list(groups.shape)}: give one for each of the {len(losses)} rows")
+        raise UserError(f"groups of shape {list(groups.shape)}: give one group for each of the {len(losses)} rows")
     names, firsts = np.unique(groups, return_index=True)
     _, held_back = stratified_parts(losses[firsts] < threshold, (0.8, 0.2), seed)
     held = np.isin(groups, names[held_back])
@@ -62,9 +62,9 @@ def sweep_sample(
 
 
 def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: int) -> list[Int[np.ndarray, "_"]]:
-    """Indices of disjoint random parts of these shares, which sum to 1, with both classes in each like in the whole.
+    """Indices of disjoint random parts of these shares, which sum to 1, each with both classes in their proportions.
 
-    Raises TooFewError where a class has fewer members than there are parts.
+    Raises TooFewError if a class has fewer members than there are parts.
     """
     parts: list[list[int]] = [[] for _ in shares]
     for kind, name in ((True, "low"), (False, "high")):
@@ -72,11 +72,11 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
         if len(members) < len(shares):
             raise TooFewError(
                 f"{len(members)} of {len(low)} variants are {name}-error, too few for {len(shares)} parts that each "
-                "hold some; train more variants, or judge by another threshold=…"
+                "need some; train more variants, or choose another threshold=…"
             )
         shuffled = generator(seed, "split", name).permutation(members)
         cuts = np.round(np.cumsum(shares) * len(members)).astype(int)
-        # Each part gets at least one, the largest gives.
+        # Each part gets at least one, taken from the largest.
         sizes = np.diff(cuts, prepend=0)
         while (sizes == 0).any():
             sizes[sizes.argmin()] += 1

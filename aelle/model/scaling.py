@@ -1,4 +1,4 @@
-"""How spectra and losses enter the autoencoder, and come out again."""
+"""How spectra and losses are scaled for the autoencoder, and back."""
 
 from typing import NamedTuple
 
@@ -24,17 +24,19 @@ class Scaling(NamedTuple):
     loss_mean: float
     loss_scale: float
     worst: float
-    """The largest finite loss, in whose place a loss that is not finite stands."""
+    """The largest finite loss, which replaces losses that are not finite."""
     logarithmic: bool
 
     @classmethod
     def of(cls, spectra: Float[np.ndarray, "n M"], losses: Float[np.ndarray, "n"], scaling: str = "log") -> "Scaling":
-        """Raises ValueError where no loss is finite, or one is not positive."""
+        """Fit the scaling. Raises ValueError if no loss is finite, or one is not positive."""
         finite = losses[np.isfinite(losses)]
         if not len(finite):
-            raise TooFewError("no finite loss to learn from: every variant has diverged")
+            raise TooFewError("no finite loss to fit to: every variant has diverged")
         if (finite <= 0).any():
-            raise UserError("a loss is not positive: AeLLE predicts the logarithm of a loss")
+            raise UserError(
+                f"a loss of {finite.min():g} is not positive: AeLLE predicts the logarithm; give losses above 0"
+            )
         worst = float(finite.max())
         if scaling == "range":
             return cls(np.zeros(spectra.shape[1]), 1.0, 0.0, float(np.ptp(finite)) or 1.0, worst, False)

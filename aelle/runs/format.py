@@ -1,6 +1,7 @@
-"""What a stored status, configuration and table must look like before anything is made of them.
+"""Checks of a stored status, configuration and table, made before their contents are used.
 
-Nothing here instantiates, imports or resolves what a file names. Raises ValueError, in words that follow a file's name.
+Nothing here instantiates, imports or resolves what a file names. Raises ValueError, with a message to follow the file's
+name.
 """
 
 import math
@@ -16,14 +17,14 @@ import yaml
 from omegaconf import OmegaConf
 
 FORMAT = 2
-"""Of status.json."""
+"""Version of the format of status.json."""
 
 STATES = ("running", "complete", "failed")
 MAX_BYTES, MAX_EPOCHS, MAX_VARIANTS = 1_000_000, 1_000_000, 1_000_000
-"""Of a configuration and its sweep: beyond, a file is taken for damaged before it takes all memory."""
+"""Limits of a configuration and its sweep: a file beyond them is refused before it takes all memory."""
 
 OWN_COLUMNS = ("variant", "epoch", "run", "number", "state", "error", "ended")
-"""What no hyperparameter may be called."""
+"""Names that a hyperparameter must not have."""
 
 COLUMNS = {
     "variant": types.is_integer,
@@ -50,15 +51,15 @@ def check_status(status: Any) -> None:
         or not re.fullmatch(r"\.[^/\0]+\.lock", status["lock"])
         or datetime.fromisoformat(status["updated"]).tzinfo is None
     ):
-        raise ValueError("it is of another format")
+        raise ValueError("its format is not that of this version")
 
 
 def parse_config(text: str) -> Any:
-    """Of YAML, with `${…}` as it stands. Aliases, which the project never writes, can multiply without end."""
+    """Parse YAML without resolving `${…}`. Aliases, which the project never writes, could expand without limit."""
     if len(text) > MAX_BYTES:
-        raise ValueError(f"it has {len(text)} characters")
+        raise ValueError(f"it has {len(text)} characters, more than {MAX_BYTES}")
     if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-        raise ValueError("it holds aliases")
+        raise ValueError("it contains aliases")
     return OmegaConf.to_container(OmegaConf.create(text))
 
 
@@ -69,47 +70,47 @@ def check_config(config: dict[str, Any]) -> None:
     names, task, size = config["hyperparameters"], config["task"], config["size"]
     threshold = task["threshold"]
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError("its hyperparameters are no list of names")
+        raise ValueError("its hyperparameters are not a list of different names")
     if taken := [name for name in names if name in OWN_COLUMNS]:
-        raise ValueError(f"a hyperparameter is called {taken[0]}")
+        raise ValueError(f"a hyperparameter is called {taken[0]}, which is a reserved name")
     if not is_whole("epochs", 1, MAX_EPOCHS) or not is_whole("seed", 0, 2**64):
-        raise ValueError("epochs or seed are no whole number")
+        raise ValueError("its epochs or seed is not a whole number, or out of range")
     if size is not None and not is_whole("size", 1, MAX_VARIANTS):
-        raise ValueError("its size is no whole number")
+        raise ValueError("its size is not a whole number, or out of range")
     if not isinstance(task["name"], str):
         raise ValueError("its task has no name")
     if type(threshold) not in (int, float) or not (threshold > 0 and math.isfinite(threshold)):
-        raise ValueError("its threshold is no number above 0")
+        raise ValueError("its threshold is not a finite number above 0")
 
 
 def check_table(table: pa.Table, needed: tuple[str, ...]) -> None:
-    """Columns of their types, none of `needed` missing or twice; no nulls but among errors and measurements."""
+    """Columns have their types; each of `needed` occurs once; only errors and measurements may contain nulls."""
     names = table.column_names
     if missing := [name for name in needed if names.count(name) != 1]:
         raise ValueError(f"it lacks {', '.join(missing)}")
     if len(set(names)) < len(names):
-        raise ValueError("it has columns of the same name")
+        raise ValueError("it has several columns of the same name")
     for name in names:
         kind = table.schema.field(name).type
         if name in COLUMNS and not COLUMNS[name](kind):
-            raise ValueError(f"its {name} is of type {kind}")
+            raise ValueError(f"its column {name} is of type {kind}")
     for name in set(needed) - {"error", "val_loss"}:
         kind = table.schema.field(name).type
         if table[name].null_count or not (types.is_integer(kind) or types.is_floating(kind) or types.is_string(kind)):
-            raise ValueError(f"its {name} holds nulls, or is of type {kind}")
+            raise ValueError(f"its column {name} contains nulls, or is of type {kind}")
 
 
 def check_rows(numbers: Sequence[int], epochs: pa.Table) -> None:
-    """A row at most per variant and epoch, and of the run's variants only."""
+    """At most one row per variant and epoch, and only of the run's variants."""
     pairs = set(zip(epochs["variant"].to_pylist(), epochs["epoch"].to_pylist(), strict=True))
     if len(set(numbers)) != len(numbers):
-        raise ValueError("variants.parquet: a variant stands in it twice")
+        raise ValueError("variants.parquet: it contains a variant twice")
     if len(pairs) != epochs.num_rows or not {number for number, _ in pairs} <= set(numbers):
         raise ValueError("epochs.parquet: its rows are not one per variant and epoch")
 
 
 def check_complete(numbers: Sequence[int], pruned: Collection[int], epochs: pa.Table, last: int) -> None:
-    """Of rows that are one per variant and epoch: every variant has all up to epoch `last`, a pruned one up to some."""
+    """Every variant has all rows up to epoch `last`, a pruned one up to some epoch; `check_rows` comes first."""
     counts = Counter(epochs["variant"].to_pylist())
     reached = dict.fromkeys(numbers, -1)
     for number, epoch in zip(epochs["variant"].to_pylist(), epochs["epoch"].to_pylist(), strict=True):
@@ -117,4 +118,4 @@ def check_complete(numbers: Sequence[int], pruned: Collection[int], epochs: pa.T
     for number in numbers:
         end = reached[number] if number in pruned else last
         if reached[number] != end or counts[number] != end + 1 or not 0 <= end <= last:
-            raise ValueError(f"epochs.parquet: rows are missing, although variant {number} has come further")
+            raise ValueError(f"epochs.parquet: rows are missing of variant {number}, which has been trained further")

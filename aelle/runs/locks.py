@@ -1,7 +1,7 @@
-"""Who trains a run: the lock that a job holds in its sweep's folder while it does.
+"""Which process trains a run: the lock that a job holds in its sweep's folder while it trains.
 
-A job keeps one lock, named after the run folder that it was started for, also where it trains in NAME-2 because another
-run has taken NAME. The run's `status.json` names that lock.
+A job keeps one lock, named after the run folder that it was started for, even if it trains in NAME-2 because another
+run uses NAME. The run's `status.json` names that lock.
 """
 
 import fcntl
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def lock_file(folder: Path) -> Path:
-    """Of the job that was started for that run folder."""
+    """The lock of the job that was started for this run folder."""
     return folder.parent / f".{folder.name}.lock"
 
 
 def is_held(lock: Path) -> bool:
-    """Whether some process holds it, as far as the file system can say.
+    """Whether a process holds the lock, as far as the file system can tell.
 
-    The lock is tried for sharing, which disturbs no other reader, and a job that comes at that very moment tries again.
+    This takes the lock as shared for a moment, which does not disturb other readers; a job that wants it then retries.
     """
     try:
         with lock.open("rb") as file:
@@ -24,6 +24,6 @@ def is_held(lock: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        # No job has been here, or this file system knows no locks.
+        # No job has been started here, or the file system has no locks.
         return False
     return False

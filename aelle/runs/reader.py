@@ -1,9 +1,9 @@
-"""Reads run folders. Every file in one is replaced atomically, carries checksums, and bears the run's fingerprint.
+"""Reads run folders. Every file in one is replaced atomically and has checksums and the run's fingerprint.
 
-    config.yaml       resolved; its `fingerprint` stands in status.json
+    config.yaml       resolved; its `fingerprint` is in status.json
     variants.parquet  a row per variant: number, hyperparameters, seeds, state, error
     epochs.parquet    a row per variant and epoch, epoch 0 = before training
-    examples.parquet  a row per variant that was not pruned: what it put out at the end, as its task has it
+    examples.parquet  a row per variant that was not pruned: its outputs after training, in the form of its task
     checkpoint.ckpt   the last epoch, for resuming (a zip archive with CRCs; read with weights_only=True)
     status.json       state, fingerprint, epoch, versions, device, lock, and a checksum of itself
 
@@ -32,7 +32,7 @@ from aelle.runs.settings import fingerprint
 FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
 
 PACK = re.compile(r"^pack: (0|[1-9]\d*)$", re.MULTILINE)
-"""A line of config.yaml."""
+"""The line of config.yaml with the number of the pack."""
 
 
 class DamagedRunError(ValueError):
@@ -41,7 +41,7 @@ class DamagedRunError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds, read and checked."""
+    """The contents of a run folder, read and checked."""
 
     path: Path
     status: dict[str, Any]
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def lock(self) -> Path:
-        """That of the job which trains it, or did."""
+        """The lock of the job that trains the run, or did."""
         return self.path.parent / self.status["lock"]
 
     @property
@@ -65,7 +65,7 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """All but the checkpoint. Raises DamagedRunError, naming the file, where something is not as it was written."""
+    """Read all but the checkpoint. Raises DamagedRunError, naming the file, if one is damaged."""
     status = read_status(path)
     config = read_config(path, status)
     columns = ("variant", "state", "error", *config["hyperparameters"])
@@ -85,11 +85,11 @@ def read_run(path: Path) -> Run:
 
 
 def read_example(folder: Path, number: int) -> dict[str, Any]:
-    """What a variant put out in the end, by name, as its task has it. Raises DamagedRunError."""
+    """A variant's outputs after training, by name, in the form of its task. Raises DamagedRunError."""
     table = _read_table(folder / "examples.parquet", read_status(folder), ("variant",))
     rows = table.filter(pc.field("variant") == number).drop_columns("variant").to_pylist()
     if len(rows) != 1:
-        raise DamagedRunError(f"examples.parquet: it has {len(rows)} rows of variant {number}")
+        raise DamagedRunError(f"examples.parquet: it has {len(rows)} rows of variant {number} instead of one")
     return rows[0]
 
 
@@ -120,7 +120,7 @@ def read_config(folder: Path, status: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache
 def _parsed(text: str) -> tuple[dict[str, Any], str]:
-    """A configuration and its fingerprint. The runs of a sweep differ in their pack alone: one is parsed for all."""
+    """A configuration and its fingerprint. A sweep's runs differ only in their pack, so one is parsed for all."""
     config = parse_config(text)
     return config, fingerprint(config)
 
@@ -131,7 +131,7 @@ def _read_table(path: Path, status: dict[str, Any], needed: tuple[str, ...]) -> 
             raise ValueError("it is missing")
         table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
         if (table.schema.metadata or {}).get(b"fingerprint") != status["fingerprint"].encode():
-            raise ValueError("it belongs to another run: its fingerprint is not that of status.json")
+            raise ValueError("it belongs to another run: its fingerprint differs from that of status.json")
         check_table(table, needed)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
@@ -139,14 +139,14 @@ def _read_table(path: Path, status: dict[str, Any], needed: tuple[str, ...]) -> 
 
 
 def read_checkpoint_epoch(path: Path) -> int:
-    """The epochs that the checkpoint has behind it. The archive's CRCs are compared, which `torch.load` does not do."""
+    """The epochs completed at the checkpoint. The archive's CRCs are checked, which `torch.load` does not do."""
     import torch
 
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged:
-            raise ValueError(f"{damaged} inside it is damaged")
+            raise ValueError(f"its entry {damaged} is damaged")
         return torch.load(path, map_location="meta", weights_only=True)["epoch"] + 1
     except Exception as error:
         raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error

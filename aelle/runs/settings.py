@@ -1,4 +1,4 @@
-"""What of a configuration determines results, and its fingerprint."""
+"""The part of a configuration that determines results, and its fingerprint."""
 
 import hashlib
 import json
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """What determines a variant's results, its number apart. Where and how it runs, and how it is judged, does not.
+    """What determines a variant's results besides its number: not where it runs, nor the threshold.
 
-    Nor do the chances that a model gives it, unless it is stopped by them: then the model counts by what it holds.
+    Nor does a model that only predicts. A model that prunes does; it enters by the digest of its contents.
     """
     task = json.loads(json.dumps(config["task"]))
     task.pop("threshold", None)

@@ -52,7 +52,7 @@ class RunFolder:
         self._write_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
 
     def write_status(self, state: str, *, epoch: int, device: str = "", error: str | None = None) -> None:
-        # Seconds, for which who reads tables or asks for help need not wait.
+        # Imported late: they take seconds, and reading tables and --help do not need them.
         import pytorch_lightning
         import torch
 
@@ -80,7 +80,7 @@ class RunFolder:
         replace_atomically(self.path / "status.json", lambda file: file.write_text(text))
 
     def write_failure(self, variants: Sequence[Variant], error: str) -> None:
-        """Record an exception; what the run had written before stays, for the next start to go on from."""
+        """Record an exception; what the run has written is kept, so that the next start can resume."""
         try:
             run = read_run(self.path)
             epoch, pruned = run.status["epoch"], run.pruned
@@ -93,7 +93,7 @@ class RunFolder:
         table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})
 
         def write(path: Path) -> None:
-            # On a full disk, a file that pyarrow opened itself stays open, and keeps its space, until it is collected.
+            # If the disk is full, a file opened by pyarrow stays open, and keeps its space, until garbage collection.
             with path.open("wb") as file:
                 pq.write_table(table, file, write_page_checksum=True, compression="zstd")
 

@@ -1,4 +1,4 @@
-"""A sweep that others have trained, from an array file.
+"""A sweep that was trained elsewhere, read from an array file.
 
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
@@ -19,41 +19,43 @@ REQUIRED_ARRAYS = {"val_loss": 2, "spectrum": 3}
 TEST_SPECTRA = "test_input_spectrum"
 
 ARRAYS = "array file"
-"""In the place of a task, which such a file does not name."""
+"""Stands for the task, which an array file does not name."""
 
 RESERVED = ("run", "number", "state", "error", "ended")
 
 
 def load_arrays(path: Path) -> SweepTable:
-    """From an .npz file: `val_loss` [V, E], `spectrum` [V, E, K] in nats per step, NaN where not measured and
-    behind the exponents of a smaller network; `test_input_spectrum`, if there, alike, driven by inputs of the test
-    part; every other array [V] is a hyperparameter, but for `variant`, the variants' numbers. The threshold is NaN: the
-    file has none.
+    """Read a sweep from an .npz file.
 
-    Raises UserError for a file that is not such a one. Nothing in it can run code.
+    It contains `val_loss` [V, E] and `spectrum` [V, E, K] in nats per step, NaN where not measured and after the last
+    exponent of a smaller network; optionally `test_input_spectrum`, the same driven by inputs of the test part, and
+    `variant` [V], the variants' numbers. Every other array [V] is a hyperparameter. The threshold is NaN, as the file
+    has none.
+
+    Raises UserError for any other file. Nothing in the file can run code.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:
-        raise UserError(f"{path} is not an array file: {in_one_line(error)}") from error
+        raise UserError(f"{path} is not an array file as numpy.savez writes it: {in_one_line(error)}") from error
     for name, axes in REQUIRED_ARRAYS.items():
         if name not in arrays or arrays[name].ndim != axes or arrays[name].dtype.kind not in "fiu":
             found = f"{list(arrays[name].shape)}, {arrays[name].dtype}" if name in arrays else "missing"
             wanted = "[V, E, K]" if axes == 3 else "[V, E]"
             raise UserError(
-                f"{path}: {name} is {found}: give numbers {wanted}, beside val_loss [V, E], spectrum [V, E, K] and "
-                "hyperparameters [V]; V variants, E epochs from before training on, K exponents"
+                f"{path}: {name} is {found}, not numbers {wanted}; give val_loss [V, E], spectrum [V, E, K] and "
+                "hyperparameters [V], of V variants, E epochs (the first before training) and K exponents"
             )
     losses, spectra = arrays.pop("val_loss").astype(float), arrays.pop("spectrum").astype(float)
     if spectra.shape[:2] != losses.shape or 0 in spectra.shape or losses.shape[1] < 2:
         raise UserError(
             f"{path}: spectrum of shape {list(spectra.shape)}, val_loss of shape {list(losses.shape)}: both need the "
-            "same variants and epochs, from before training (0) to the last"
+            "same variants and epochs, from epoch 0 (before training) to the last"
         )
     if (losses <= 0).any():
         v = int(np.flatnonzero((losses <= 0).any(1))[0])
-        raise UserError(f"{path}: val_loss holds {losses[v].min():g} in row {v}: losses must be above 0")
+        raise UserError(f"{path}: val_loss contains {losses[v].min():g} in row {v}: losses must be above 0")
     losses = np.where(np.isfinite(losses), losses, np.nan)
     problems, test_spectra = [], arrays.pop(TEST_SPECTRA, None)
     if test_spectra is not None and (test_spectra.shape != spectra.shape or test_spectra.dtype.kind not in "fiu"):
@@ -91,7 +93,7 @@ def load_arrays(path: Path) -> SweepTable:
 
 
 def _common_length(spectra: Float[np.ndarray, "V E K"]) -> Float[np.ndarray, "V E K"]:
-    """Shorter spectra, as smaller networks have them, end in NaN: their curves are stretched to K points."""
+    """Spectra of smaller networks are shorter and end in NaN: they are resampled to K points."""
     result = np.full_like(spectra, np.nan)
     known = np.isfinite(spectra)
     lengths = known.sum(2)

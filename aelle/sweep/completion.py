@@ -1,4 +1,4 @@
-"""Which variants of a sweep's folder are complete, without reading again what has not changed since."""
+"""Which variants in a sweep's folder are complete, without reading unchanged runs again."""
 
 import os
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 
 DECIDING_FILES = ("status.json", "config.yaml", "variants.parquet", "epochs.parquet")
-"""The files that decide."""
+"""The files that decide whether a run is complete."""
 
 State = tuple[tuple[int, int, int, int], ...]
 
 _complete: dict[Path, tuple[State, str, frozenset[int]]] = {}
-"""Of each folder that was found complete: the state of its files, its fingerprint, and the numbers of its variants.
+"""For each folder that was found complete: the state of its files, its fingerprint, and the numbers of its variants.
 
-What was not complete is read again each time: another process may be at it, and to train twice is worse than to read.
+Other folders are read again each time: another process may be training there, and training twice is worse than reading.
 """
 
 
@@ -27,7 +27,7 @@ def complete_numbers(sweep: Path, fingerprint: str) -> set[int]:
 
 def _complete_in(folder: Path, fingerprint: str) -> frozenset[int]:
     try:
-        # Before the files are read: where one is replaced meanwhile, the next call finds another state.
+        # Taken before the files are read: if one is replaced meanwhile, the next call finds another state.
         state = _state(folder)
         known = _complete.get(folder)
         if known is None or known[0] != state:
@@ -41,6 +41,6 @@ def _complete_in(folder: Path, fingerprint: str) -> frozenset[int]:
 
 
 def _state(folder: Path) -> State:
-    """Every write makes a new file, so that device, inode, time and size tell a changed one."""
+    """Device, inode, time and size of each file: every write creates a new file, so a change shows in them."""
     stats = [os.stat(folder / name) for name in DECIDING_FILES]
     return tuple((s.st_dev, s.st_ino, s.st_mtime_ns, s.st_size) for s in stats)

@@ -1,4 +1,4 @@
-"""What a configuration's options may be, checked before anything is trained."""
+"""Checks of a configuration's options, before anything is trained."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from aelle.variants import check_space
 
 
 def check_options(config: dict[str, Any]) -> None:
-    """Refuse values that no run could use, before anything is trained."""
+    """Raise UserError for a value that no run could use."""
     names = config["hyperparameters"]
     if not isinstance(names, list):
-        raise UserError(f"hyperparameters={names}: give the list of their names, e.g. [hidden_size,p]")
+        raise UserError(f"hyperparameters={names}: give a list of their names, e.g. [hidden_size,p]")
     check_space({name: config.get(name) for name in names})
     for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0)):
         if not (name == "size" and config[name] is None):
@@ -29,7 +29,7 @@ def check_options(config: dict[str, Any]) -> None:
     for name, value, allowed in (
         ("lyapunov.over", lyapunov["over"], ("hidden", "full")),
         ("lyapunov.precision", lyapunov["precision"], ("float64", "float32")),
-        # A population is one model on one device; 16-mixed scales all losses by one factor, infinity included.
+        # A population is one model on one device. 16-mixed has one loss scale for all: a diverging variant changes it.
         ("trainer.devices", trainer["devices"], (1,)),
         ("trainer.precision", trainer["precision"], ("32-true", "64-true", "bf16-mixed")),
         ("trainer.gradient_clip_algorithm", trainer["gradient_clip_algorithm"], ("norm", "value")),

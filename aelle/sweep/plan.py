@@ -1,4 +1,4 @@
-"""A sweep as its configuration plans it: variants, packs, folders, and what of them is complete."""
+"""The plan of a sweep, from its configuration: variants, packs, folders, and which of them are complete."""
 
 import hashlib
 import json
@@ -20,19 +20,19 @@ from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw, packs, parse_numbers
 
 SETTINGS_OF_A_SWEEP = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
-"""What sweep.json holds beside the search space."""
+"""What sweep.json contains besides the search space."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All variants of a sweep in its folder. A sweep without a `size` is a set of runs put together by hand."""
+    """All variants of a sweep in its folder. A sweep without a `size` is a set of runs started one by one."""
 
     config: dict[str, Any]
     folder: Path
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> "Plan":
-        """Check the configuration and, where the sweep has been started, that it was with the same settings."""
+        """Check the configuration and, if the sweep has been started, that its settings are the same."""
         check_options(config)
         config = with_digest(config)
         plan = cls(config, Path(config["outputs"]) / config["sweep"])
@@ -42,14 +42,14 @@ class Plan:
                 raise UserError(hint)
             if difference := _difference(there, plan.identity):
                 raise UserError(
-                    f"{plan.folder} was started with other settings ({difference}): give this sweep "
-                    "a folder of its own with sweep=NAME, or return to those settings"
+                    f"{plan.folder} was started with other settings ({difference}): start another "
+                    "sweep with sweep=NAME, or use the same settings"
                 )
         return plan
 
     @classmethod
     def started(cls, folder: Path) -> "Plan | None":
-        """As a sweep's folder has it; None without a sweep.json. Raises UserError where that is damaged."""
+        """The plan of a started sweep, from its sweep.json; None without one. Raises UserError if it is damaged."""
         plan = cls({}, folder)
         if not plan.file.exists():
             return None
@@ -87,10 +87,10 @@ class Plan:
         return started
 
     def _damaged(self) -> UserError:
-        return UserError(f"{self.file} is damaged: delete it, and the sweep goes on with what is complete")
+        return UserError(f"{self.file} is damaged: delete it and run the sweep again, which keeps what is complete")
 
     def start(self) -> None:
-        """Fix the sweep's settings in its folder."""
+        """Write the sweep's settings, which must not change from now on, to its folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.config["size"] is not None and not self.file.exists():
@@ -99,7 +99,7 @@ class Plan:
                 replace_atomically(self.file, lambda file: file.write_text(text))
         except OSError as error:
             raise UnwritableError(
-                f"{self.folder} cannot be written ({reason(error)}): name another place with outputs=…"
+                f"{self.folder} cannot be written ({reason(error)}): choose another folder with outputs=…"
             ) from error
 
     def variant(self, number: int) -> Variant:
@@ -112,24 +112,24 @@ class Plan:
     def _packs(self) -> list[list[Variant]]:
         size = self.config["size"]
         if size is None:
-            raise UserError("a pack is part of a sweep, and this one has no size: choose an experiment, or set size=…")
+            raise UserError("this sweep has no size, and thus no packs: choose experiment=…, or set size=…")
         return packs([self.variant(n) for n in range(size)], self.config["pack_size"])
 
     def pack_folder(self, pack: int) -> Path:
         return self.folder / f"pack-{pack:04d}"
 
     def wanted(self) -> set[int]:
-        """The variants asked for by number; without a word all, or variant 0 where the sweep has no size."""
+        """The variants chosen by `variants`; by default all, or variant 0 if the sweep has no size."""
         if self.config["variants"] is not None:
             return set(parse_numbers(self.config["variants"], self.config["size"]))
         return {0} if self.config["size"] is None else set(range(self.config["size"]))
 
     def jobs(self, overrides: list[str]) -> list[tuple[Path, list[Variant]]]:
-        """The run folders of this job and the variants of each: its pack, or the variants asked for, cut into packs."""
+        """The run folders of this job and the variants of each: its pack, or the chosen variants, cut into packs."""
         if self.config["pack"] is not None:
             cut, pack = self.packs(), self.config["pack"]
             if not isinstance(pack, int) or not 0 <= pack < len(cut):
-                raise UserError(f"pack={pack}: this sweep has packs 0 to {len(cut) - 1}")
+                raise UserError(f"pack={pack}: give a pack of this sweep, from 0 to {len(cut) - 1}")
             wanted = self.wanted()
             return [(self.pack_folder(pack), [v for v in cut[pack] if v.number in wanted])]
         numbers = {0} if self.config["variants"] is None else self.wanted()
@@ -140,7 +140,7 @@ class Plan:
         return [(self.folder / (label if len(cut) == 1 else f"{label}.{i}"), part) for i, part in enumerate(cut)]
 
     def runs(self) -> list[Run]:
-        """Every run of this sweep, of whatever settings, that can be read."""
+        """Every readable run of this sweep, whatever its settings."""
         found = []
         for folder in run_folders(self.folder):
             with suppress(DamagedRunError):
@@ -148,11 +148,11 @@ class Plan:
         return found
 
     def complete(self) -> set[int]:
-        """Numbers of the variants that are complete anywhere in the sweep's folder, under these very settings."""
+        """Numbers of the variants that are complete anywhere in the sweep's folder, with exactly these settings."""
         return complete_numbers(self.folder, fingerprint(self.config))
 
     def pruned(self) -> set[int]:
-        """Those of the complete ones that were stopped early; none unless this sweep is pruned."""
+        """Numbers of the complete variants that were stopped early; none unless this sweep is pruned."""
         if (self.config.get("prediction") or {}).get("prune") is None:
             return set()
         mine = fingerprint(self.config)
@@ -160,7 +160,7 @@ class Plan:
         return set[int]().union(*(run.pruned for run in runs))
 
     def unfinished_packs(self) -> list[int]:
-        """The packs that hold a wanted variant which is not complete."""
+        """The packs with a wanted variant that is not complete."""
         left = self.wanted() - self.complete()
         return [n for n, pack in enumerate(self.packs()) if not left.isdisjoint(v.number for v in pack)]
 
@@ -179,7 +179,7 @@ def _difference(there: dict[str, Any], now: dict[str, Any], prefix: str = "") ->
         elif old != new:
             shown = ["null" if value is None else value for value in (old, new)]
             parts.append(f"{prefix}{name}: {shown[0]} there, {shown[1]} now")
-    # No option, but what follows from one.
+    # The digest is not an option, but follows from one.
     telling = [part for part in parts if part and not part.startswith("prediction.digest")]
     return "; ".join(telling or [part for part in parts if part])
 
@@ -206,7 +206,7 @@ def numbers_label(variants: list[Variant]) -> str:
 
 
 def overrides_label(overrides: list[str]) -> str:
-    """A folder's name for a run that its overrides tell apart."""
+    """The name of a run's folder, made from its overrides."""
     telling = [
         o.lstrip("+~")
         for o in overrides
@@ -216,5 +216,5 @@ def overrides_label(overrides: list[str]) -> str:
 
 
 def _shortened(name: str) -> str:
-    """File systems allow 255 bytes; what is cut off goes on to tell names apart."""
+    """File systems allow 255 bytes; a hash keeps shortened names distinct."""
     return name if len(name) <= 120 else f"{name[:110]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

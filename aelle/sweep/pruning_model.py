@@ -1,4 +1,4 @@
-"""What may be chosen of the prediction while training, and which model it is."""
+"""Checks of the options for prediction during training, and the identity of the model that prunes."""
 
 import hashlib
 import shutil
@@ -9,62 +9,60 @@ from aelle.errors import UserError, reason
 from aelle.files import MODEL_FILES, replace_atomically
 
 MODEL_COPY = "pruning-model"
-"""In a pruned sweep's folder: the model by which it is pruned. An analysis may rewrite the one that was named."""
+"""In a pruned sweep's folder: a copy of the model that prunes it, as an analysis may overwrite the original."""
 
 
 def check_prediction(config: dict[str, Any]) -> None:
-    """Raises UserError for values that no run could use. Whether the model is whole shows when it is loaded."""
+    """Raises UserError for values that no run could use. The model's files are checked when it is loaded."""
     prediction = config["prediction"]
     if not isinstance(prediction, dict):
         raise UserError(f"prediction={prediction}: give prediction.model, prediction.prune and prediction.after")
     model, prune, after = (prediction[name] for name in ("model", "prune", "after"))
     if model is not None and not isinstance(model, str):
-        raise UserError(f"prediction.model={model}: give the folder of a model that analyze.py has saved, or null")
+        raise UserError(f"prediction.model={model}: give the folder of a model saved by analyze.py, or null")
     if type(after) is not int or after < 0:
-        raise UserError(f"prediction.after={after}: give an epoch, a whole number from 0 on")
+        raise UserError(f"prediction.after={after}: give an epoch, a whole number of at least 0")
     if prune is None:
         return
     if isinstance(prune, bool) or not isinstance(prune, (int, float)) or not 0 < prune < 1:
         raise UserError(f"prediction.prune={prune}: give a chance between 0 and 1, or null")
     if model is None:
         raise UserError(
-            f"prediction.prune={prune} needs a model: name the folder of one that analyze.py has saved, as "
+            f"prediction.prune={prune} needs a model: give the folder of one saved by analyze.py, e.g. "
             "prediction.model=outputs/digits/model"
         )
     least = [name for name in ("min_epochs", "min_steps") if config["trainer"].get(name) is not None]
     if least:
-        raise UserError(f"trainer.{least[0]} and prediction.prune exclude each other: leave one of them out")
+        raise UserError(f"trainer.{least[0]} and prediction.prune cannot be combined: leave one of them out")
     every, epochs = config["lyapunov"]["every_n_epochs"], config["epochs"]
     measured = every if isinstance(every, list) else range(0, epochs, every)
     if not any(after <= epoch < epochs for epoch in measured):
         raise UserError(
-            f"prediction.after={after}: from then on no spectrum is measured before the last of the {epochs} epochs; "
-            "give an earlier epoch, or measure more with lyapunov.every_n_epochs"
+            f"prediction.after={after}: from that epoch on, no spectrum is measured before the last of {epochs} "
+            "epochs; give an earlier epoch, or measure more often with lyapunov.every_n_epochs"
         )
 
 
 def with_digest(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with the digest of the model by which variants are pruned, if they are: another model under
-    the same name would give other results. Raises UserError where its files cannot be read."""
+    """The configuration with the digest of the model that prunes, if one does: another model in the same folder would
+    give other results. Raises UserError if the model's files cannot be read."""
     prediction = config["prediction"]
     if prediction["prune"] is None:
         return config
     folder = Path(prediction["model"])
     if not folder.exists():
-        raise UserError(
-            f"prediction.model={folder} does not exist: name the folder of a model that analyze.py has saved"
-        )
+        raise UserError(f"prediction.model={folder} does not exist: give the folder of a model saved by analyze.py")
     try:
         return {**config, "prediction": {**prediction, "digest": _digest(folder)}}
     except OSError as error:
         raise UserError(
-            f"prediction.model={folder} holds no whole AeLLE model ({Path(error.filename).name}: {reason(error)}): "
-            "name the folder of one that analyze.py has saved"
+            f"prediction.model={folder} contains no complete AeLLE model ({Path(error.filename).name}: "
+            f"{reason(error)}): give the folder of a model saved by analyze.py"
         ) from error
 
 
 def keep_model(sweep: Path, config: dict[str, Any]) -> None:
-    """Copy the model by which the sweep is pruned, if it is, into the sweep's folder. Raises OSError."""
+    """Copy the model that prunes the sweep, if one does, to the sweep's folder. Raises OSError."""
     prediction = config.get("prediction") or {}
     if prediction.get("prune") is None:
         return
@@ -73,14 +71,16 @@ def keep_model(sweep: Path, config: dict[str, Any]) -> None:
         return
     check_digest(prediction)
     if kept.exists() and _digest(kept) != prediction["digest"]:
-        raise UserError(f"{sweep} was pruned by the model in {kept}: give that, or start another sweep with sweep=NAME")
+        raise UserError(
+            f"{sweep} was pruned by the model in {kept}: use that one, or start another sweep with sweep=NAME"
+        )
     kept.mkdir(exist_ok=True)
     for name in MODEL_FILES:
         replace_atomically(kept / name, lambda file, name=name: shutil.copyfile(source / name, file))
 
 
 def check_digest(prediction: dict[str, Any]) -> None:
-    """Raises UserError where variants are pruned by a model that is not the one this process has started with."""
+    """Raises UserError if the model that prunes has changed since this process started."""
     if prediction.get("digest") is None:
         return
     try:
@@ -89,13 +89,13 @@ def check_digest(prediction: dict[str, Any]) -> None:
         same = False
     if not same:
         raise UserError(
-            f"prediction.model={prediction['model']} has been rewritten since this sweep started: go on with the "
-            f"copy in the sweep's folder, {MODEL_COPY}, or with another sweep"
+            f"prediction.model={prediction['model']} has been rewritten since this sweep started: resume with the "
+            f"copy in the sweep's folder, {MODEL_COPY}, or start another sweep"
         )
 
 
 def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> str:
-    """What to do where a sweep is to go on with another model than the one that it was started with, and has kept."""
+    """The error if a sweep is resumed with another model than the one it was started with and has a copy of, or ""."""
     digests = [(one.get("prediction") or {}).get("digest") for one in (there, now)]
     try:
         if None in digests or digests[0] == digests[1] or _digest(sweep / MODEL_COPY) != digests[0]:
@@ -104,7 +104,7 @@ def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> st
         return ""
     return (
         f"prediction.model={now['prediction']['model']} is not the model that {sweep} was started with, or has been "
-        f"rewritten since: go on with prediction.model={sweep / MODEL_COPY}, or start another sweep with sweep=NAME"
+        f"rewritten since: resume with prediction.model={sweep / MODEL_COPY}, or start another sweep with sweep=NAME"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which folder a job trains in, and what of it can be gone on with."""
+"""Which folder a job trains in, and where a stopped run resumes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from aelle.variants import Variant
 
 @dataclass(frozen=True)
 class Place:
-    """A run folder and the variants to train in it; `rows`, up to its checkpoint, where a stopped run goes on."""
+    """A run folder and the variants to train in it; `rows`: those up to its checkpoint, if a stopped run is resumed."""
 
     path: Path
     variants: list[Variant]
@@ -30,7 +30,7 @@ class Place:
 
     @property
     def left(self) -> list[Variant]:
-        """The variants that the checkpoint holds; the others have been pruned."""
+        """The variants in the checkpoint; the others have been pruned."""
         if self.last is None:
             return self.variants
         numbers = set(self.last["variant"].to_pylist())
@@ -38,14 +38,14 @@ class Place:
 
 
 def find_place(plan: Plan, folder: Path, missing: list[Variant]) -> tuple[Place, Path | None]:
-    """Where to train some of `missing`, and where a damaged run was moved to that stood in the way.
+    """Where to train some of `missing`, and the folder to which a damaged run was moved, if one was found.
 
-    A stopped run of these settings goes on with its own variants. A folder that other runs have taken is left alone:
-    the next of NAME, NAME-2, NAME-3, … is used.
+    A stopped run with these settings is resumed with its own variants. A folder used by another run is left alone: the
+    next of NAME, NAME-2, NAME-3, … is used.
     """
     wanted = {v.number for v in missing}
     for path in _names(folder):
-        # Settings and variants alone are of a run that was stopped before it began.
+        # With settings and variants only, the run was stopped before training began.
         if not any((path / name).exists() for name in FILES if name not in ("config.yaml", "variants.parquet")):
             return Place(path, missing), None
         try:
@@ -69,7 +69,7 @@ def _stopped(plan: Plan, run: Run) -> Place:
     try:
         check_complete(run.numbers, run.pruned, rows, epoch)
     except ValueError as error:
-        raise DamagedRunError(f"{error}, by its checkpoint") from error
+        raise DamagedRunError(f"{error}, according to its checkpoint") from error
     return Place(run.path, [plan.variant(number) for number in run.numbers], rows)
 
 
@@ -80,7 +80,7 @@ def _names(folder: Path) -> Iterator[Path]:
 
 
 def _set_aside(path: Path) -> Path:
-    """Move what a damaged run has left into a folder of its own: nothing is lost."""
+    """Move the files of a damaged run to a folder of their own, so that nothing is lost."""
     aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
     aside.mkdir()
     for name in FILES:

@@ -1,4 +1,4 @@
-"""Which runs of a folder make up one sweep, and which run counts for a variant that several hold."""
+"""Which runs of a folder make up one sweep, and which run counts for a variant that is in several."""
 
 import json
 from collections import Counter
@@ -13,13 +13,13 @@ from aelle.runs.settings import settings
 from aelle.terminal import count, counted
 
 RANK = {"complete": 0, "running": 1, "failed": 2}
-"""Of a variant's runs the first counts."""
+"""Of a variant's runs, the one of lowest rank counts."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs of those settings that most variants have; of each, the `rows` of its variants that count; and
-    `problems`, what could not be read or does not belong, a line each."""
+    """The runs with the settings that most variants have; for each, the `rows` of its variants that count; and
+    `problems`: what could not be read or does not belong to the sweep, a line each."""
 
     runs: list[Run]
     rows: list[list[int]]
@@ -27,9 +27,9 @@ class Selection:
 
 
 def select(folder: Path, reduced: Callable[[Run], Run] = lambda run: run) -> Selection:
-    """Read every run of a folder; each as `reduced` returns it.
+    """Read every run of a folder; each is passed through `reduced`.
 
-    Raises UserError where there is no folder.
+    Raises UserError if the folder does not exist, or is that of a single run.
     """
     if not folder.is_dir():
         named = Path("outputs") / folder
@@ -59,7 +59,7 @@ def select(folder: Path, reduced: Callable[[Run], Run] = lambda run: run) -> Sel
 
 
 def _identity(run: Run) -> str:
-    """What the runs of a sweep share: all settings; of runs put together by hand, all but hyperparameters and seed."""
+    """What the runs of a sweep share: all settings; of runs started one by one, all but hyperparameters and seed."""
     config = run.config
     if config["size"] is not None:
         return run.status["fingerprint"]

@@ -1,4 +1,4 @@
-"""What a sweep has come to: its packs, variants, time and errors, from its folder alone."""
+"""A sweep's progress: its packs, variants, time and errors, from its folder alone."""
 
 import platform
 from collections import Counter
@@ -19,13 +19,13 @@ from aelle.variants import Variant, cost
 
 STATES = ("done", "running", "stale", "failed", "missing")
 MAX_SILENCE_SECONDS = 600.0
-"""Seconds without a word, beside five epochs' time, after which a run on another host is taken for dead."""
+"""Seconds without an update, besides five epochs' time, after which a run on another host is taken for dead."""
 
 SHOWN_VARIANTS = 5
 
 
 class PackStatus(NamedTuple):
-    """Of the sweep's plan, or a run put together by hand. `run`: the one whose state it has."""
+    """A pack of the sweep's plan, or a run of a sweep without one. `run`: the one that determines its state."""
 
     name: str
     state: str
@@ -44,9 +44,9 @@ class Reached(NamedTuple):
 
 @dataclass(frozen=True)
 class Status:
-    """`variants`: how many are complete, diverged, pruned, running or failed by their last word, or missing. `spent`:
-    seconds of training so far; `left`: seconds for what is open with `workers` packs at a time, None where nothing
-    tells. `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: the others.
+    """`variants`: how many are complete, diverged, pruned, running or failed at their last update, or missing. `spent`:
+    seconds of training so far; `left`: seconds for the rest with `workers` packs at a time, None if unknown.
+    `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: the others.
     `problems`: what could not be read, a line each.
     """
 
@@ -65,14 +65,14 @@ class Status:
 
 
 def sweep_status(folder: Path) -> Status:
-    """Raises UserError where the folder holds no sweep."""
+    """The status of the sweep in this folder. Raises UserError if there is none."""
     found, plan, problems = select(folder, _without_spectra), None, []
     try:
         plan = Plan.started(folder)
     except UserError as error:
         problems.append(str(error))
     if plan is None and not run_folders(folder):
-        raise UserError(f"{folder} holds no sweep: give the folder of one, e.g. outputs/digits")
+        raise UserError(f"{folder} contains no sweep: give the folder of a sweep, e.g. outputs/digits")
     if plan and found.runs and fingerprint(plan.config) != fingerprint(found.runs[0].config):
         problems.append(f"{plan.file} has other settings than {found.runs[0].path.name}")
         plan = None
@@ -107,15 +107,15 @@ def sweep_status(folder: Path) -> Status:
 
 
 def run_state(run: Run) -> str:
-    """One of STATES. A run that neither ended nor failed is running where its lock is held. Where it is not, it is
-    stale; a run on another host, whose locks may not be seen from here, when it has been silent for long."""
+    """One of STATES. An unfinished run is running if its lock is held, and stale if not. A run on another host, whose
+    locks may not be visible from here, is stale only after a long time without an update."""
     if run.status["state"] == "complete":
         return "done"
     if is_held(run.lock):
         return "running"
     if run.status["state"] == "failed":
         return "failed"
-    # Each variant's share of an epoch's time, of which there are fewer once some have been pruned.
+    # `seconds` is each variant's share of an epoch's time; with pruning there are fewer shares.
     epoch = np.unique(run.epochs["epoch"].to_numpy(), return_inverse=True)[1]
     slowest = float(np.bincount(epoch, _seconds(run), minlength=1).max())
     if run.status["host"] == platform.node() or silence(run) > MAX_SILENCE_SECONDS + 5 * slowest:
@@ -124,7 +124,7 @@ def run_state(run: Run) -> str:
 
 
 def silence(run: Run) -> float:
-    """Seconds since the run's last word."""
+    """Seconds since the run's last update."""
     return max((datetime.now(timezone.utc) - datetime.fromisoformat(run.status["updated"])).total_seconds(), 0.0)
 
 
@@ -159,7 +159,7 @@ def _seconds(run: Run) -> np.ndarray:
 
 
 def _work(plan: Plan | None, found: Selection) -> tuple[float, float]:
-    """What has been done and what is left, in epochs weighted by what one costs."""
+    """Finished and remaining work, in epochs weighted by their cost."""
     reached, weights, done = {}, {}, 0.0
     for r, (run, rows) in enumerate(_counting(found)):
         names = run.config["hyperparameters"]
@@ -173,7 +173,7 @@ def _work(plan: Plan | None, found: Selection) -> tuple[float, float]:
         )
         for row in rows:
             key = (r if run.config["size"] is None else None, run.numbers[row])
-            # Of a pruned variant nothing is left to do.
+            # A pruned variant needs no more training.
             reached[key] = run.config["epochs"] if run.numbers[row] in pruned else run.status["epoch"]
             weights[key] = costs[row]
     if plan:

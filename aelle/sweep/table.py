@@ -26,8 +26,8 @@ class SweepTable:
     its training has ended, and the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
-    where not measured; `test_spectra` likewise, driven by the test probe, None where there is none. `problems`: what
-    could not be read, a line each. `size`: how many variants the sweep is to have.
+    where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `problems`: what
+    could not be read, a line each. `size`: how many variants the sweep has when complete.
     """
 
     name: str
@@ -95,12 +95,12 @@ class SweepTable:
 
 
 def load_sweep(folder: Path) -> SweepTable:
-    """Read every run in a sweep's folder. Raises UserError where there is nothing to read."""
+    """Read every run in a sweep's folder. Raises UserError if there is nothing to read."""
     found = select(folder)
     if not found.runs and found.problems:
         raise UserError(f"no run in {folder} can be read: {'; '.join(found.problems)}")
     if not found.runs:
-        raise UserError(f"{folder} holds no runs: train some first, e.g. python train.py -m experiment=digits")
+        raise UserError(f"{folder} contains no runs: train some first, e.g. python train.py -m experiment=digits")
     return _assemble(folder.name, found)
 
 
@@ -139,7 +139,7 @@ def _assemble(name: str, found: Selection) -> SweepTable:
 
 
 def _frame(used: list[tuple[Run, list[int]]]) -> pd.DataFrame:
-    """A row per variant, run after run; its `row` is where the run's checkpoint has it, which holds no pruned ones.
+    """A row per variant, run after run; `row` is its row in the run's checkpoint, which contains no pruned variants.
 
     Tables of one schema are joined before they become a frame, which is faster.
     """

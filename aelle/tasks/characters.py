@@ -13,11 +13,11 @@ from aelle.tasks.classification import SequenceClassification
 from aelle.variants import Variant
 
 MAX_LOOKED_UP = 2**25
-"""Numbers that the characters of one evaluation step are looked up as: 128 MiB in float32."""
+"""Maximum size of the looked-up inputs in one evaluation step: 128 MiB in float32."""
 
 
 class CharacterPrediction(SequenceClassification):
-    """V networks read characters and give the next one, after every step or after the last.
+    """V networks read characters and predict the next one, after every step or after the last.
 
     Each learns a share `keep` of the training sequences, with dropout before the readout and without recurrent bias.
     """
@@ -39,7 +39,7 @@ class CharacterPrediction(SequenceClassification):
         return self.logits(h)
 
     def hidden(self, x: Int[Tensor, "V B T"]) -> Float[Tensor, "V B Y H"]:
-        """h after the Y steps whose next character is wanted."""
+        """h after the Y steps whose next character is to be predicted."""
         steps = self.network.hidden(x)
         return (steps if self.data.every else steps[-1:]).permute(1, 2, 0, 3)
 
@@ -48,7 +48,7 @@ class CharacterPrediction(SequenceClassification):
         return logits if self.data.every else logits[:, :, 0]
 
     def mask(self, h: Float[Tensor, "V B Y H"], batch: int) -> Tensor:
-        """What dropout leaves, drawn for each variant by a key of its own, the epoch and the batch."""
+        """The dropout mask, drawn for each variant from its seed, the epoch and the batch."""
         mask = torch.empty(h.shape, dtype=torch.bool, device=h.device)
         for variant, of_one in zip(self.variants, mask, strict=True):
             key = seed_for(variant.seeds["shuffle"], "dropout", self.current_epoch, batch)
@@ -61,7 +61,7 @@ class CharacterPrediction(SequenceClassification):
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:
-        """Of the first validation sequence: its characters, those to predict, and the probability of each [V, Y]."""
+        """For the first validation sequence: its characters, those to predict, and the probability of each [V, Y]."""
         x, y = self.val_x[0], self.val_y[0].reshape(-1)
         V = len(self.variants)
         probabilities = self.logits(self.hidden(x.expand(V, 1, -1))).softmax(-1).reshape(V, len(y), -1)

@@ -15,13 +15,13 @@ from aelle.tasks.population import Population
 from aelle.variants import Variant
 
 EVALUATION_CHUNK = 2**20
-"""Preactivations of all variants together in one step of an evaluation: some megabytes."""
+"""Preactivations of all variants in one step of an evaluation: a few megabytes."""
 
 
 class SequenceClassification(PopulationModule):
     """V networks read a sequence and classify it at its end; Adam; cross entropy in nats.
 
-    The data are moved to the device once and shared; a batch is [V, B] indices: each variant shuffles by itself.
+    The data are moved to the device once and shared; a batch is [V, B] indices, as each variant has its own shuffling.
     """
 
     train_x: Tensor
@@ -71,7 +71,7 @@ class SequenceClassification(PopulationModule):
         return self.network(x)
 
     def training_logits(self, x: Tensor, batch: int) -> Tensor:
-        """As the network gives them while it learns the epoch's batch of that number."""
+        """The logits during training, for the epoch's batch of that number."""
         return self(x)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -81,7 +81,7 @@ class SequenceClassification(PopulationModule):
         return self.batches
 
     def val_dataloader(self) -> list[str]:
-        """The parts, by name: they are evaluated on the device where they lie."""
+        """The names of the parts, whose data are already on the device."""
         return ["val", "test"]
 
     def on_train_epoch_start(self) -> None:
@@ -101,7 +101,7 @@ class SequenceClassification(PopulationModule):
 
     @torch.no_grad()
     def evaluated(self, part: str) -> tuple[Float[Tensor, "V"], Float[Tensor, "V"]]:
-        """Losses and accuracies of the part of that name."""
+        """Losses and accuracies on the part of that name."""
         data, V = self.part(part), len(self.variants)
         loss_sum = torch.zeros_like(self.train_loss_sum)
         correct = torch.zeros_like(self.train_loss_sum)
@@ -117,12 +117,12 @@ class SequenceClassification(PopulationModule):
 
     @property
     def rows(self) -> int:
-        """Sequences that all variants evaluate at once."""
+        """Number of sequences that all variants evaluate at once."""
         return max(1, EVALUATION_CHUNK // self.network.bias_hh_l0.numel())
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:
-        """Of the first validation sequence of each class: the probabilities of all classes [V, n, C], and its own."""
+        """For the first validation sequence of each class: the probabilities of all classes [V, n, C], and its own."""
         y, first = self.val_y.unique(return_inverse=True)
         at = [int((first == i).nonzero()[0, 0]) for i in range(len(y))]
         x, V = self.val_x[at], len(self.variants)

@@ -1,6 +1,6 @@
 """FORCE for one network at a time, compiled for the CPU, where P and M stay in the cache.
 
-Axes: N unit, T step. Numbers in float32 or float64, as the arrays are.
+Axes: N unit, T step. Precision: that of the arrays, float32 or float64.
 """
 
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from jaxtyping import Float, UInt
 from aelle.lyapunov.compiled import compiled
 
 LANES = 4
-"""Rows of M are padded with zeros to a multiple of this: as many sums go on side by side, none waiting for another."""
+"""Rows of M are padded with zeros to a multiple of this, the number of independent sums computed in parallel."""
 
 
 class Network(NamedTuple):
-    """What never changes: M row by row without its zeros, w_f, dt. Indices are unsigned: numba wraps signed ones."""
+    """The constants: M row by row without its zeros, w_f, dt. Indices are unsigned: numba wraps signed ones around."""
 
     starts: UInt[np.ndarray, "N+1"]
     columns: UInt[np.ndarray, "entries"]
@@ -37,7 +37,7 @@ def network(M: Float[np.ndarray, "N N"], w_f: Float[np.ndarray, "N"], dt: float)
 
 @compiled
 def _tanh(x, r):
-    """Lambert's continued fraction at x/4, then twice tanh 2a = 2 tanh a / (1 + tanh² a): 2e-7, which is float32's."""
+    """Lambert's continued fraction at x/4, then twice tanh 2a = 2 tanh a / (1 + tanh² a): error 2e-7, as float32."""
     if x.itemsize == 8:
         for i in range(len(x)):
             r[i] = np.tanh(x[i])
@@ -74,7 +74,7 @@ def _step(network, x, r, z):
 
 @compiled
 def _downdate(P, c, k, r, y):
-    """P ← P − c k kᵀ on and below the diagonal, and y ← P r with the new one, in one pass through the memory."""
+    """P ← P − c k kᵀ on and below the diagonal, and y ← P r with the new P, in one pass through memory."""
     for i in range(len(r)):
         row, r_i, c_i = P[i], r[i], c * k[i]
         total = r.dtype.type(0)
@@ -98,7 +98,7 @@ def learn(network, x, z, w, P, f, every):
         _step(network, x, r, z)
         z = np.dot(w, r)
         if (t + 1) % every == 0:
-            # P lags behind by one downdate, which is made on the way to the next P r.
+            # P lags by one downdate, which is done in the pass that computes the next P r.
             _downdate(P, c, k, r, y)
             k, y = y, k
             c = one / (one + np.dot(r, k))

@@ -1,4 +1,4 @@
-"""Random networks that FORCE trains: their output is fed back, a perturbation of rank one to their connections.
+"""Random networks trained by FORCE: their output is fed back, a rank-one perturbation of their connections.
 
 x ← (1−dt) x + dt (M r + w_f z), r = tanh x, z = w·r (Sussillo & Abbott 2009).
 
@@ -20,7 +20,7 @@ from aelle.lyapunov.spectrum import Spectrum
 from aelle.seeds import generator
 
 if TYPE_CHECKING:
-    # numba takes a second to import, which only those pay who learn on a CPU.
+    # numba takes a second to import, and only training on a CPU needs it.
     from aelle.tasks.force_kernel import Network
 
 DENSITY = 0.1
@@ -31,7 +31,7 @@ EVERY = 2
 
 
 class RankOne(nn.Module):
-    """V networks of N units, all of them buffers: nothing has a gradient, and what FORCE changes is in the checkpoint.
+    """V networks of N units, stored as buffers: nothing has a gradient, and what FORCE changes is in the checkpoint.
 
     M [V, N, N] has density 0.1 and entries N(0, 1) g_v / √(0.1 N); w_f [V, N] is uniform on [−1, 1]; x [V, N] and
     z [V] start at 0.5 N(0, 1), w [V, N] at 0 and P [V, N, N] at I. Variant v's are drawn from `seeds[v]` alone.
@@ -59,11 +59,11 @@ class RankOne(nn.Module):
         return len(self.x)
 
     def finite(self) -> Bool[Tensor, "V"]:
-        """Which networks hold no NaN and no infinity."""
+        """Which networks contain no NaN and no infinity."""
         return torch.stack([part.flatten(1).isfinite().all(1) for part in (self.x, self.w, self.P)]).all(0)
 
     def learn(self, f: Float[Tensor, "V T"]) -> None:
-        """T steps towards f; after every second k = P r / (1 + rᵀ P r), P ← P − (P r) kᵀ, w ← w − (z − f) k.
+        """Train for T steps towards f; after every second k = P r / (1 + rᵀ P r), P ← P − (P r) kᵀ, w ← w − (z − f) k.
 
         x, z, w and P change in place.
         """
@@ -80,7 +80,7 @@ class RankOne(nn.Module):
         work_off(of_one, range(len(self)), self.x.device, threaded=True)
 
     def run_free(self, steps: int) -> Float[Tensor, "V T"]:
-        """z over that many steps without learning; the networks themselves stay where they are."""
+        """z over that many steps without learning; the states of the networks are not changed."""
         if self.x.device.type != "cpu":
             return self.run_free_side_by_side(steps)
         from aelle.tasks.force_kernel import run_free
@@ -94,7 +94,7 @@ class RankOne(nn.Module):
         return outputs
 
     def learn_side_by_side(self, f: Float[Tensor, "V T"]) -> None:
-        """`learn` as batched products, for devices that gain by them."""
+        """`learn` by batched products, for devices on which they are faster."""
         r = self.x.tanh()
         for t, f_t in enumerate(f.unbind(1), start=1):
             r = self._step(self.x, r, self.z)
@@ -105,7 +105,7 @@ class RankOne(nn.Module):
                 self.w -= (self.z - f_t)[:, None] * k
 
     def run_free_side_by_side(self, steps: int) -> Float[Tensor, "V T"]:
-        """`run_free` as batched products."""
+        """`run_free` by batched products."""
         x, z = self.x.clone(), self.z.clone()
         r, outputs = x.tanh(), x.new_empty(len(self), steps)
         for t in range(steps):
@@ -114,7 +114,7 @@ class RankOne(nn.Module):
         return outputs
 
     def _step(self, x: Tensor, r: Tensor, z: Tensor) -> Tensor:
-        """The new r; x and z change in place."""
+        """Returns the new r; x and z change in place."""
         push = torch.einsum("vij,vj->vi", self.M, r) + self.w_f * z[:, None]
         x.mul_(1 - DT).add_(push, alpha=DT)
         r = x.tanh()
@@ -127,7 +127,7 @@ class RankOne(nn.Module):
         return [network(M, w_f, DT) for M, w_f in zip(self.M.numpy(), self.w_f.numpy(), strict=True)]
 
     def spectrum(self, probe: None, *, over: str, dtype: torch.dtype, steps: int | None, k: int | None) -> Spectrum:
-        """Of the closed loop, from where each network stands: see `closed_loop_spectrum`."""
+        """The spectrum of the closed loop, from each network's current state: see `closed_loop_spectrum`."""
         return closed_loop_spectrum(self.M, self.w_f, self.w, self.x, dt=DT, steps=steps, k=k, dtype=dtype)
 
 

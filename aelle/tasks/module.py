@@ -1,4 +1,4 @@
-"""What every task's LightningModule has in common: V variants, each with its own loss, shuffling and fate."""
+"""The base of every task's LightningModule: V variants, each with its own loss, shuffling and divergence."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +17,8 @@ class PopulationModule(pl.LightningModule):
     """Trains V variants with one backward pass of their summed losses, which gives each exactly its own gradient.
 
     A variant whose loss or gradient is not finite has diverged: from that step on its gradient is zero, from the end
-    of that epoch its weights stand still, and the others go on. `metrics` holds what the last evaluation measured, [V]
-    each. Every parameter has a leading variant axis, and so has every buffer but those that are named in `shared`.
+    of that epoch its weights are frozen; the others continue. `metrics` contains the results of the last evaluation,
+    [V] each. Every parameter has a leading variant axis, and so has every buffer except those named in `shared`.
     """
 
     alive: Tensor
@@ -36,7 +36,7 @@ class PopulationModule(pl.LightningModule):
         return torch.where(self.alive, losses, 0).sum()
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        """Clip each variant's gradient by its own norm (or value), and stop the diverged."""
+        """Clip each variant's gradient by its own norm (or value), and zero that of diverged variants."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         finite = torch.stack([g.flatten(1).isfinite().all(1) for g in gradients]).all(0)
         self.alive &= finite
@@ -51,7 +51,7 @@ class PopulationModule(pl.LightningModule):
             g.copy_(torch.where(self.alive[rows], g * scale[rows], 0))
 
     def on_train_epoch_end(self) -> None:
-        """Without momentum a zero gradient moves nothing: the diverged stand still from here on."""
+        """Reset the momentum of diverged variants: with a zero gradient, their weights are frozen from here on."""
         diverged = ~self.alive
         if diverged.any():
             for optimizer in self.trainer.optimizers:
@@ -60,8 +60,8 @@ class PopulationModule(pl.LightningModule):
 
     @torch.no_grad()
     def take(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Go on with these variants alone, by their rows on the variant axis: each with its weights, its state of the
-        optimizer and all else that it has."""
+        """Continue with these variants only, given as rows of the variant axis: each keeps its weights, its optimizer
+        state and everything else."""
         rows = list(rows)
         for optimizer in optimizers:
             for parameter, state in optimizer.state.items():
@@ -78,16 +78,16 @@ class PopulationModule(pl.LightningModule):
 
     @abstractmethod
     def example_outputs(self) -> dict[str, Tensor | list]:
-        """What each variant puts out in the end, for pictures: columns of V rows, tensors [V, …] or lists of V."""
+        """Each variant's outputs after training, for figures: columns of V rows, as tensors [V, …] or lists of V."""
 
     def diverged(self) -> Bool[Tensor, "V"]:
         return ~self.alive
 
 
 class ShuffledBatches:
-    """Index batches [V, B]: in epoch e, variant v visits its samples in an order that its seed and e determine.
+    """Index batches [V, B]: in epoch e, variant v visits its samples in an order determined by its seed and e.
 
-    Its samples are all, or a share `keep` of them that its seed determines.
+    Its samples are all, or a share `keep` of them, chosen by its seed.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ShuffledBatches:
         self.samples = [_permutation(samples, seed, "keep")[: self.used] for seed in seeds] if keep < 1 else None
 
     def take(self, rows: Sequence[int]) -> None:
-        """Go on with these variants alone."""
+        """Continue with these variants only."""
         self.seeds = [self.seeds[row] for row in rows]
         self.samples = self.samples and [self.samples[row] for row in rows]
 

@@ -1,4 +1,4 @@
-"""V recurrent networks of one shape, trained side by side: every parameter carries a leading variant axis.
+"""V recurrent networks of one shape, trained side by side: every parameter has a leading variant axis.
 
 Axes: V variant, B sequence, T step, I input, H hidden unit, C class.
 """
@@ -20,11 +20,11 @@ class Population(nn.Module):
     """V one-layer networks of a cell ("lstm", "gru" or "rnn") with a linear readout.
 
     Member v equals `nn.LSTM(I, H)` (`nn.GRU`, `nn.RNN`) and `nn.Linear(H, C)` with the slices [v] of the parameters,
-    which bear PyTorch's names. W_ih and W_hh are uniform on [−p_v, p_v], biases zero, the readout is PyTorch's default,
-    all drawn from a generator seeded by `seeds[v]` alone: a member does not depend on its population. Without
+    which have PyTorch's names. W_ih and W_hh are uniform on [−p_v, p_v], biases are zero, the readout has PyTorch's
+    default, all drawn from a generator seeded by `seeds[v]` alone: a member does not depend on its population. Without
     `recurrent_bias` b_hh stays zero.
 
-    Inputs are vectors [V, B, T, I], or indices [V, B, T] of one-hot ones.
+    Inputs are vectors [V, B, T, I], or the indices [V, B, T] of one-hot vectors.
     """
 
     bias_hh_l0: Tensor
@@ -66,7 +66,7 @@ class Population(nn.Module):
     def spectrum(
         self, probe: Tensor, *, over: str, dtype: torch.dtype, steps: int | None = None, k: int | None = None
     ) -> Spectrum:
-        """Driven by the probe [B, T, I], whose length decides over how many steps."""
+        """The spectrum when driven by the probe [B, T, I], averaged over its length."""
         return population_spectrum(self.stack, probe, k=k, over=over, dtype=dtype)
 
     def forward(self, x: Float[Tensor, "V B T I"] | Int[Tensor, "V B T"]) -> Float[Tensor, "V B C"]:

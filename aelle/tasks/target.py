@@ -13,14 +13,14 @@ from aelle.tasks.module import PopulationModule
 from aelle.variants import Variant
 
 EXAMPLE_STEPS = 600
-"""Steps of an example output."""
+"""Length of an example output, in steps."""
 
 
 class TargetLearning(PopulationModule):
-    """V networks learn by recursive least squares to put out their targets, and then have to do so by themselves.
+    """V networks learn by recursive least squares to output their targets, and then generate them freely.
 
-    An epoch is one period of the target, which ends where it began. The validation loss is the mean |z − f| over a free
-    run of a period; after the last epoch, of as many periods as there were epochs.
+    An epoch is one period of the target, which ends where it begins. The validation loss is the mean |z − f| over a
+    free run of a period; after the last epoch, over as many periods as there were epochs.
     """
 
     target: Tensor

@@ -1,4 +1,4 @@
-"""Dashboards beside the run folder: a tracker mirrors what a pack's files hold, and nothing depends on it."""
+"""Dashboards next to the run folder: a tracker mirrors the contents of a pack's files; nothing depends on it."""
 
 from aelle.tracking.mirror import Tracking, show_analysis
 from aelle.tracking.tracker import Analysis, Tracker, analysis_tracker_of, tracker_of

@@ -1,4 +1,4 @@
-"""One `metrics.csv` per pack, for whoever reads spreadsheets."""
+"""One `metrics.csv` per pack, for spreadsheets."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from aelle.tracking.tracker import Outcome, Pack, Row
 class CsvFile:
     """A row per variant and epoch with the variant's hyperparameters, replaced whole after each epoch.
 
-    Lightning's CSVLogger would drop the rows of before a stop, and make a folder per variant.
+    Lightning's CSVLogger would drop the rows written before a stop, and create a folder per variant.
     """
 
     def start(self, pack: Pack) -> None:

@@ -1,4 +1,4 @@
-"""Tells a tracker what a pack's run folder holds, and lets no failure of the tracker reach the training."""
+"""Mirrors a pack's run folder to a tracker; a failing tracker never stops the training."""
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -16,14 +16,14 @@ from aelle.tracking.tracker import Analysis, AnalysisTracker, Outcome, Pack, Row
 ENDED = ("complete", "diverged")
 
 _given_up: set[str] = set()
-"""Trackers that have failed in this process: each pack would wait for them again, and warn again."""
+"""Trackers that have failed in this process: they are not tried again, so that later packs need not wait for them."""
 
 
 class Tracking:
-    """Around the training of a pack: a pack that is left without `finish` has failed, or was stopped.
+    """A context around the training of a pack: if it is left without `finish`, the pack failed or was stopped.
 
-    `rows` takes what the recorder has written to `epochs.parquet`, so every per-variant metric that stands there is
-    tracked. Where the pack goes on, the tracker gets all earlier rows first: it needs no memory of its own.
+    `rows` takes what the recorder has written to `epochs.parquet`, so every per-variant metric in it is tracked. If the
+    pack is resumed, the tracker first gets all earlier rows: it needs no memory of its own.
     """
 
     def __init__(self, run: RunFolder, place: Place, say: Callable[[str], object]):
@@ -78,11 +78,11 @@ class Tracking:
         except Exception as error:
             self.tracker = None
             _given_up.add(self.name)
-            self.say(f"warning: the logger has failed ({in_one_line(error)}); training goes on without it")
+            self.say(f"warning: the logger has failed ({in_one_line(error)}); training continues without it")
 
 
 def show_analysis(tracker: AnalysisTracker, analysis: Analysis) -> None:
-    """The report is written by now, and stands whatever becomes of its mirror."""
+    """The report is already written; a failing tracker does not affect it."""
     try:
         tracker.analysis(analysis)
     except Exception as error:

@@ -8,7 +8,7 @@ from aelle.tracking.tracker import Row
 
 
 def rows_of(table: pa.Table) -> list[Row]:
-    """A row per row of the table: every number that it holds, and the summary of its spectra in nats per step."""
+    """A row per row of the table: every number in it, and the summary of its spectra in nats per step."""
     numbers = [field.name for field in table.schema if _is_number(field.type)]
     rows = [
         {name: value for name, value in row.items() if value is not None} for row in table.select(numbers).to_pylist()

@@ -9,7 +9,7 @@ from aelle.tracking.tracker import Outcome, Pack, Row
 class TensorBoardFolders:
     """`<sweep>/tensorboard/<pack>/<variant>`: scalars over epochs, and a line of the HPARAMS tab.
 
-    What an earlier start of the pack has left there is removed: its rows are written again.
+    Files left there by an earlier start of the pack are removed: its rows are written again.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class TensorBoardFolders:
             from torch.utils.tensorboard.summary import hparams
         except ImportError as error:
             raise UserError(
-                "logger=tensorboard needs a package that is not installed: pip install 'aelle[tensorboard]'"
+                "logger=tensorboard needs a package that is not installed: run pip install 'aelle[tensorboard]'"
             ) from error
         self.writer, self.hparams = SummaryWriter, hparams
 
@@ -42,7 +42,7 @@ class TensorBoardFolders:
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         for writer, chosen, outcome in zip(self.writers.values(), self.hyperparameters, outcomes, strict=True):
             results = {name: float(value) for name, value in outcome.items() if name != "state"}
-            # `add_hparams` would make another folder; these are the three records that it writes.
+            # `add_hparams` would create another folder; these are the three records that it writes.
             for record in self.hparams({**chosen, "state": outcome["state"]}, results):
                 writer._get_file_writer().add_summary(record)
             for name, value in results.items():

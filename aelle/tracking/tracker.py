@@ -1,4 +1,4 @@
-"""What a tracker is told of a pack: its variants, their rows after each epoch, and what became of them."""
+"""What a tracker receives of a pack: its variants, their rows after each epoch, and their outcomes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Outcome = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pack:
-    """`folder`: its run folder, within the sweep's; `resumed`: whether it goes on from a checkpoint."""
+    """`folder`: its run folder, within the sweep's; `resumed`: whether it resumes from a checkpoint."""
 
     folder: Path
     config: dict[str, Any]
@@ -31,15 +31,15 @@ class Pack:
 
     @property
     def sweep(self) -> str:
-        """The name of the sweep's folder, as the analysis knows it."""
+        """The name of the sweep's folder, as in the analysis."""
         return self.folder.parent.name
 
     def key(self, variant: Variant) -> str:
-        """What is the same whenever this very variant is trained, and for no other."""
+        """The same whenever exactly this variant is trained, and different for any other."""
         return f"{self.config['sweep']}/{variant.number}/{fingerprint(self.config)}"
 
     def hyperparameters(self, variant: Variant) -> dict[str, Any]:
-        """A variant's, and what else tells it apart. The seeds are text: a dashboard's numbers would round them."""
+        """A variant's hyperparameters and what else identifies it. Seeds are text: dashboards would round numbers."""
         config = self.config
         return {
             **variant.hyperparameters,
@@ -55,7 +55,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What `analyze.py` has found: `tables` are CSV files, `model` a folder, None where nothing could be fitted."""
+    """The results of `analyze.py`: `tables` are CSV files, `model` is a folder, None if nothing could be fitted."""
 
     sweep: str
     folder: Path
@@ -68,9 +68,9 @@ class Analysis:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Where a pack is mirrored. Whatever its methods raise is reported once, and training goes on without it.
+    """Mirrors a pack. An exception of one of its methods is reported once, and training continues without it.
 
-    A pack that goes on from a checkpoint is told from its first epoch again.
+    A pack that resumes from a checkpoint is sent from its first epoch again.
     """
 
     def start(self, pack: Pack) -> None: ...
@@ -86,13 +86,13 @@ class Tracker(Protocol):
 
 @runtime_checkable
 class AnalysisTracker(Protocol):
-    """A tracker with a place for analyses."""
+    """A tracker that also shows analyses."""
 
     def analysis(self, analysis: Analysis) -> None: ...
 
 
 def tracker_of(logger: dict[str, Any] | None) -> Tracker | None:
-    """The tracker that is named, and imported here and not before. Raises UserError where it cannot work."""
+    """The tracker that `logger` names, imported only if needed. Raises UserError if it cannot be used."""
     if logger is None:
         return None
     options = dict(logger)
@@ -104,10 +104,10 @@ def tracker_of(logger: dict[str, Any] | None) -> Tracker | None:
 
 
 def analysis_tracker_of(logger: dict[str, Any] | None) -> AnalysisTracker | None:
-    """Likewise, for an analysis."""
+    """The tracker for an analysis. Raises UserError if `logger` names one that shows none."""
     tracker = tracker_of(logger)
     if tracker is None or isinstance(tracker, AnalysisTracker):
         return tracker
     raise UserError(
-        "logger: an analysis is shown by wandb only, and has its tables as CSV anyway; choose wandb or null"
+        "logger: only wandb shows an analysis, whose tables are written as CSV in any case; choose wandb or null"
     )

@@ -15,10 +15,10 @@ from aelle.tracking.tracker import Analysis, Outcome, Pack, Row
 from aelle.variants import Variant
 
 EXIT_CODES = {"complete": 0, "diverged": 0, "pruned": 0, "failed": 1, "stopped": 255}
-"""Of a run's end; Weights & Biases shows 0 as finished, 1 as failed and 255 as killed."""
+"""Exit codes of runs; Weights & Biases shows 0 as finished, 1 as failed and 255 as killed."""
 
 SERVER_TIMEOUT_SECONDS = 60
-"""To wait for a server at the start and the end of a run. What has not been sent then lies in the run's folder."""
+"""How long to wait for a server at the start and the end of a run. Unsent data stay in the run's folder."""
 
 SETTINGS = {
     "console": "off",
@@ -34,15 +34,14 @@ SETTINGS = {
     "finish_timeout": SERVER_TIMEOUT_SECONDS,
     "finish_timeout_raises": True,
 }
-"""Only what the pack reports: no console, code, git state or machine statistics, once per variant."""
+"""Only what the pack reports: no console, code, git state or machine statistics for every variant."""
 
 
 class WandbRuns:
-    """As many runs at once as the pack has variants, from its start to its end.
+    """A run for each of the pack's variants, all open from the pack's start to its end.
 
-    A run's id follows from sweep, variant and settings, so a pack that goes on continues its runs: epochs that the
-    server has are not sent again. Offline there is no server to ask, and the new folder holds the run from its first
-    epoch.
+    A run's id follows from sweep, variant and settings, so a resumed pack continues its runs: epochs that the server
+    has are not sent again. Offline there is no server to ask, and the new folder contains the run from its first epoch.
     """
 
     def __init__(self, project: str, entity: str | None, mode: str):
@@ -79,7 +78,7 @@ class WandbRuns:
         _at_once(end, list(self.runs.values()), outcomes)
 
     def analysis(self, analysis: Analysis) -> None:
-        """A run of its own, beside those of the sweep's variants."""
+        """A separate run, next to those of the sweep's variants."""
         _set_up()
         name = _allowed(analysis.sweep)
         run = self._begin(analysis.folder, group=analysis.sweep, job_type="analysis", name=f"{name}-analysis")
@@ -104,26 +103,26 @@ class WandbRuns:
 
 
 def run_id(pack: Pack, variant: Variant) -> str:
-    """The same whenever this very variant is trained."""
+    """The same whenever exactly this variant is trained."""
     digest = hashlib.sha256(pack.key(variant).encode()).hexdigest()[:8]
     return f"{_allowed(pack.sweep)[:40]}-{variant.number}-{digest}"
 
 
 def check_access(mode: str) -> None:
-    """Raises UserError for an unknown mode, and where Weights & Biases would ask for a login."""
+    """Raises UserError for an unknown mode, and if Weights & Biases would ask for a login."""
     if mode not in ("online", "offline", "disabled"):
         raise UserError(f"logger.mode={mode}: choose online, offline or disabled")
     if mode == "online":
         _set_up()
         known = wandb.login(prompt=False, verify=False)
-        # What has been started for that would be looked for by jobs on other machines, through the environment.
+        # Otherwise jobs on other machines would look, through the environment, for the service that login has started.
         wandb.teardown()
         if not known:
-            raise UserError("logger=wandb finds no login: run `wandb login`, or choose logger.mode=offline")
+            raise UserError("logger=wandb finds no login: run wandb login, or set logger.mode=offline")
 
 
 def _set_up() -> None:
-    """Start what all runs of this process share, which would otherwise say for each where its login comes from."""
+    """Set up what all runs of this process share; otherwise each would print where its login comes from."""
     wandb.setup(wandb.Settings(silent=True))
 
 
@@ -133,6 +132,6 @@ def _allowed(name: str) -> str:
 
 
 def _at_once(do: Callable, *of_each: Sequence) -> list:
-    """One after the other, the server's answers would take seconds of each epoch's time."""
+    """In parallel: one after the other, waiting for the server would take seconds."""
     with ThreadPoolExecutor(len(of_each[0])) as pool:
         return list(pool.map(do, *of_each))

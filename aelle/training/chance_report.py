@@ -1,4 +1,4 @@
-"""The chances of a pack's variants while it trains: a table at the terminal, and `chances.csv` in its run folder."""
+"""The chances of a pack's variants during training: a printed table, and `chances.csv` in its run folder."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -22,9 +22,9 @@ WIDTH = 80
 
 
 class ChanceReport(pl.Callback):
-    """After each epoch with chances: the table is said, and the file replaced, which has a row per variant and epoch.
+    """After each epoch with chances, prints the table and replaces the file, which has a row per variant and epoch.
 
-    Its place among the trainer's callbacks is behind `prediction` and `pruning`. `rows`: those of a run that goes on.
+    Comes after `prediction` and `pruning` among the trainer's callbacks. `rows`: those of a run that is resumed.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ChanceReport(pl.Callback):
         self.frames: list[pd.DataFrame] = []
         self.said = False
         if rows is not None and "chance" in rows.column_names:
-            # Null after an epoch without a spectrum, NaN of a diverged variant.
+            # Null after an epoch without a spectrum, NaN for a diverged variant.
             measured = rows.filter(pc.field("chance").is_valid())
             self.frames.append(measured.select(["variant", "epoch", "chance"]).to_pandas())
 
@@ -67,9 +67,7 @@ class ChanceReport(pl.Callback):
             return
         said = f"after epoch {epoch} of {trainer.max_epochs}"
         if not self.said:
-            said += (
-                f", variants and their chance of a final validation loss below {self.prediction.model.threshold:.4g}"
-            )
+            said += f", each variant's chance of a final validation loss below {self.prediction.model.threshold:.4g}"
         said += f"\n{chance_table(numbers, chances)}"
         self.said = True
         if self.pruning is not None and self.pruning.stopping:
@@ -91,7 +89,7 @@ class ChanceReport(pl.Callback):
 
 
 def chance_table(numbers: list[int], chances: Float[np.ndarray, "V"]) -> str:
-    """In columns, line by line, the best first."""
+    """Variants and chances in columns, the best first, line by line."""
     width, order = len(str(max(numbers))), np.argsort(-np.nan_to_num(chances, nan=-1), kind="stable")
     cells = [f"{numbers[row]:>{width}} {_percent(float(chances[row]))}" for row in order]
     columns = WIDTH // (len(cells[0]) + 3)

@@ -1,4 +1,4 @@
-"""Lyapunov spectra after every epoch, for any LightningModule that holds a recurrent network."""
+"""Lyapunov spectra after every epoch, for any LightningModule that contains a recurrent network."""
 
 from collections.abc import Collection
 from operator import attrgetter
@@ -17,7 +17,7 @@ from aelle.lyapunov.spectrum import Spectrum
 
 @runtime_checkable
 class Measurable(Protocol):
-    """A network that knows how its spectrum is measured, as populations do; options as in `lyapunov_spectrum`."""
+    """A network that measures its own spectrum, as populations do; options as in `lyapunov_spectrum`."""
 
     def spectrum(
         self, probe: Tensor | None, *, over: str, dtype: torch.dtype, steps: int | None, k: int | None
@@ -33,10 +33,9 @@ class LyapunovCallback(pl.Callback):
     the epochs. `over`, `k` and `dtype` as in `lyapunov_spectrum`.
 
     `.spectra` maps the epoch (0 = before training) to its `Spectrum`, NaN where the network has diverged;
-    `.test_spectra` likewise. The largest and the
-    mean exponent (a population's medians) go to the trainer's logger as `lyapunov/maximum` and `lyapunov/mean`. Nothing
-    that it watches is changed: weights, modes and random states stay as they are, so training gives the same weights
-    with and without it.
+    `.test_spectra` likewise. The largest and the mean exponent (a population's medians) are logged by the trainer's
+    logger as `lyapunov/maximum` and `lyapunov/mean`. Nothing is changed by measuring: weights, modes and random states
+    stay as they are, so training gives the same weights with and without this callback.
     """
 
     def __init__(
@@ -58,7 +57,11 @@ class LyapunovCallback(pl.Callback):
         else:
             check_whole("every_n_epochs", every_n_epochs, 1)
         if (probe is None) == (steps is None):
-            remedy = "give steps to a network without a probe" if probe is None else "the probe's length decides"
+            remedy = (
+                "give steps for a network without a probe"
+                if probe is None
+                else "leave it out, the probe's length decides"
+            )
             raise UserError(f"steps={steps}: {remedy}")
         self.network = network
         self.every_n_epochs: int | frozenset[int] = every_n_epochs  # pyright: ignore[reportAttributeAccessIssue]
@@ -81,7 +84,7 @@ class LyapunovCallback(pl.Callback):
         self.last_epoch = epoch
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A training that was stopped early, or by its number of steps."""
+        """Measure after a training that was stopped early, or by its number of steps."""
         if self.last_epoch is not None and self.last_epoch not in self.spectra:
             self._measure(pl_module, self.last_epoch)
             for logger in trainer.loggers:
@@ -122,5 +125,5 @@ def find_network(pl_module: nn.Module, path: str) -> Any:
     if isinstance(network, Measurable) or is_recurrent(network):
         return network
     found = [name for name, m in pl_module.named_modules() if isinstance(m, Measurable) or is_recurrent(m)]
-    what = "no attribute" if network is None else f"a {type(network).__name__}"
+    what = "not an attribute" if network is None else f"a {type(network).__name__}"
     raise ValueError(f"network={path!r} is {what} of {type(pl_module).__name__}: its recurrent networks are {found}")

@@ -1,4 +1,4 @@
-"""Trains one pack as a population, from scratch or from where it stopped."""
+"""Trains one pack as a population, from scratch or resumed from its checkpoint."""
 
 import gc
 import traceback
@@ -34,30 +34,32 @@ class PackResult(Enum):
 
 
 def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, progress: Progress) -> bool:
-    """Train what is not yet complete of these variants, in halves where they do not fit into memory side by side. False
-    where a training failed, which its folder records."""
+    """Train those of the variants that are not complete, in halves if they do not fit into memory together. Returns
+    False if training failed, which is recorded in the run folder."""
     plan.start()
     try:
-        # Who asks for the status holds the lock for an instant.
+        # `python -m aelle status` may hold the lock for an instant.
         with FileLock(lock_file(folder), timeout=0.2):
             room = len(variants)
             while missing := plan.incomplete(variants):
                 place, damaged = find_place(plan, folder, missing[:room])
                 if damaged:
-                    progress.say(f"{place.path} was damaged and has been moved to {damaged.name}; it is trained anew")
+                    progress.say(
+                        f"{place.path} was damaged and has been moved to {damaged.name}; its variants are trained again"
+                    )
                 outcome = _train(RunFolder(place.path, plan.config, lock_file(folder)), place, parts, progress)
                 if outcome is PackResult.FAILED:
                     return False
                 if outcome is PackResult.TOO_LARGE:
                     room = len(place.variants) // 2
                     progress.say(
-                        f"{len(place.variants)} variants do not fit into memory side by side: {room} at a time instead"
+                        f"{len(place.variants)} variants do not fit into memory together: training {room} at a time"
                     )
-                    # What the exception's frames held is garbage by now, in cycles through the trainer.
+                    # The tensors of the exception's frames are garbage by now, in cycles through the trainer.
                     gc.collect()
                     torch.cuda.empty_cache()
     except Timeout:
-        progress.say(f"{folder} is being trained by another process, and is left to it")
+        progress.say(f"{folder} is skipped: it is being trained by another process")
     return True
 
 
@@ -68,18 +70,18 @@ def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Pa
     except UserError:
         raise
     except Exception as error:
-        # Memory that runs out later than in the first epoch was taken by another process: no reason for halves.
+        # If memory runs out after the first epoch, another process has taken it: no reason to train halves.
         if isinstance(error, torch.cuda.OutOfMemoryError) and len(place.variants) > 1 and not run.checkpoint.exists():
             return PackResult.TOO_LARGE
         try:
             run.write_failure(place.variants, traceback.format_exc())
         except OSError as unwritable:
             raise UnwritableError(
-                f"{run.path} cannot be written ({reason(unwritable)}): mend that, and the same command goes on from "
-                "the last epoch that was written"
+                f"{run.path} cannot be written ({reason(unwritable)}): fix that, then run the same command again to "
+                "resume from the last epoch that was written"
             ) from error
         progress.say(
-            f"failed with {type(error).__name__}: {in_one_line(error)} (the traceback is in {run.path / 'status.json'})"
+            f"failed with {type(error).__name__}: {in_one_line(error)} (traceback in {run.path / 'status.json'})"
         )
         return PackResult.FAILED
     return PackResult.TRAINED
@@ -98,11 +100,11 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
             trainer.validate(module, verbose=False)
         trainer.fit(module, ckpt_path=run.checkpoint if place.rows is not None else None, weights_only=True)
     except SystemExit as exit_:
-        # Lightning turns Ctrl-C into this.
+        # Lightning turns Ctrl-C into SystemExit.
         if trainer.interrupted:
             raise KeyboardInterrupt from exit_
         raise
-    # Not in a hook: of a run that was stopped after its last checkpoint, Lightning calls none.
+    # Not in a hook: Lightning calls none for a run that was stopped after its last checkpoint.
     if report is not None:
         report.finish(module)
     recorder.finish(module)

@@ -1,4 +1,4 @@
-"""What the packs of a sweep are trained with, built once from its configuration."""
+"""The parts that a sweep's packs are trained with, built once from its configuration."""
 
 import inspect
 from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Data(Protocol):
-    """What a task learns from. Its probe is None where the networks run by themselves."""
+    """What a task learns from. Its probe is None if the networks run freely, without input."""
 
     def probe(self, sequences: int, part: str = "val") -> Tensor | None: ...
 
@@ -31,7 +31,7 @@ class Parts:
     """`data`, the task's `module` class and the `model` that predicts, which all packs share; each pack gets a callback
     and a trainer of its own.
 
-    Raises UserError, before anything is written, where the configuration gives a part something that it cannot use.
+    Raises UserError, before anything is written, if the configuration gives a part an option that it cannot use.
     """
 
     def __init__(self, config: dict[str, Any]):
@@ -45,7 +45,7 @@ class Parts:
 
     @property
     def warnings(self) -> list[str]:
-        """In what the model of `prediction` may not fit this sweep, a line each."""
+        """Why the model of `prediction` may not suit this sweep, a line each."""
         if self.model is None:
             return []
         from aelle.model.chances import unlike
@@ -75,19 +75,19 @@ class Parts:
 
 
 def load_data(config: dict[str, Any]) -> Data:
-    """By the loader that `task.data` names, with the options beside it."""
+    """The task's data, by the loader and with the options of `task.data`."""
     options = dict(config["task"]["data"])
     try:
         loader = resolve_name(options.pop("_target_"))
     except Exception as error:
-        raise UserError(f"task.data: {in_one_line(error)}; name a loader, as aelle.data.digits") from error
+        raise UserError(f"task.data: {in_one_line(error)}; give a loader as _target_, as aelle.data.digits") from error
     try:
         inspect.signature(loader).bind(**options)
     except (TypeError, ValueError) as error:
-        raise UserError(f"task.data: {in_one_line(error)}; give the options of its loader") from error
+        raise UserError(f"task.data: {in_one_line(error)}; give the options that its loader takes") from error
     data = loader(**options)
     if not isinstance(data, Data):
-        raise UserError(f"task.data: {config['task']['data']['_target_']} returns no data with a method probe")
+        raise UserError(f"task.data: {config['task']['data']['_target_']} must return data with a method probe")
     return data
 
 
@@ -95,21 +95,21 @@ def _module(name: str) -> Callable[..., PopulationModule]:
     try:
         module = resolve_name(name)
     except Exception as error:
-        raise UserError(f"task.module: {in_one_line(error)}; name a class of aelle.tasks") from error
+        raise UserError(f"task.module: {in_one_line(error)}; give a class of aelle.tasks as _target_") from error
     if not (isinstance(module, type) and issubclass(module, PopulationModule)):
-        raise UserError(f"task.module: {name} trains no population; name a subclass of PopulationModule")
+        raise UserError(f"task.module: {name} is not a PopulationModule; give a subclass of it as _target_")
     return module
 
 
 def _model(options: dict[str, Any]) -> "AeLLE | None":
     if options["model"] is None:
         return None
-    # Trainings without a model need not wait for scikit-learn.
+    # Training without a model does not need scikit-learn, which takes long to import.
     from aelle.model.estimator import AeLLE
 
     try:
         model = AeLLE.load(options["model"])
     except UserError as error:
-        raise UserError(f"prediction.model: {error}; name the folder of one that analyze.py has saved") from error
+        raise UserError(f"prediction.model: {error}; give the folder of a model saved by analyze.py") from error
     check_digest(options)
     return model

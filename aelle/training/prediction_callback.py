@@ -1,4 +1,4 @@
-"""Chances of low error while networks train, by a model that has learned from other networks.
+"""Chances of low error during training, predicted by a model that was fitted to other networks.
 
 Axes: V variant, K exponent, M point of the model's spectra.
 """
@@ -23,11 +23,11 @@ from aelle.training.lyapunov_callback import LyapunovCallback
 
 
 class PredictionCallback(pl.Callback):
-    """After every epoch with a spectrum, the chance that `model` gives each network that `lyapunov` watches.
+    """After every epoch with a spectrum, predicts with `model` the chance of each network that `lyapunov` measures.
 
-    Its place among the trainer's callbacks is behind `lyapunov`. `.chances` maps the epoch (0 = before training) to
-    the chances of low error [V] (V = 1 of a single network), NaN where the network has diverged; a population's
-    `metrics` hold those of the last epoch. The trainer's logger gets `lyapunov/chance`, a population's median.
+    Comes after `lyapunov` among the trainer's callbacks. `.chances` maps the epoch (0 = before training) to the chances
+    of low error [V] (V = 1 for a single network), NaN where the network has diverged; a population's `metrics` contain
+    those of the last epoch. The trainer's logger gets `lyapunov/chance`, a population's median.
     """
 
     def __init__(self, model: AeLLE, lyapunov: LyapunovCallback):
@@ -36,7 +36,7 @@ class PredictionCallback(pl.Callback):
         self.mean = RunningMean()
 
     def go_on(self, rows: pa.Table, numbers: Sequence[int]) -> None:
-        """Take up what a stopped run's `epochs.parquet` has of these variants."""
+        """Resume from the rows that a stopped run's `epochs.parquet` has for these variants."""
         for epoch in sorted(set(rows["epoch"].to_pylist())):
             at = {row["variant"]: row for row in rows.filter(pc.field("epoch") == epoch).to_pylist()}
             spectra = [at[number].get("spectrum") for number in numbers]
@@ -44,22 +44,22 @@ class PredictionCallback(pl.Callback):
                 self._at_length(np.array(spectra))
 
     def take(self, rows: Sequence[int]) -> None:
-        """Go on with these variants of the population alone."""
+        """Continue with these variants of the population only."""
         if self.model.running_mean:
             self.mean.take(rows)
 
     @property
     def state_key(self) -> str:
-        """Tells several of one trainer apart."""
+        """Distinguishes several of these callbacks in one trainer."""
         plane = hashlib.sha256(self.model.components_.tobytes()).hexdigest()[:8]
         return self._generate_state_key(watches=self.lyapunov.network, model=plane)
 
     def state_dict(self) -> dict[str, Any]:
-        """With the trainer's checkpoint, from which a training of one's own goes on."""
+        """Saved in the trainer's checkpoint, so that users' own trainings can resume."""
         return {"total": torch.as_tensor(self.mean.total), "count": torch.as_tensor(self.mean.count)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """What `go_on` has taken up counts more."""
+        """Ignored if `go_on` has already restored the mean."""
         if not self.mean.count.any():
             self.mean.total, self.mean.count = state_dict["total"].numpy(), state_dict["count"].numpy()
 
@@ -83,12 +83,12 @@ class PredictionCallback(pl.Callback):
         exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
         chances = chances_of(self.model, self._at_length(np.atleast_2d(exponents)))
         if population:
-            # Of one whose gradient was not finite, the weights and the spectrum are.
+            # A variant whose gradient was not finite still has finite weights and a finite spectrum.
             chances[pl_module.diverged().cpu().numpy()] = np.nan
             pl_module.metrics["chance"] = torch.as_tensor(chances)
         self.chances[epoch] = chances
 
     def _at_length(self, spectra: Float[np.ndarray, "V K"]) -> Float[np.ndarray, "V M"]:
-        """What the model is to see after an epoch, given that epoch's spectra."""
+        """The model's input after an epoch with these spectra."""
         spectra = curve(spectra, self.model.n_features_in_)
         return self.mean.add(spectra) if self.model.running_mean else spectra

@@ -1,4 +1,4 @@
-"""The lines that a sweep prints while it trains."""
+"""The progress lines of a sweep."""
 
 import sys
 import time
@@ -14,9 +14,9 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress(pl.Callback):
-    """A live line while a pack trains (in a file, or of several packs: one every half minute), a lasting one after it.
+    """A live line while a pack trains (in a file, or with several packs: one every half minute), a final one after it.
 
-    `workers`: how many packs train at the same time, for the time that is left; None where nobody knows.
+    `workers`: how many packs train at the same time, to estimate the time left; None if unknown.
     """
 
     def __init__(self, plan: Plan, workers: int | None):
@@ -39,7 +39,7 @@ class Progress(pl.Callback):
             self.said = now
 
     def finish(self, pl_module: PopulationModule, variants: list[Variant]) -> None:
-        """What the pack of these variants has come to, and how much of the sweep is left."""
+        """Print the outcome of the pack with these variants, and how much of the sweep is left."""
         V, seconds, epochs = len(variants), time.perf_counter() - self.since, self.plan.config["epochs"]
         line = f"{count(V, 'variant')} in {duration(seconds)}"
         if "val_loss" in pl_module.metrics:
@@ -51,7 +51,7 @@ class Progress(pl.Callback):
         if self.plan.config["pack"] is not None:
             wanted = self.plan.wanted()
             left = wanted - self.plan.complete()
-            line += f"; {len(wanted) - len(left)} of {len(wanted)} variants done"
+            line += f"; {len(wanted) - len(left)} of {len(wanted)} variants complete"
             whole = seconds * epochs / max(epochs - self.first_epoch, 1)
             cost_left = sum(cost(v) for pack in self.plan.packs() for v in pack if v.number in left)
             rest = whole * cost_left / sum(map(cost, variants))

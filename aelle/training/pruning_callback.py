@@ -1,4 +1,4 @@
-"""Stops the variants of a population that have little chance, so that the others have its time."""
+"""Stops the variants of a population with a low chance, which saves their time."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,14 +10,14 @@ from aelle.training.prediction_callback import PredictionCallback
 
 
 class PruningCallback(pl.Callback):
-    """Takes variants whose chance is below `below` out of the population, after epoch `after` or any later one.
+    """Removes variants whose chance is below `below` from the population, after epoch `after` or any later one.
 
-    Its place among the trainer's callbacks is behind `prediction`. What an epoch decides follows from that epoch's
-    chances alone, and is carried out when the next one begins, with rows and checkpoint of before written: a run that
-    goes on from that checkpoint, given that epoch's rows as `last`, decides the same. A variant's fate depends on no
-    other's: where none is left, the training ends. A diverged variant has no chance, stands still and stays.
+    Comes after `prediction` among the trainer's callbacks. An epoch's decision follows from that epoch's chances alone
+    and is carried out at the start of the next, when rows and checkpoint have been written: a run that resumes from
+    that checkpoint, given that epoch's rows as `last`, decides the same. Variants are judged independently; if none is
+    left, training ends. A diverged variant has no chance; it is no longer trained, but stays in the population.
 
-    `.stopping`: the numbers of those that the last epoch has decided to stop.
+    `.stopping`: the numbers of the variants that the last epoch has decided to stop.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class PruningCallback(pl.Callback):
         if self.last is None:
             self._decide(trainer, pl_module, 0, self.prediction.chances.get(0))
         elif "chance" in self.last.column_names:
-            # Null after an epoch without a spectrum, which becomes NaN and decides nothing.
+            # Null after an epoch without a spectrum; as NaN it stops no variant.
             chances = dict(zip(self.last["variant"].to_pylist(), self.last["chance"].to_pylist(), strict=True))
             of_each = np.array([chances[v.number] for v in pl_module.variants], dtype=float)
             self._decide(trainer, pl_module, self.last["epoch"][0].as_py(), of_each)
@@ -56,7 +56,7 @@ class PruningCallback(pl.Callback):
         epoch: int,
         chances: Float[np.ndarray, "V"] | None,
     ) -> None:
-        """The last epoch decides nothing: there is no time left to save."""
+        """Nothing is stopped after the last epoch: there is no time left to save."""
         if chances is not None and self.after <= epoch < (trainer.max_epochs or 0):
             low = chances < self.below
             self.stopping = {v.number for v, stops in zip(pl_module.variants, low, strict=True) if stops}

@@ -1,4 +1,4 @@
-"""Writes the run folder while a pack trains."""
+"""Writes the run folder during training."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ from aelle.variants import Variant
 
 
 class RunRecorder(Checkpoint):
-    """After each epoch: the rows so far, then states, then the checkpoint and the status, each replaced atomically.
+    """After each epoch writes the rows so far, then states, then checkpoint and status, each replaced atomically.
 
-    So a checkpoint never knows of an epoch that has no rows, nor lacks a variant that is not recorded as pruned; rows
-    later than the checkpoint are discarded on resuming. `variants` are all of the pack, pruned ones included.
-    As Lightning runs its `Checkpoint`s last, the rows hold what the module and the other callbacks measured. `seconds`
-    are the pack's for that epoch, measuring and writing included, divided by its number of variants. Of every tensor
-    [V] in the module's `metrics` there is a column. `tell` gets an epoch's rows once they are written.
+    In this order a checkpoint never contains an epoch without rows, nor lacks a variant that is not recorded as pruned;
+    rows later than the checkpoint are discarded on resuming. `variants` are all of the pack, pruned ones included.
+    Lightning runs its `Checkpoint`s last, so the rows contain what the module and the other callbacks measured.
+    `seconds` is the pack's time for that epoch, measuring and writing included, divided by its number of variants.
+    Every tensor [V] in the module's `metrics` becomes a column. `tell` is called with an epoch's rows once written.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RunRecorder(Checkpoint):
         self._write_epoch(trainer, pl_module, trainer.current_epoch + 1)
 
     def finish(self, pl_module: PopulationModule) -> None:
-        # Where all were pruned, none has an example.
+        # If all variants were pruned, there are no examples.
         if pl_module.variants:
             examples = {name: _column(values) for name, values in pl_module.example_outputs().items()}
             self.folder.write_examples(pl_module.variants, examples)
@@ -79,7 +79,7 @@ class RunRecorder(Checkpoint):
 
 
 def variant_states(variants: Sequence[Variant], pl_module: PopulationModule, alive: str) -> list[str]:
-    """Of all variants of the pack: those that the module has no more were pruned."""
+    """The states of all variants of the pack; those that are no longer in the module were pruned."""
     members = zip(pl_module.variants, pl_module.diverged().tolist(), strict=True)
     states = {v.number: "diverged" if diverged else alive for v, diverged in members}
     return [states.get(v.number, "pruned") for v in variants]
@@ -90,7 +90,7 @@ def _floats(values: Tensor) -> Sequence[float]:
 
 
 def _column(values: Tensor | list) -> pa.Array:
-    """Lists of floats for each variant, nested as the tensor's axes are, or what the task has given for each."""
+    """For each variant, lists of floats nested like the tensor's axes, or the task's own entries."""
     return pa.array(values.double().tolist() if isinstance(values, Tensor) else values)
 
 

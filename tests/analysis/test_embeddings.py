@@ -30,8 +30,8 @@ def test_agreement_counts_nearest_neighbours_of_the_same_class():
     assert found == pytest.approx((3 / 5, (4 * 3 / 4) / 5, 5))
     assert agreement(line, low, np.array([False, False, True, False, True])) == pytest.approx((1 / 2, 3 / 8, 2))
     alike = agreement(np.zeros((5, 2)), low, every)
-    assert alike.share == pytest.approx(alike.chance)
-    assert agreement(line, low, ~every).scored == 0 and np.isnan(agreement(line[:1], low[:1], every[:1]).share)
+    assert alike.accuracy == pytest.approx(alike.chance_level)
+    assert agreement(line, low, ~every).n == 0 and np.isnan(agreement(line[:1], low[:1], every[:1]).accuracy)
     assert agreement(line, ~np.zeros(5, dtype=bool), every)[:2] == (1, 1)
 
 
@@ -51,7 +51,7 @@ def test_pictures_keep_clusters_and_follow_from_the_seed(word):
     assert points.shape == (40, 2) and np.isfinite(points).all()
     np.testing.assert_array_equal(points, picture(word, latent, 1))
     assert (points[39] == points[38]).all()
-    assert agreement(points, np.arange(40) < 20, np.ones(40, dtype=bool)).share == 1
+    assert agreement(points, np.arange(40) < 20, np.ones(40, dtype=bool)).accuracy == 1
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -35,7 +35,7 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     table = pd.read_csv(sweep / "early_prediction.csv")
     names = [
         "AeLLE with loss and hyperparameters",
-        "AeLLE",
+        "AeLLE, plane",
         "AeLLE, loss head",
         "running mean of spectra, linear",
         "running mean of spectra, linear, pooled",
