@@ -115,6 +115,11 @@ def test_imports_point_down():
     assert wrong == []
 
 
+def test_only_the_commands_know_hydra():
+    found = {room(path) for path in modules() for name in imported(path.read_text(), "") if name.startswith("hydra")}
+    assert found == {"commands"}
+
+
 def test_the_loose_modules_import_each_other_in_no_circle():
     arrows = {name: imported_rooms(PACKAGES / f"{name}.py") - {name} for name in LOOSE}
     assert any(arrows.values())
