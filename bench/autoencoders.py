@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     source = load_arrays(options.file) if options.file.suffix == ".npz" else load_sweep(options.file)
-    sweep = replace(source, threshold=options.threshold).ended()
+    sweep = replace(source, threshold=options.threshold).complete()
     epochs = [round(share * sweep.epochs) for share in STAGES]
     print(f"{'epoch':44}" + "".join(f"{k:>6}" for k in epochs) + "       s")
     for name, changes in CHOICES.items():

@@ -50,9 +50,9 @@ def row(way: str, seconds: float | None, share: float, best: float, low: str) ->
 def measured(way: str, seconds: float | None, sweep: SweepTable, whole: SweepTable) -> str:
     """The row of a sweep beside the one that was trained to its end."""
     epochs = np.isfinite(sweep.losses[:, 1:]).sum()
-    ended = sweep.variants["ended"].to_numpy(bool)
+    complete = sweep.variants["complete"].to_numpy(bool)
     best = float(np.nanmin(sweep.final_loss)) if np.isfinite(sweep.final_loss).any() else np.nan
-    low = f"{int((whole.low_error & ended).sum())} of {int(whole.low_error.sum())}"
+    low = f"{int((whole.low_error & complete).sum())} of {int(whole.low_error.sum())}"
     return row(way, seconds, epochs / np.isfinite(whole.losses[:, 1:]).sum(), best, low)
 
 
@@ -92,7 +92,7 @@ def main() -> None:
 
     sweeps = [f"size={options.variants}", f"epochs={options.epochs}", *options.overrides]
     learned, _ = trained(options.folder, "learned", *sweeps, "seed=1")
-    model = fit_to_all(learned.ended(), AeLLE(learned.threshold))
+    model = fit_to_all(learned.complete(), AeLLE(learned.threshold))
     model.save(options.folder / "model")
     pruning = [f"prediction.model={(options.folder / 'model').resolve()}", f"prediction.prune={options.prune}"]
     last, first = "lyapunov.every_n_epochs=[]", "lyapunov.every_n_epochs=[0,1]"

@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     source = load_arrays(options.file) if options.file.suffix == ".npz" else load_sweep(options.file)
-    sweep = replace(source, threshold=options.threshold).ended()
+    sweep = replace(source, threshold=options.threshold).complete()
     found = study(sweep, AeLLE(options.threshold), options.splits)
     names = (COMBINED, Plane.name, loss_and(sweep.varied))
     print(f"{'of training':12}{'the paper':>24}" + "".join(f"{name:>38}" for name in names))

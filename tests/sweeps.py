@@ -39,7 +39,7 @@ def synthetic(V: int = 60, E: int = 3, M: int = 8, seed: int = 0) -> SweepTable:
     spectra = -(1 + 3 * quality[:, None, None]) * np.linspace(0, 1, M) + 0.05 * rng.standard_normal((V, E + 1, M))
     state = np.where(np.arange(V) % 20 == 19, "diverged", "complete")
     losses[state == "diverged", -1] = np.nan
-    columns = {"variant": np.arange(V), "run": "r", "state": state, "error": None, "ended": True, "p": quality}
+    columns = {"variant": np.arange(V), "run": "r", "state": state, "error": None, "complete": True, "p": quality}
     variants = pd.DataFrame(columns)
     return SweepTable("s", "t", 0.5, V, ["p"], variants, losses, spectra, [])
 
@@ -57,7 +57,7 @@ def write_arrays(path, **changes) -> None:
 
 def of_spectra(spectra: np.ndarray, losses: list[float], **hyperparameters: list) -> SweepTable:
     V = len(losses)
-    columns = {"variant": np.arange(V), "run": "r", "state": "complete", "error": None, "ended": True}
+    columns = {"variant": np.arange(V), "run": "r", "state": "complete", "error": None, "complete": True}
     variants = pd.DataFrame({**columns, **hyperparameters})
     grid = np.full((V, 2), np.nan)
     grid[:, 1] = losses

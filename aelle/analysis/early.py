@@ -98,7 +98,7 @@ class Study:
         later = behind.index[behind & (behind.index > (ahead.max() if len(ahead) else -1))]
         return int(later[0]) if len(later) else None
 
-    def chances(self, ended: SweepTable, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
+    def chances(self, complete: SweepTable, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
         """Each variant's chance of low error after each epoch, by the combined predictor: the mean over the splits
         that were not fitted to the variant. NaN where the spectrum is not finite, and where every split was fitted to
         the variant.
@@ -106,7 +106,7 @@ class Study:
         V = len(sweep.losses)
         total, counted = np.zeros(sweep.losses.shape), np.zeros((V, 1))
         position = {number: row for row, number in enumerate(sweep.variants["variant"])}
-        learned = np.array([position[number] for number in ended.variants["variant"]])
+        learned = np.array([position[number] for number in complete.variants["variant"]])
         for predictor, test in zip(self.recommended, self.tests, strict=True):
             unseen = np.ones(V, dtype=bool)
             unseen[learned] = False
@@ -129,7 +129,7 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     """
     if not sweep.measured_epochs:
         raise TooFewError(
-            "no variant that has ended has a measured spectrum; train.py measures them (see its options lyapunov.…)"
+            "no complete variant has a measured spectrum; train.py measures them (see its options lyapunov.…)"
         )
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]

@@ -21,8 +21,8 @@ class Example(NamedTuple):
 
 
 def load_examples(folder: Path, sweep: SweepTable) -> tuple[list[Example], list[str]]:
-    """The examples at the three quantiles, and what could not be read; none where fewer than three have ended."""
-    finite = np.flatnonzero(np.isfinite(sweep.final_loss) & sweep.variants["ended"].to_numpy(bool))
+    """The examples at the three quantiles, and what could not be read; none where fewer than three have complete."""
+    finite = np.flatnonzero(np.isfinite(sweep.final_loss) & sweep.variants["complete"].to_numpy(bool))
     order = finite[np.argsort(sweep.final_loss[finite], kind="stable")]
     if len(order) < len(QUANTILES):
         return [], []

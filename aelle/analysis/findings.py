@@ -14,13 +14,14 @@ from aelle.sweep.table import SweepTable
 
 @dataclass(frozen=True)
 class Findings:
-    """`ended`: the variants of `sweep` whose training is over; `shares` (of low error) and `correlations` are of those.
+    """`complete`: the variants of `sweep` whose training is over; `shares` (of low error) and `correlations` are
+    computed from those.
     `early` is None for the `reason` given; `plane`, with the `comparison` of embeddings, is None for that in
     `no_plane`. `parts`: the split's shares of training, validation and test variants. `elsewhere`: how AeLLE ranks
     variants for other inputs, networks and tasks. `settings`: AeLLE's parameters in words."""
 
     sweep: SweepTable
-    ended: SweepTable
+    complete: SweepTable
     shares: dict[str, list[Group]]
     correlations: list[Correlation]
     examples: list[Example]

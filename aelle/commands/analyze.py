@@ -164,29 +164,29 @@ def learn(
     request: Request, sweep: SweepTable, examples: list[Example], others: list[SweepTable]
 ) -> tuple[Findings, AeLLE | None]:
     """All that an analysis finds, and the model fitted to every variant, None where nothing can be classified."""
-    ended = sweep.ended()
+    complete = sweep.complete()
     model = AeLLE(sweep.threshold, **request.parameters)
-    plane, no_plane = _or_reason(lambda: trained_plane(ended, model))
+    plane, no_plane = _or_reason(lambda: trained_plane(complete, model))
     comparison = None
     if plane is not None:
         weights, unread = (None, [f"{request.source} has none"])
         if not request.of_arrays:
             weights, unread = load_weights(request.folder, plane.sweep)
         comparison = compare(plane, weights, _in_one_line(unread), request.pictures, model.seed)
-    early, reason = _or_reason(lambda: study(ended, model, request.splits, request.split_shares))
+    early, reason = _or_reason(lambda: study(complete, model, request.splits, request.split_shares))
     fitted, elsewhere = None, []
     if early is not None:
-        fitted = fit_to_all(ended, model)
+        fitted = fit_to_all(complete, model)
         if sweep.pruned:
             fitted.learned_from_["pruned"] = sweep.pruned
-        elsewhere = to_test_inputs(ended, early) + across_hyperparameters(ended, fitted)
+        elsewhere = to_test_inputs(complete, early) + across_hyperparameters(complete, fitted)
         for other in others:
-            elsewhere += transfers(fitted, ended.name, _title(other), other.ended())
+            elsewhere += transfers(fitted, complete.name, _title(other), other.complete())
     found = Findings(
         sweep=sweep,
-        ended=ended,
-        shares=shares(ended),
-        correlations=correlations(ended),
+        complete=complete,
+        shares=shares(complete),
+        correlations=correlations(complete),
         examples=examples,
         plane=plane,
         comparison=comparison,
@@ -207,7 +207,7 @@ def tell(request: Request, found: Findings, fitted: AeLLE | None) -> None:
     if found.early is None:
         _print_no_classification(request, found)
     else:
-        print_table(found.early, found.ended.epochs)
+        print_table(found.early, found.complete.epochs)
     if fitted is not None:
         fitted.save(request.folder / "model")
     print_shares(found)
@@ -224,10 +224,10 @@ def tell(request: Request, found: Findings, fitted: AeLLE | None) -> None:
 
 
 def _print_sweep(sweep: SweepTable) -> None:
-    ended = sweep.ended()
+    complete = sweep.complete()
     print(
-        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(ended.losses)} of them ended, "
-        f"{int(ended.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
+        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(complete.losses)} complete, "
+        f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
     if sweep.pruned:
         print(f"{count(sweep.pruned, 'variant')} pruned: only the others are used for fitting and scoring")
@@ -237,7 +237,7 @@ def _print_no_classification(request: Request, found: Findings) -> None:
     print(f"no classification: {found.reason}")
     if (request.folder / "model").exists():
         print(f"{request.folder / 'model'} was saved by an earlier analysis and is unchanged")
-    finite = found.ended.final_loss[np.isfinite(found.ended.final_loss)]
+    finite = found.complete.final_loss[np.isfinite(found.complete.final_loss)]
     if len(finite):
         low, middle, high = np.quantile(finite, [0, 0.5, 1])
         print(
@@ -247,14 +247,14 @@ def _print_no_classification(request: Request, found: Findings) -> None:
 
 def _shown(folder: Path, found: Findings) -> Analysis:
     """The findings as a dashboard has them."""
-    ended = found.ended
+    complete = found.complete
     summary = {
         "task": found.sweep.task,
         "threshold": found.sweep.threshold,
         "variants": found.sweep.size,
-        "ended": len(ended.losses),
+        "complete": len(complete.losses),
         "pruned": found.sweep.pruned,
-        "low_error_variants": int(ended.low_error.sum()),
+        "low_error_variants": int(complete.low_error.sum()),
     }
     tables = ["variants"] if found.early is None else ["early_prediction", "savings", "variants"]
     return Analysis(
@@ -282,11 +282,11 @@ def _title(other: SweepTable) -> str:
 
 
 def _why_not_scored(other: SweepTable) -> str:
-    low = other.ended().low_error
+    low = other.complete().low_error
     if low.any() and not low.all():
         return ""
     return (
-        f"elsewhere: {other.name} is left out: {int(low.sum())} of its {count(len(low), 'variant')} that ended are "
+        f"elsewhere: {other.name} is left out: {int(low.sum())} of its {count(len(low), 'complete variant')} are "
         f"low-error (final validation loss below {other.threshold:.4g}), and a score needs both classes"
     )
 

@@ -83,7 +83,7 @@ def _rows(run: Run) -> pa.Table:
         "run": pa.array([run.path.name] * epochs.num_rows, pa.string()),
         "variant": epochs["variant"],
         "epoch": epochs["epoch"],
-        "ended": pa.array([complete and state != "pruned" for state in of_variant["state"].to_pylist()], pa.bool_()),
+        "complete": pa.array([complete and state != "pruned" for state in of_variant["state"].to_pylist()], pa.bool_()),
     }
     columns |= {name: of_variant[name] for name in variants.column_names if name not in columns}
     return pa.table(columns | {name: epochs[name] for name in epochs.column_names if name not in columns})

@@ -36,15 +36,15 @@ def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
     more = int(np.isfinite(now).sum()) - len(best)
     said_of_best += f", and {more} more" if more > 0 else ""
     print(f"chance of a final validation loss below {model.threshold:.4g}, highest first: {said_of_best}")
-    ended = sweep.ended()
-    low = ended.final_loss < model.threshold
+    complete = sweep.complete()
+    low = complete.final_loss < model.threshold
     if low.any() and not low.all():
         areas = []
-        for k in ended.measured_epochs:
-            chance = np.nan_to_num(found[sweep.variants["ended"].to_numpy(bool), k])
+        for k in complete.measured_epochs:
+            chance = np.nan_to_num(found[sweep.variants["complete"].to_numpy(bool), k])
             areas.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
         print(
-            f"ROC AUC (epoch) over the {len(low)} variants that have ended, {int(low.sum())} of them below "
+            f"ROC AUC (epoch) over the {len(low)} variants that have complete, {int(low.sum())} of them below "
             f"{model.threshold:.4g}: {', '.join(areas)}"
         )
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()

@@ -45,7 +45,7 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"first error, in {first.path}:"
         yield (first.status["error"] or "").rstrip()
     yield ""
-    if set(states) - {"done", "running"}:
+    if set(states) - {"complete", "running"}:
         yield "next: run the command that started the sweep again to train what is missing"
     yield f"next: python analyze.py sweep={status.folder}"
 

@@ -16,11 +16,11 @@ from aelle.sweep.arrays import ARRAYS
 from aelle.sweep.table import SweepTable
 
 
-def fit_to_all(ended: SweepTable, model: AeLLE) -> AeLLE:
-    """A copy of `model`, fitted to every variant that has ended; a fifth of them sets the classifier."""
-    rows = sweep_sample(ended, model.running_mean, np.arange(len(ended.losses)))
+def fit_to_all(complete: SweepTable, model: AeLLE) -> AeLLE:
+    """A copy of `model`, fitted to every complete variant; a fifth of them sets the classifier."""
+    rows = sweep_sample(complete, model.running_mean, np.arange(len(complete.losses)))
     fitted = AeLLE(**model.get_params()).fit(rows.spectra, rows.losses, groups=rows.groups)
-    fitted.learned_from_ = {"task": ended.task, "epochs": ended.epochs, "variants": len(ended.losses)}
+    fitted.learned_from_ = {"task": complete.task, "epochs": complete.epochs, "variants": len(complete.losses)}
     return fitted
 
 

@@ -40,12 +40,12 @@ TURNING = "space"
 def figures(found: Findings) -> dict[str, go.Figure]:
     """The figures of an analysis, with names that users give escaped."""
     found = escaped_findings(found)
-    shown, ended = {}, found.ended
-    measured = ended.measured_at_the_end()
-    if np.isfinite(ended.final_loss).any():
-        shown["distribution"] = trained_figures.loss_distribution(ended)
-        if ended.hyperparameters:
-            shown["losses"] = trained_figures.losses_over_hyperparameters(ended)
+    shown, complete = {}, found.complete
+    measured = complete.measured_at_the_end()
+    if np.isfinite(complete.final_loss).any():
+        shown["distribution"] = trained_figures.loss_distribution(complete)
+        if complete.hyperparameters:
+            shown["losses"] = trained_figures.losses_over_hyperparameters(complete)
     if len(measured.losses):
         shown["spectra"] = trained_figures.spectra_by_loss(measured)
         shown["features"] = trained_figures.features_against_loss(measured, found.correlations)
@@ -56,7 +56,7 @@ def figures(found: Findings) -> dict[str, go.Figure]:
     if found.plane is not None and found.comparison is not None:
         shown["embeddings"] = trained_figures.embeddings(found.plane, found.comparison.embeddings)
     if found.early is not None:
-        shown["planes"] = early_figures.plane_over_epochs(ended, found.early)
+        shown["planes"] = early_figures.plane_over_epochs(complete, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)
         shown["calibration"] = early_figures.calibration(found.early, found.early.first_epoch)
     examples = example_figure(found.examples)
@@ -69,13 +69,13 @@ def side_by_side(found: Findings) -> dict[str, go.Figure]:
         return {}
     found = escaped_findings(found)
     assert found.early is not None
-    return {"planes": early_figures.planes_over_training(found.ended, found.early)}
+    return {"planes": early_figures.planes_over_training(found.complete, found.early)}
 
 
 def escaped_findings(found: Findings) -> Findings:
     return replace(
         found,
-        ended=escaped_sweep(found.ended),
+        complete=escaped_sweep(found.complete),
         plane=found.plane and escaped_plane(found.plane),
         early=found.early and escaped_study(found.early),
         examples=escaped_examples(found.examples),

@@ -26,7 +26,7 @@ def first_cut(early: Study, worth: pd.DataFrame) -> dict | None:
     return dict(rows.iloc[0]) if len(rows) else None
 
 
-def answer(early: Study, ended: SweepTable) -> dict:
+def answer(early: Study, complete: SweepTable) -> dict:
     """The report's first paragraph: scores of the recommended predictor after the first epoch, and their difference
     from the best predictor without spectra."""
     k = early.first_epoch
@@ -41,7 +41,7 @@ def answer(early: Study, ended: SweepTable) -> dict:
         "overtaken": early.overtaken(COMBINED),
         "low": low,
         "high": high,
-        "base_rate": ended.low_error.mean(),
+        "base_rate": complete.low_error.mean(),
         "verdict": early.splits >= MIN_SPLITS,
     }
 

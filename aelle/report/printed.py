@@ -38,9 +38,11 @@ def print_elsewhere(elsewhere: list[Transfer]) -> None:
 def print_shares(found: Findings) -> None:
     """The share of low-error variants per hyperparameter, the features' correlations, and what the paper reports."""
     paper = PAPER.get(found.sweep.task)
-    if len(found.ended.losses) == 0:
+    if len(found.complete.losses) == 0:
         return
-    print(f"low-error: {_percent(found.ended.low_error.mean())} %" + (f"; the paper: {paper.of_all}" if paper else ""))
+    print(
+        f"low-error: {_percent(found.complete.low_error.mean())} %" + (f"; the paper: {paper.of_all}" if paper else "")
+    )
     for name, groups in found.shares.items():
         print(f"  {name} " + ", ".join(f"{g.label}: {100 * g.low / g.variants:.0f} % of {g.variants}" for g in groups))
         if paper and name in paper.of_hyperparameter:

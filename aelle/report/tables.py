@@ -33,8 +33,8 @@ def tables(
 def variants_table(sweep: SweepTable, early: Study | None, chances: Float[np.ndarray, "V E"] | None) -> pd.DataFrame:
     """A row per variant: hyperparameters, state, final loss, and the predicted chance of low error after each epoch."""
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
-    table["final_loss"] = np.where(sweep.variants["ended"], sweep.final_loss, np.nan)
-    table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["ended"])
+    table["final_loss"] = np.where(sweep.variants["complete"], sweep.final_loss, np.nan)
+    table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["complete"])
     if early is not None and chances is not None:
         for k in early.epochs:
             table[f"chance_epoch_{k}"] = chances[:, k]

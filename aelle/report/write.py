@@ -24,9 +24,9 @@ from aelle.report.tables import tables, unfinished
 def write_report(folder: Path, found: Findings) -> Path:
     """Write `report.html`, its tables and, in `figures/`, its figures into the sweep's folder. Remove those of an
     earlier report that this one lacks."""
-    sweep, ended, plane, early = found.sweep, found.ended, found.plane, found.early
-    worth = savings(early, ended) if early is not None else None
-    chances = early.chances(ended, sweep) if early is not None else None
+    sweep, complete, plane, early = found.sweep, found.complete, found.plane, found.early
+    worth = savings(early, complete) if early is not None else None
+    chances = early.chances(complete, sweep) if early is not None else None
     for name, table in tables(found, worth, chances).items():
         path = folder / f"{name}.csv"
         if table is None:
@@ -40,22 +40,22 @@ def write_report(folder: Path, found: Findings) -> Path:
     html = template.render(
         found=found,
         sweep=sweep,
-        ended=ended,
-        low=int(ended.low_error.sum()),
+        complete=complete,
+        low=int(complete.low_error.sum()),
         plane=plane,
         reason=found.reason,
         paper=PAPER.get(sweep.task),
         paper_on_features=PAPER_ON_FEATURES,
         rho_bound=1.96 / max(min((one.n for one in found.correlations), default=1) - 1, 1) ** 0.5,
-        table=early_table(early, ended.epochs) if early else None,
-        answer=answer(early, ended) if early else None,
+        table=early_table(early, complete.epochs) if early else None,
+        answer=answer(early, complete) if early else None,
         keep=keep(early, sweep, chances) if early and chances is not None else [],
         cut=first_cut(early, worth) if early and worth is not None else None,
-        savings=savings_table(worth, early.stages(ended.epochs)) if worth is not None and early else [],
+        savings=savings_table(worth, early.stages(complete.epochs)) if worth is not None and early else [],
         elsewhere=transfer_table(found.elsewhere),
         kept_share=KEPT_SHARE,
         splits=early.splits if early else 0,
-        stages=early.stages(ended.epochs) if early else [],
+        stages=early.stages(complete.epochs) if early else [],
         precision=PRECISION,
         unfinished=unfinished(sweep),
         split_shares=found.parts,

@@ -23,7 +23,7 @@ STATES = ("running", "complete", "failed")
 MAX_BYTES, MAX_EPOCHS, MAX_VARIANTS = 1_000_000, 1_000_000, 1_000_000
 """Limits of a configuration and its sweep: a file beyond them is refused before it takes all memory."""
 
-OWN_COLUMNS = ("variant", "epoch", "run", "number", "state", "error", "ended")
+OWN_COLUMNS = ("variant", "epoch", "run", "number", "state", "error", "complete")
 """Names that a hyperparameter must not have."""
 
 COLUMNS = {

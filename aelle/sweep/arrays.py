@@ -21,7 +21,7 @@ TEST_SPECTRA = "test_input_spectrum"
 ARRAYS = "array file"
 """Stands for the task, which an array file does not name."""
 
-RESERVED = ("run", "number", "state", "error", "ended")
+RESERVED = ("run", "number", "state", "error", "complete")
 
 
 def load_arrays(path: Path) -> SweepTable:
@@ -77,7 +77,7 @@ def load_arrays(path: Path) -> SweepTable:
         else:
             problems.append(f"{path.name}: {name} is left out: a hyperparameter is an array [{V}] of finite values")
     state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
-    columns = {"variant": numbers, "number": numbers, "run": path.name, "state": state, "error": None, "ended": True}
+    columns = {"variant": numbers, "number": numbers, "run": path.name, "state": state, "error": None, "complete": True}
     return SweepTable(
         name=path.stem,
         task=ARRAYS,

@@ -17,7 +17,7 @@ from aelle.sweep.plan import Plan
 from aelle.sweep.selection import Selection, select
 from aelle.variants import Variant, cost
 
-STATES = ("done", "running", "stale", "failed", "missing")
+STATES = ("complete", "running", "stale", "failed", "missing")
 MAX_SILENCE_SECONDS = 600.0
 """Seconds without an update, besides five epochs' time, after which a run on another host is taken for dead."""
 
@@ -110,7 +110,7 @@ def run_state(run: Run) -> str:
     """One of STATES. An unfinished run is running if its lock is held, and stale if not. A run on another host, whose
     locks may not be visible from here, is stale only after a long time without an update."""
     if run.status["state"] == "complete":
-        return "done"
+        return "complete"
     if is_held(run.lock):
         return "running"
     if run.status["state"] == "failed":
@@ -144,8 +144,8 @@ def _planned(plan: Plan, found: Selection, states: list[str]) -> list[PackStatus
     for i, variants in enumerate(plan.packs()):
         holders = {holder[v.number] for v in variants if v.number in holder}
         by_state = {states[r]: found.runs[r] for r in sorted(holders, reverse=True)}
-        if set(by_state) == {"done"} and all(v.number in holder for v in variants):
-            state = "done"
+        if set(by_state) == {"complete"} and all(v.number in holder for v in variants):
+            state = "complete"
         else:
             begun = "running" if is_held(lock_file(plan.pack_folder(i))) else "missing"
             state = next((state for state in ("running", "stale", "failed") if state in by_state), begun)

@@ -23,7 +23,7 @@ from aelle.sweep.selection import Selection, select
 @dataclass(frozen=True)
 class SweepTable:
     """All of a sweep. `variants` has a row per variant: variant, run, its number and row there, state, error, whether
-    its training has ended, and the hyperparameters.
+    its training has complete, and the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `problems`: what
@@ -64,9 +64,9 @@ class SweepTable:
         test = None if self.test_spectra is None else self.test_spectra[rows]
         return replace(self, variants=variants, losses=self.losses[rows], spectra=self.spectra[rows], test_spectra=test)
 
-    def ended(self) -> "SweepTable":
+    def complete(self) -> "SweepTable":
         """The variants whose training is over: trained to the end, or diverged in a run that has come to its end."""
-        return self.take(np.flatnonzero(self.variants["ended"].to_numpy()))
+        return self.take(np.flatnonzero(self.variants["complete"].to_numpy()))
 
     @cached_property
     def running_means(self) -> Float[np.ndarray, "V E M"]:
@@ -150,9 +150,9 @@ def _frame(used: list[tuple[Run, list[int]]]) -> pd.DataFrame:
         lengths = [len(rows) for _, rows in some]
         run = np.repeat([run.path.name for run, _ in some], lengths)
         not_pruned = (frame["state"] != "pruned").to_numpy()
-        ended = not_pruned & np.repeat([run.status["state"] == "complete" for run, _ in some], lengths)
+        complete = not_pruned & np.repeat([run.status["state"] == "complete" for run, _ in some], lengths)
         row = np.concatenate([_members(run)[rows] for run, rows in some])
-        frames.append(frame.assign(number=frame["variant"], run=run, row=row, ended=ended))
+        frames.append(frame.assign(number=frame["variant"], run=run, row=row, complete=complete))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -76,7 +76,7 @@ def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_
     sweep = synthetic()
     diverged = np.flatnonzero(sweep.variants["state"] == "diverged")
     sweep.spectra[diverged, 1:] = np.nan
-    assert len(sweep.ended().losses) == 60 and sweep.measured_epochs == [0, 1, 2, 3]
+    assert len(sweep.complete().losses) == 60 and sweep.measured_epochs == [0, 1, 2, 3]
     found = study(sweep, AeLLE(0.5, epochs=4), splits=3)
     tested = sum(len(test) for test in found.tests)
     assert tested == 3 * 36 and found.scores["auc"].notna().all()

@@ -22,7 +22,7 @@ def test_the_chances_of_a_ridge_regression_are_calibrated():
     """Where the final log loss is a line in the input plus Gaussian noise, its chance is Φ of the distance."""
     rng = np.random.default_rng(0)
     p = rng.uniform(-1, 1, 4000)
-    columns = {"variant": np.arange(4000), "run": "r", "state": "complete", "error": None, "ended": True, "p": p}
+    columns = {"variant": np.arange(4000), "run": "r", "state": "complete", "error": None, "complete": True, "p": p}
     losses = np.full((4000, 2), 1.0)
     losses[:, 1] = 0.5 * np.exp(p + 0.5 * rng.standard_normal(4000))
     sweep = SweepTable("s", "t", 0.5, 4000, ["p"], pd.DataFrame(columns), losses, np.zeros((4000, 2, 3)), [])

@@ -14,7 +14,7 @@ from sweeps import synthetic
 
 def curves(losses: np.ndarray) -> SweepTable:
     V = len(losses)
-    columns = {"variant": np.arange(V), "run": "r", "state": "complete", "error": None, "ended": True}
+    columns = {"variant": np.arange(V), "run": "r", "state": "complete", "error": None, "complete": True}
     return SweepTable("s", "t", 0.5, V, [], pd.DataFrame(columns), losses, np.zeros((*losses.shape, 2)), [])
 
 

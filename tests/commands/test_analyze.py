@@ -68,9 +68,9 @@ def test_a_variant_that_is_still_training_gets_its_chance(sweep, main):
     folder.write_epochs(run.epochs.filter(pc.field("epoch") <= 1))
     folder.write_variants([Plan(run.config, sweep).variant(n) for n in run.numbers], ["running"] * 2)
     folder.write_status("running", epoch=1)
-    threshold = float(np.median(load_sweep(sweep).ended().final_loss))
+    threshold = float(np.median(load_sweep(sweep).complete().final_loss))
     code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
-    assert code == 0 and "10 of them ended" in out, err
+    assert code == 0 and "10 complete" in out, err
     running = pd.read_csv(sweep / "variants.csv").set_index("state").loc["running"]
     assert list(running["variant"]) == run.numbers and running["final_loss"].isna().all()
     assert running["chance_epoch_1"].between(0, 1).all() and running["chance_epoch_2"].isna().all()
@@ -82,7 +82,7 @@ def test_a_damaged_pack_is_named_and_the_rest_analysed(sweep, main, name):
     before = {p: p.read_bytes() for p in sweep.glob("pack-*/*")}
     code, out, _ = main("analyze.py", f"sweep={sweep}", *QUICK)
     assert code == 0 and f"warning: pack-0001 is left out: {name}" in out
-    assert "7 of them ended" in out
+    assert "7 complete" in out
     assert "pack-0001 is left out" in (sweep / "report.html").read_text()
     assert {p: p.read_bytes() for p in sweep.glob("pack-*/*")} == before
 
@@ -151,7 +151,7 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
     code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
     assert code == 0, err
-    assert "mine: 60 variants, 60 of them ended" in out and "p, cell only" in out
+    assert "mine: 60 variants, 60 complete" in out and "p, cell only" in out
     variants = pd.read_csv(tmp_path / "outputs" / "mine" / "variants.csv")
     assert (
         list(variants["variant"]) == list(range(100, 160)) and (tmp_path / "outputs" / "mine" / "report.html").exists()
@@ -208,14 +208,14 @@ HIGH = (~synthetic().low_error)[:, None, None]
         ({"spectrum": nan_where((EPOCH == 3) & HIGH)}, "AeLLE with loss", "None: 0 of"),
         ({"spectrum": nan_where(EPOCH < 3)}, "AeLLE with loss", "measured after the last epoch only"),
         ({"spectrum": nan_where((EPOCH == 2) & (ROW > 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
-        ({"spectrum": nan_where(EPOCH >= 0)}, "no variant that has ended has a measured spectrum", "Final losses"),
+        ({"spectrum": nan_where(EPOCH >= 0)}, "no complete variant has a measured spectrum", "Final losses"),
         ({"spectrum": nan_where((POINT > 4) & (ROW % 2 == 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
         ({"p": None}, "AeLLE with loss", "Final losses"),
         ({"p": np.where(np.arange(60) == 3, np.nan, 1.0)}, "p is left out", "p is left out"),
         ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "p, tag only", "Final losses"),
         ({"flag": np.arange(60) % 2 == 0}, "p, flag only", "Final losses"),
-        ({"ended": np.zeros(60)}, "60 of them ended", "ended is left out"),
-        ({"variant": np.arange(100, 160)}, "60 of them ended", "119, 139, 159"),
+        ({"complete": np.zeros(60)}, "60 complete", "complete is left out"),
+        ({"variant": np.arange(100, 160)}, "60 complete", "119, 139, 159"),
     ],
 )
 def test_array_files_with_holes_and_oddities_have_their_report(tmp_path, main, changes, says, shows):

@@ -24,8 +24,8 @@ def test_collected_rows_are_those_of_the_runs(sweep, aelle, tmp_path):
         mine = table.filter(pq.filters_to_expression([("run", "==", name)]))
         assert mine.select(run.epochs.column_names).to_pylist() == run.epochs.to_pylist()
         of_variant = {row["variant"]: row for row in run.variants.to_pylist()}
-        for row in mine.select([*run.variants.column_names, "ended"]).to_pylist():
-            assert row == {**of_variant[row["variant"]], "ended": name == "pack-0000"}
+        for row in mine.select([*run.variants.column_names, "complete"]).to_pylist():
+            assert row == {**of_variant[row["variant"]], "complete": name == "pack-0000"}
 
 
 def test_a_variant_that_two_runs_hold_is_collected_once(sweep, aelle):
@@ -33,7 +33,7 @@ def test_a_variant_that_two_runs_hold_is_collected_once(sweep, aelle):
     unfinish(sweep, "variants-1-5", "running", 2)
     assert aelle("collect", sweep)[0] == 0
     rows = pd.read_parquet(sweep / "collected.parquet")
-    assert len(rows) == 48 and not rows.duplicated(["variant", "epoch"]).any() and rows["ended"].all()
+    assert len(rows) == 48 and not rows.duplicated(["variant", "epoch"]).any() and rows["complete"].all()
 
 
 def test_only_parquet_files_are_written(sweep, aelle, tmp_path):

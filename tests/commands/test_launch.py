@@ -37,7 +37,7 @@ def test_a_person_sees_what_is_done_and_what_to_type_next(tmp_path):
     assert lines[0].startswith("digits: 12 variants in 3 packs, 1 epoch each")
     assert lines[1].startswith("one job at a time, ")
     assert [line.split(":")[0] for line in lines[2:5]] == ["pack 1 of 3", "pack 2 of 3", "pack 3 of 3"]
-    assert "5 of 12 variants done, about" in lines[2] and "left" in lines[2]
+    assert "5 of 12 variants complete, about" in lines[2] and "left" in lines[2]
     assert lines[-1] == "next: python analyze.py sweep=outputs/digits"
     assert len(lines) == 7 and done.stderr == ""
 
@@ -63,7 +63,7 @@ def test_a_killed_sweep_goes_on_and_gives_the_same_numbers(small_sweep, tmp_path
     line = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=digits", *SMALL]
     sweep = tmp_path / "outputs" / "digits"
     kill_when(sweep, after, line, tmp_path)
-    assert int(load_sweep(sweep).variants["ended"].sum()) < 12
+    assert int(load_sweep(sweep).variants["complete"].sum()) < 12
     again = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert rows(sweep) == rows(small_sweep)

@@ -33,7 +33,7 @@ def test_the_chances_of_a_sweep_that_is_still_training(small_sweep, tmp_path, ma
     fit_to_all(synthetic(), AeLLE(0.5, epochs=4)).save(tmp_path / "model")
     code, out, err = main("analyze.py", f"sweep={folder}", f"model={tmp_path / 'model'}")
     assert code == 0 and len(pd.read_csv(folder / "chances.csv")) == 12, err
-    assert len(load_sweep(folder).ended().losses) == 12 and "highest first" in out
+    assert len(load_sweep(folder).complete().losses) == 12 and "highest first" in out
 
 
 @pytest.mark.parametrize("content", [None, "{"])

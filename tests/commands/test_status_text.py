@@ -51,7 +51,7 @@ def test_runs_put_together_by_hand_are_packs_of_their_own(tmp_path, aelle, main)
     assert main("train.py", *line)[0] == 0
     sweep = tmp_path / "outputs" / "digits-runs"
     text = status_text(sweep_status(sweep))
-    assert "2 variants in 2 packs" in text and "2 done" in text and "hidden_size=4" in text
+    assert "2 variants in 2 packs" in text and "2 complete" in text and "hidden_size=4" in text
     assert aelle("collect", sweep)[0] == 0
     rows = pd.read_parquet(sweep / "collected.parquet")
     assert sorted(rows["hidden_size"]) == [4, 4, 6, 6] and sorted(map(len, rows["spectrum"])) == [4, 4, 6, 6]

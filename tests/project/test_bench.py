@@ -26,7 +26,9 @@ def test_a_sweep_that_was_only_written_is_read_back_whole(bench, tmp_path, monke
     monkeypatch.setattr("aelle.terminal.REFRESH_SECONDS", 0)
     table = load_sweep(plan.folder)
     assert "\rreading 4 runs: 3" in capsys.readouterr().out
-    assert table.problems == [] and list(table.variants["variant"]) == list(range(12)) and table.variants["ended"].all()
+    assert (
+        table.problems == [] and list(table.variants["variant"]) == list(range(12)) and table.variants["complete"].all()
+    )
     for n, pack in enumerate(plan.packs()):
         for row in many_runs.epochs_of(pack, plan.config).to_pylist():
             assert table.losses[row["variant"], row["epoch"]] == row["val_loss"]
@@ -76,7 +78,7 @@ def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):
     # 12 variants for the first epoch, 6 for the second, 3 for the third.
     assert halved[2] == f"{100 * 21 / 36:.0f} %"
     assert all(row[1].endswith(" s") for row in (unmeasured, whole, pruned, once, halved))
-    left = load_sweep(tmp_path / "pruned").ended()
+    left = load_sweep(tmp_path / "pruned").complete()
     assert 0 < len(left.losses) < 12 and pruned[3] == f"{min(left.final_loss):.4f}"
 
 

@@ -288,7 +288,7 @@ def test_the_code_runs(page, monkeypatch, tmp_path, documented):
             exec(compile(block, str(page), "exec"), names)
     if page.name == "own-module.md":
         out = documented("python analyze.py sweep=mine.npz threshold=0.37", "splits=2", "aelle.epochs=2")
-        assert "20 variants, 20 of them ended" in out and "of training" in out
+        assert "20 variants, 20 complete" in out and "of training" in out
         assert (tmp_path / "outputs" / "mine" / "report.html").exists()
 
 

@@ -218,7 +218,7 @@ def test_a_table_of_any_columns(whole, sweep, name, data):
     for column in data.draw(st.lists(st.sampled_from(table.column_names), min_size=1, max_size=2)):
         table = table.set_column(table.column_names.index(column), column, data.draw(COLUMNS)(table.num_rows))
     if data.draw(st.booleans()):
-        table = table.append_column(data.draw(st.sampled_from(["run", "ended", "p", "spectrum"])), table.column(0))
+        table = table.append_column(data.draw(st.sampled_from(["run", "complete", "p", "spectrum"])), table.column(0))
     pq.write_table(table.slice(0, data.draw(st.integers(0, 4))), sweep / "pack-0000" / f"{name}.parquet")
     read_sweep(sweep)
 
@@ -233,7 +233,7 @@ ARRAYS = st.sampled_from(
 
 
 @SETTINGS
-@given(st.dictionaries(st.sampled_from(["val_loss", "spectrum", "p", "variant", "run", "error", "ended"]), ARRAYS))
+@given(st.dictionaries(st.sampled_from(["val_loss", "spectrum", "p", "variant", "run", "error", "complete"]), ARRAYS))
 def test_an_array_file_of_any_arrays(sweep, arrays):
     with np.load(sweep / "mine.npz") as file:
         whole = dict(file)

@@ -29,12 +29,12 @@ def test_every_state_of_a_pack_is_told(sweep, aelle):
     unfinish(sweep, "pack-0001", "running", 1)
     unfinish(sweep, "pack-0002", "failed", 2, error)
     with FileLock(sweep / ".pack-0001.lock"):
-        assert states(sweep) == ["done", "running", "failed"]
-    assert states(sweep) == ["done", "stale", "failed"]
+        assert states(sweep) == ["complete", "running", "failed"]
+    assert states(sweep) == ["complete", "stale", "failed"]
     shutil.rmtree(sweep / "pack-0000")
     code, out, err = aelle("status", sweep)
     assert code == 0 and err == ""
-    assert "packs     0 done, 0 running, 1 stale, 1 failed, 1 missing" in out
+    assert "packs     0 complete, 0 running, 1 stale, 1 failed, 1 missing" in out
     assert "variants  0 complete, 0 diverged, 7 under way, 5 not begun" in out
     assert f"first error, in {sweep / 'pack-0002'}:\n{error}\n" in out
     assert "pack-0002  epoch 2 of 3, RuntimeError: the pack fell over" in out
@@ -50,7 +50,7 @@ def test_a_run_on_another_host_is_judged_by_its_age(sweep, monkeypatch):
     monkeypatch.setattr(run_folder, "_now", lambda: long_ago)
     unfinish(sweep, "pack-0002", "running", 1)
     monkeypatch.undo()
-    assert states(sweep) == ["done", "running", "stale"]
+    assert states(sweep) == ["complete", "running", "stale"]
 
 
 def test_the_best_are_those_of_the_lowest_losses(sweep):

@@ -27,7 +27,7 @@ def test_a_foreign_run_is_named_and_left_out(sweep, main):
     foreign = RunFolder(sweep / "a-foreign", other)
     foreign.begin([Plan(other, sweep).variant(0)])
     assert load_sweep(sweep).problems == ["a-foreign is left out: its settings differ from those of pack-0000"]
-    assert len(load_sweep(sweep).ended().losses) == 12
+    assert len(load_sweep(sweep).complete().losses) == 12
 
 
 def test_running_means_are_running_means_and_stop_where_spectra_do():

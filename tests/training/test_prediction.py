@@ -115,8 +115,8 @@ def test_variants_below_the_chance_are_stopped_and_recorded(pruned, expected, be
 def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_path):
     at, survivors = stops(expected, below), [v for v in range(12) if v not in stops(expected, below)]
     table = load_sweep(pruned)
-    assert table.problems == [] and list(table.ended().variants["variant"]) == survivors
-    weights, problems = load_weights(pruned, table.ended())
+    assert table.problems == [] and list(table.complete().variants["variant"]) == survivors
+    weights, problems = load_weights(pruned, table.complete())
     assert problems == [] and weights is not None
     of_pack = torch.load(pruned / "pack-0000" / "checkpoint.ckpt", weights_only=True)["state_dict"]
     of_pack = of_pack["network.weight_hh_l0"].flatten(1)
@@ -130,13 +130,15 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     assert sweep_status(pruned).left == 0
     collect(pruned, tmp_path / "all.parquet")
     rows = pq.ParquetFile(tmp_path / "all.parquet").read().to_pandas()
-    assert set(rows["variant"][rows["ended"]]) == set(survivors) and set(rows["variant"][~rows["ended"]]) == set(at)
+    assert set(rows["variant"][rows["complete"]]) == set(survivors) and set(rows["variant"][~rows["complete"]]) == set(
+        at
+    )
 
     out = main(*SWEEP, f"prediction.model={model}", f"prediction.prune={below}")[1]
     assert f"{len(survivors)} of 12 variants complete and {len(at)} pruned already" in out
     assert f"\n{len(survivors)} of 12 variants complete and {len(at)} pruned in outputs/digits\n" in out
     code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
-    assert code == 0 and f"12 variants, {len(survivors)} of them ended" in out, err
+    assert code == 0 and f"12 variants, {len(survivors)} complete" in out, err
     assert f"{len(at)} variants pruned: what is learned" in out
     assert f"{len(at)} of 12 variants were pruned." in (pruned / "report.html").read_text()
     variants = pd.read_csv(pruned / "variants.csv").set_index("variant")
@@ -328,7 +330,7 @@ def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch,
     assert not (run.path / "examples.parquet").exists()
     assert Plan.of({**run.config, "variants": "0-2"}).complete() == {0, 1, 2}
     code, out, err = main("analyze.py", f"sweep={sweep}", *QUICK)
-    assert code == 0 and "0 of them ended" in out, err
+    assert code == 0 and "0 complete" in out, err
 
 
 @pytest.mark.parametrize(
