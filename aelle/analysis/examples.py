@@ -21,7 +21,7 @@ class Example(NamedTuple):
 
 
 def load_examples(folder: Path, sweep: SweepTable) -> tuple[list[Example], list[str]]:
-    """The examples at the three quantiles, and what could not be read; none where fewer than three have complete."""
+    """The examples at the three quantiles, and what could not be read; none where fewer than three are complete."""
     finite = np.flatnonzero(np.isfinite(sweep.final_loss) & sweep.variants["complete"].to_numpy(bool))
     order = finite[np.argsort(sweep.final_loss[finite], kind="stable")]
     if len(order) < len(QUANTILES):

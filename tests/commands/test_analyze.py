@@ -56,7 +56,7 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     html = (sweep / "report.html").read_text().split("</script>", 1)[1]
     for heading in ("Early prediction", "ROC AUC by epoch", "plane during training", "of the trained networks"):
         assert heading in html
-    assert "After 1 of 3 epochs, AeLLE with" in html and "predictor\nwithout spectra" in html
+    assert "After 1 of 3 epochs, AeLLE with" in html and "without spectra, “" in html
     assert "http" not in html and "src=" not in html
     chances = pd.read_csv(sweep / "variants.csv").filter(like="chance_epoch")
     assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
