@@ -123,30 +123,3 @@ def cost(variant: Variant) -> float:
     """Relative training time, units^1.5: between that of small networks (∝ units) and of large ones (∝ units²)."""
     units = variant.hyperparameters.get("hidden_size", 1)
     return units**1.5 if isinstance(units, (int, float)) and units > 0 else 1.0
-
-
-def packs(variants: Sequence[Variant], pack_size: int) -> list[list[Variant]]:
-    """The variants sorted by (shape, number) and cut where the shape changes or `pack_size` is reached."""
-    cut: list[list[Variant]] = []
-    for variant in sorted(variants, key=lambda v: (v.shape, v.number)):
-        if not cut or len(cut[-1]) == pack_size or cut[-1][0].shape != variant.shape:
-            cut.append([])
-        cut[-1].append(variant)
-    return cut
-
-
-def parse_numbers(text: Any, size: int | None) -> list[int]:
-    """`17`, `[3, 5, 8]` or `0-63` as variant numbers."""
-    numbers: list[int] = []
-    if isinstance(text, int) and not isinstance(text, bool):
-        numbers = [text]
-    elif isinstance(text, str):
-        match = re.fullmatch(r"(\d+)-(\d+)", text)
-        if match and (size is None or int(match[2]) < size):
-            numbers = list(range(int(match[1]), int(match[2]) + 1))
-    elif isinstance(text, Sequence) and all(type(n) is int for n in text):
-        numbers = sorted(set(text))
-    if not numbers or numbers[0] < 0 or (size is not None and numbers[-1] >= size):
-        known = "of at least 0" if size is None else f"from 0 to {size - 1}"
-        raise UserError(f"variants={text}: give numbers {known}, e.g. 17, [3,5,8] or 0-63")
-    return numbers

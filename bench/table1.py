@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aelle.analysis.baselines import loss_and
 from aelle.analysis.early import study
 from aelle.analysis.predictors import COMBINED, Plane
-from aelle.analysis.regressions import loss_and
 from aelle.analysis.scores import recall_at
 from aelle.model.estimator import AeLLE
 from aelle.sweep.arrays import load_arrays

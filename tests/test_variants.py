@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from aelle.errors import UserError
 from aelle.seeds import generator
-from aelle.variants import Variant, check_space, draw, packs, parse_numbers
+from aelle.sweep.plan import cut_into_packs, parse_numbers
+from aelle.variants import Variant, check_space, draw
 
 SPACE = {"hidden_size": [32, 64, 128, 256], "p": "uniform(2.0, 3.0)", "learning_rate": 0.01}
 
@@ -51,7 +52,7 @@ def test_keys_do_not_collide():
 
 
 def test_packs_hold_one_shape_each_in_the_order_of_shape_and_number():
-    cut = packs([draw(SPACE, 0, n) for n in range(50)], 5)
+    cut = cut_into_packs([draw(SPACE, 0, n) for n in range(50)], 5)
     assert all(len({v.shape for v in pack}) == 1 and len(pack) <= 5 for pack in cut)
     order = [(v.hyperparameters["hidden_size"], v.number) for pack in cut for v in pack]
     assert order == sorted(order) and len(order) == 50
@@ -59,9 +60,9 @@ def test_packs_hold_one_shape_each_in_the_order_of_shape_and_number():
 
 def test_only_the_initial_scale_may_differ_inside_a_pack():
     pair = [Variant(0, {"hidden_size": 8, "p": 2.0}, {}), Variant(1, {"hidden_size": 8, "p": 3.0}, {})]
-    assert len(packs(pair, 5)) == 1
+    assert len(cut_into_packs(pair, 5)) == 1
     pair[1].hyperparameters["hidden_size"] = 16
-    assert len(packs(pair, 5)) == 2
+    assert len(cut_into_packs(pair, 5)) == 2
 
 
 @pytest.mark.parametrize(
@@ -129,5 +130,5 @@ def test_shares_and_words_have_their_bounds(name, value):
 
 def test_a_pack_may_mix_scales_but_not_targets():
     space = {"g": "uniform(1.0, 1.8)", "target": ["fixed", "random"]}
-    cut = packs([draw(space, 0, n) for n in range(8)], 25)
+    cut = cut_into_packs([draw(space, 0, n) for n in range(8)], 25)
     assert [len(pack) for pack in cut] == [4, 4]

@@ -3,18 +3,20 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from aelle.analysis.predictor import MAX_LOG_ODDS, LogOdds, Predictor, where_known
-from aelle.analysis.regressions import (
+from aelle.analysis.baselines import (
+    AllVariants,
     Extrapolation,
     Hyperparameters,
     LinearOnFeatures,
     LinearOnRunningMean,
     LinearOnSpectrum,
+    LossAgainstFinalThreshold,
     LossAndHyperparameters,
     LossesSoFar,
     PooledLinearOnRunningMean,
     TunedLoss,
 )
+from aelle.analysis.predictor import MAX_LOG_ODDS, LogOdds, Predictor, where_known
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
 
@@ -51,26 +53,6 @@ class LossHead(Predictor):
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
         rows = sweep.seen(self.model.running_mean)[:, k]
         return where_known(rows, lambda known: self.regression.decision_function(self.model.margin(known)[:, None]))
-
-
-class LossAgainstFinalThreshold(Predictor):
-    """The paper's baseline: the loss at epoch k compared with the threshold of the final loss."""
-
-    name = "loss < final threshold"
-    gives_chances = False
-
-    def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return sweep.threshold - np.nan_to_num(sweep.losses[:, k], nan=np.inf)
-
-
-class AllVariants(Predictor):
-    """Predicts low error for all variants: the baseline of precision."""
-
-    name = "all variants"
-    gives_chances = False
-
-    def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return np.ones(len(sweep.losses))
 
 
 class Combination(Predictor):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from aelle.runs.settings import fingerprint, settings
 from aelle.sweep.completion import complete_numbers
 from aelle.sweep.options import check_options, check_whole
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
-from aelle.variants import Variant, check_space, draw, packs, parse_numbers
+from aelle.variants import Variant, check_space, draw
 
 SETTINGS_OF_A_SWEEP = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
 """What sweep.json contains besides the search space."""
@@ -113,7 +114,7 @@ class Plan:
         size = self.config["size"]
         if size is None:
             raise UserError("this sweep has no size, and thus no packs: choose experiment=…, or set size=…")
-        return packs([self.variant(n) for n in range(size)], self.config["pack_size"])
+        return cut_into_packs([self.variant(n) for n in range(size)], self.config["pack_size"])
 
     def pack_folder(self, pack: int) -> Path:
         return self.folder / f"pack-{pack:04d}"
@@ -133,7 +134,7 @@ class Plan:
             wanted = self.wanted()
             return [(self.pack_folder(pack), [v for v in cut[pack] if v.number in wanted])]
         numbers = {0} if self.config["variants"] is None else self.wanted()
-        cut = packs([self.variant(n) for n in sorted(numbers)], self.config["pack_size"])
+        cut = cut_into_packs([self.variant(n) for n in sorted(numbers)], self.config["pack_size"])
         if self.config["size"] is not None:
             return [(self.folder / numbers_label(variants), variants) for variants in cut]
         label = overrides_label(overrides)
@@ -167,6 +168,33 @@ class Plan:
     def incomplete(self, variants: list[Variant]) -> list[Variant]:
         done = self.complete()
         return [v for v in variants if v.number not in done]
+
+
+def cut_into_packs(variants: Sequence[Variant], pack_size: int) -> list[list[Variant]]:
+    """The variants sorted by (shape, number) and cut where the shape changes or `pack_size` is reached."""
+    cut: list[list[Variant]] = []
+    for variant in sorted(variants, key=lambda v: (v.shape, v.number)):
+        if not cut or len(cut[-1]) == pack_size or cut[-1][0].shape != variant.shape:
+            cut.append([])
+        cut[-1].append(variant)
+    return cut
+
+
+def parse_numbers(text: Any, size: int | None) -> list[int]:
+    """`17`, `[3, 5, 8]` or `0-63` as variant numbers."""
+    numbers: list[int] = []
+    if isinstance(text, int) and not isinstance(text, bool):
+        numbers = [text]
+    elif isinstance(text, str):
+        match = re.fullmatch(r"(\d+)-(\d+)", text)
+        if match and (size is None or int(match[2]) < size):
+            numbers = list(range(int(match[1]), int(match[2]) + 1))
+    elif isinstance(text, Sequence) and all(type(n) is int for n in text):
+        numbers = sorted(set(text))
+    if not numbers or numbers[0] < 0 or (size is not None and numbers[-1] >= size):
+        known = "of at least 0" if size is None else f"from 0 to {size - 1}"
+        raise UserError(f"variants={text}: give numbers {known}, e.g. 17, [3,5,8] or 0-63")
+    return numbers
 
 
 def _difference(there: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from aelle.analysis.baselines import Hyperparameters
 from aelle.analysis.early import SPLIT_SHARES, Study, study
 from aelle.analysis.predictor import Predictor
 from aelle.analysis.predictors import COMBINED, Plane, predictors
-from aelle.analysis.regressions import Hyperparameters
 from aelle.analysis.scores import METRICS
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import stratified_parts

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm
 
-from aelle.analysis.regressions import Extrapolation, LossAndHyperparameters
+from aelle.analysis.baselines import Extrapolation, LossAndHyperparameters
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 

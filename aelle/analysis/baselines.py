@@ -1,4 +1,4 @@
-"""Linear baselines: regressions on losses, hyperparameters or spectra.
+"""The baselines: rules on the loss, and regressions on losses, hyperparameters or spectra.
 
 Axes: V variant, F input of a regression.
 """
@@ -25,6 +25,26 @@ PENALTIES = np.logspace(-2, 5, 22)
 
 MIN_VARIANTS = 3
 """Known variants with finite inputs and a finite final loss that a fit needs; with fewer, all log odds are 0."""
+
+
+class LossAgainstFinalThreshold(Predictor):
+    """The paper's baseline: the loss at epoch k compared with the threshold of the final loss."""
+
+    name = "loss < final threshold"
+    gives_chances = False
+
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
+        return sweep.threshold - np.nan_to_num(sweep.losses[:, k], nan=np.inf)
+
+
+class AllVariants(Predictor):
+    """Predicts low error for all variants: the baseline of precision."""
+
+    name = "all variants"
+    gives_chances = False
+
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
+        return np.ones(len(sweep.losses))
 
 
 class Regression(Predictor):
