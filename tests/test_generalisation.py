@@ -90,7 +90,7 @@ def test_sweeps_of_the_task_are_judged_alike_and_one_of_a_single_class_is_named(
     middle = float(np.median(load_sweep(small_sweep).final_loss))
     options = ["sweep=one.npz", f"elsewhere=[{tmp_path / 'a'}]", "threshold=0.5", *QUICK]
     code, out, err = main("analyze.py", *options)
-    left_out = "elsewhere: a is left out: of its 12 variants that ended 0 are low-error"
+    left_out = "elsewhere: a is left out: 0 of its 12 variants that ended are low-error"
     assert code == 0 and f"warning: {left_out}" in out and "on a (task" not in out, err
     assert left_out in (tmp_path / "outputs" / "one" / "report.html").read_text()
     code, out, err = main(

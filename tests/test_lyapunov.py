@@ -365,12 +365,12 @@ def test_dead_units_of_a_relu_network():
 
 def test_a_trajectory_that_diverges_is_an_error_that_names_it():
     start = torch.tensor([[0.5], [3.0]], dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"sequences \[1\], or its derivative, left the finite numbers"):
+    with pytest.raises(ValueError, match=r"sequences \[1\], or its derivative, became NaN or infinite"):
         lyapunov_spectrum(lambda x, s: 4 * s * (1 - s), state=start, steps=40)
     net = network("rnn", 1, 3, scale=1e30, nonlinearity="relu")
     with torch.no_grad():
         net.weight_hh_l0.fill_(1e30), net.weight_ih_l0.fill_(1)
-    with pytest.raises(ValueError, match="left the finite numbers"):
+    with pytest.raises(ValueError, match="became NaN or infinite"):
         lyapunov_spectrum(net, torch.ones(1, 40, 1))
 
 
@@ -378,11 +378,11 @@ def test_weights_that_are_not_finite_are_named():
     net = nn.LSTM(2, 3, num_layers=2, batch_first=True).double()
     with torch.no_grad():
         net.weight_hh_l1[4, 1] = 1e300
-    with pytest.raises(ValueError, match=r"LSTM\.weight_hh_l1 holds values too large for torch.float32"):
+    with pytest.raises(ValueError, match=r"LSTM\.weight_hh_l1 contains values too large for torch.float32"):
         lyapunov_spectrum(net, torch.zeros(1, 2, 2), dtype=torch.float32)
     with torch.no_grad():
         net.weight_hh_l1[4, 1] = torch.nan
-    with pytest.raises(ValueError, match=r"LSTM\.weight_hh_l1 holds NaN"):
+    with pytest.raises(ValueError, match=r"LSTM\.weight_hh_l1 contains NaN"):
         lyapunov_spectrum(net, torch.zeros(1, 2, 2))
 
 
@@ -488,7 +488,7 @@ X = torch.randn(2, 5, 2)
         (dict(network=LSTM, inputs=X[0]), r"inputs of shape \[5, 2\]"),
         (dict(network=LSTM, inputs=X[:, :0]), r"inputs of shape \[2, 0, 2\]"),
         (dict(network=LSTM, inputs=X[:0]), r"\[0, 5, 2\].*at least one sequence and one step"),
-        (dict(network=LSTM, inputs=torch.randn(2, 5, 3)), r"expected \[B, T, 2\]"),
+        (dict(network=LSTM, inputs=torch.randn(2, 5, 3)), r"give \[B, T, 2\]"),
         (dict(network=LSTM, inputs=X / 0), "NaN or infinite"),
         (dict(network=LSTM, inputs=X.to(torch.complex64)), "real numbers"),
         (dict(network=LSTM, inputs=pack_sequence([X[0]])), "PackedSequence"),
@@ -497,14 +497,14 @@ X = torch.randn(2, 5, 2)
         (dict(network=LSTM, inputs=X, orthonormalize_every=0), "orthonormalize_every=0"),
         (dict(network=LSTM, inputs=X, orthonormalize_every="never"), "orthonormalize_every='never'"),
         (dict(network=LSTM, inputs=X, dtype=torch.float16), "torch.float16"),
-        (dict(network=LSTM, inputs=X, k=0), "k=0: give a whole number, at least 1"),
+        (dict(network=LSTM, inputs=X, k=0), "k=0: give a whole number of at least 1"),
         (dict(network=LSTM, inputs=X, k=True), "k=True"),
         (dict(network=LSTM, inputs=X, orthonormalize_every=True), "orthonormalize_every=True"),
-        (dict(network=LSTM, inputs=X.double() * 1e300, dtype=torch.float32), "inputs holds values too large for"),
+        (dict(network=LSTM, inputs=X.double() * 1e300, dtype=torch.float32), "inputs contains values too large for"),
         (dict(network=LSTM, inputs=X, state=torch.zeros(6, dtype=torch.complex64)), "state in torch.complex64"),
         (
             dict(network=LSTM, inputs=X, state=torch.full((6,), 1e300, dtype=torch.float64), dtype=torch.float32),
-            "state holds",
+            "state contains",
         ),
         (
             dict(network=lambda x, s: NoBackward.apply(s), state=torch.zeros(2), steps=3),
@@ -514,19 +514,19 @@ X = torch.randn(2, 5, 2)
         (dict(network=LSTM, inputs=X, k=7, over="full"), "from 1 to 6"),
         (dict(network=LSTM, inputs=X, warmup=5), "at least one must be left"),
         (dict(network=LSTM, inputs=X, warmup=-1), "warmup=-1"),
-        (dict(network=LSTM, inputs=X, steps=3), "steps=3 with inputs"),
-        (dict(network=LSTM, inputs=X, state=torch.zeros(3)), "carries 6"),
-        (dict(network=LSTM, inputs=X, state=torch.zeros(3, 6)), "the inputs hold 2 sequences"),
+        (dict(network=LSTM, inputs=X, steps=3), "steps=3: the 5 steps of inputs decide"),
+        (dict(network=LSTM, inputs=X, state=torch.zeros(3)), "give the 6 of the network"),
+        (dict(network=LSTM, inputs=X, state=torch.zeros(3, 6)), "the inputs have 2 sequences"),
         (dict(network=nn.Sequential(LSTM), inputs=X), "state=None: Sequential"),
         (dict(network=torch.tanh, inputs=X), "state=None"),
         (dict(network=lambda x, s: s, state=torch.zeros(2)), "steps=None"),
         (dict(network=lambda x, s: s, state=torch.zeros(2), steps=0), "steps=0"),
         (dict(network=lambda x, s: s, state=torch.zeros(0), steps=3), "state of shape"),
         (dict(network=lambda x, s: s, state=torch.zeros(2, 2, 2), steps=3), "state of shape"),
-        (dict(network=lambda x, s: s, state=torch.tensor([torch.inf]), steps=3), "state holds NaN"),
-        (dict(network=lambda x, s: s[:1], state=torch.zeros(2), steps=3), "the two must agree"),
-        (dict(network=lambda x, s: s.float(), state=torch.zeros(2), steps=3), "the two must agree"),
-        (dict(network=lambda x, s: torch.eye(2) @ s, state=torch.zeros(2), steps=3), "give dtype="),
+        (dict(network=lambda x, s: s, state=torch.tensor([torch.inf]), steps=3), "state contains NaN"),
+        (dict(network=lambda x, s: s[:1], state=torch.zeros(2), steps=3), "return one of the same shape and dtype"),
+        (dict(network=lambda x, s: s.float(), state=torch.zeros(2), steps=3), "return one of the same shape and dtype"),
+        (dict(network=lambda x, s: torch.eye(2) @ s, state=torch.zeros(2), steps=3), "choose another dtype="),
     ],
 )
 def test_what_a_user_can_mend_is_said_in_one_line(arguments, message):
@@ -561,14 +561,14 @@ def test_wrong_types_are_said_in_one_line():
     """In a process of their own, without the tests' check of all annotations."""
     done = subprocess.run([sys.executable, "-c", WRONG_TYPES], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "k=2.0: give a whole number, at least 1",
-        "warmup=2.0: give a whole number, at least 0",
-        "inputs of type ndarray: give a tensor, as by torch.as_tensor(inputs)",
+        "k=2.0: give a whole number of at least 1",
+        "warmup=2.0: give a whole number of at least 0",
+        "inputs of type ndarray: give a tensor, e.g. torch.as_tensor(inputs)",
         "network=None: give nn.RNN, nn.GRU, nn.LSTM, one of their Cells, or a step(x, state)",
-        "steps=3.0: without inputs give the steps to average, a whole number, at least 1",
-        "state of type float: give a tensor, as by torch.as_tensor(state)",
-        "every_n_epochs=2.5: give a whole number, at least 1",
-        "every_n_epochs=1.5: give a whole number, at least 0",
+        "steps=3.0: without inputs, give the number of steps to average, a whole number of at least 1",
+        "state of type float: give a tensor, e.g. torch.as_tensor(state)",
+        "every_n_epochs=2.5: give a whole number of at least 1",
+        "every_n_epochs=1.5: give a whole number of at least 0",
     ]
 
 

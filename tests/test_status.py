@@ -73,7 +73,7 @@ def test_every_state_of_a_pack_is_told(sweep, aelle):
     code, out, err = aelle("status", sweep)
     assert code == 0 and err == ""
     assert "packs     0 done, 0 running, 1 stale, 1 failed, 1 missing" in out
-    assert "variants  0 complete, 0 diverged, 7 under way, 5 not begun" in out
+    assert "variants  0 complete, 0 diverged, 7 in progress, 5 not started" in out
     assert f"first error, in {sweep / 'pack-0002'}:\n{error}\n" in out
     assert "pack-0002  epoch 2 of 3, RuntimeError: the pack fell over" in out
     with FileLock(sweep / ".pack-0000.lock"), FileLock(sweep / ".pack-0002.lock"):
@@ -128,7 +128,8 @@ def test_a_sweep_that_has_just_begun_is_all_missing(sweep, tmp_path, aelle):
     begun.mkdir()
     shutil.copy(sweep / "sweep.json", begun)
     code, out, _ = aelle("status", begun)
-    assert code == 0 and "0 failed, 3 missing" in out and "12 not begun" in out and "shows when a first epoch" in out
+    assert code == 0 and "0 failed, 3 missing" in out and "12 not started" in out
+    assert "known after the first epoch" in out
 
 
 @pytest.mark.parametrize("word", ["status", "collect"])
@@ -180,7 +181,7 @@ def test_collected_rows_are_those_of_the_runs(sweep, aelle, tmp_path):
     (sweep / "pack-0002" / "variants.parquet").write_bytes(b"PAR1")
     to = tmp_path / "rows.parquet"
     code, out, err = aelle("collect", sweep, "--to", to)
-    assert code == 1 and out == f"{to}: 30 rows of 2 runs; 1 warning above: something is missing\n"
+    assert code == 1 and out == f"{to}: 30 rows of 2 runs; incomplete: 1 warning above\n"
     assert err.startswith("warning: pack-0002 is left out: variants.parquet") and err.count("\n") == 1
     assert pq.ParquetFile(to).num_row_groups == 2
     table = pq.read_table(to)

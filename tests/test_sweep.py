@@ -62,7 +62,7 @@ def test_a_person_sees_what_is_done_and_what_to_type_next(tmp_path):
     assert lines[0].startswith("digits: 12 variants in 3 packs, 1 epoch each")
     assert lines[1].startswith("one job at a time, ")
     assert [line.split(":")[0] for line in lines[2:5]] == ["pack 1 of 3", "pack 2 of 3", "pack 3 of 3"]
-    assert "5 of 12 variants done, about" in lines[2] and "left" in lines[2]
+    assert "5 of 12 variants complete, about" in lines[2] and "left" in lines[2]
     assert lines[-1] == "next: python analyze.py sweep=outputs/digits"
     assert len(lines) == 7 and done.stderr == ""
 
@@ -167,7 +167,7 @@ def test_variants_of_several_shapes_are_trained_shape_by_shape(tmp_path, main):
 
 def test_only_the_variants_asked_for_are_swept(tmp_path, main):
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", "variants=3-6")
-    assert code == 0 and "4 of 4 variants done" in out, err
+    assert code == 0 and "4 of 4 variants complete" in out, err
     assert sorted(n for run in runs(tmp_path / "outputs" / "digits") for n in run.numbers) == [3, 4, 5, 6]
 
 
@@ -218,8 +218,8 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
     assert code == 1 and "pack 2 of 3: failed with OSError: No space left on device" in out
     assert err == (
-        "error: 5 variants not complete; failed: pack-0001, whose status.json hold the tracebacks; the same command "
-        "again trains what is missing\n"
+        "error: 5 variants not complete; failed: pack-0001 (see status.json there); run the same command again to "
+        "train what is missing\n"
     )
     status = read_status(blocked)
     assert status["state"] == "failed" and "Traceback" in status["error"]
@@ -233,10 +233,13 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
     ("overrides", "says"),
     [
         (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of charrnn"),
-        (["experiment=digits", "p=uniform(2.0,2.5)"], "quoted twice on the command line: 'p=\"uniform(2.0, 2.5)\"'"),
-        (["outputs/digits"], "options are name=value"),
+        (
+            ["experiment=digits", "p=uniform(2.0,2.5)"],
+            "quote a distribution twice on the command line: 'p=\"uniform(2.0, 2.5)\"'",
+        ),
+        (["outputs/digits"], "options are given as name=value"),
         (["experiment=digits", "hidden_size=-4"], "hidden_size=-4: give a whole number of at least 1"),
-        (["experiment=digits", "p=[]"], "leaves nothing to deal out"),
+        (["experiment=digits", "p=[]"], "p=[] is an empty list: give"),
         (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),
         (["experiment=digits", "size=zero"], "size=zero: give a whole number"),
         (["experiment=digits", "hyperparameters=[]"], "search space is empty"),
@@ -263,7 +266,7 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
         (["-m", "experiment=digits,smnist"], "one experiment"),
         (["-m", "task=digits", "hidden_size=4,-1"], "hidden_size=-1: give a whole number of at least 1"),
         (["-m", "experiment=digits", "epochs=0"], "epochs=0"),
-        (["-m"], "-m sweeps over nothing here: choose experiment=…"),
+        (["-m"], "-m has nothing to sweep over: choose experiment=…"),
         (["-m", "experiment=digits", "p='uniform(3,2)'"], "lower bound"),
     ],
 )
