@@ -40,9 +40,7 @@ def collect(folder: Path, to: Path) -> bool:
     for problem in found.problems:
         print(f"warning: {problem}", file=sys.stderr)
     if found.runs:
-        left_out = (
-            f"; rows are missing, see the {count(len(found.problems), 'warning')} above" if found.problems else ""
-        )
+        left_out = f"; incomplete: {count(len(found.problems), 'warning')} above" if found.problems else ""
         print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}{left_out}")
     else:
         raise UserError(f"{folder} contains no run that can be read: give the folder of a sweep, e.g. outputs/digits")

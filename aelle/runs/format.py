@@ -118,4 +118,4 @@ def check_complete(numbers: Sequence[int], pruned: Collection[int], epochs: pa.T
     for number in numbers:
         end = reached[number] if number in pruned else last
         if reached[number] != end or counts[number] != end + 1 or not 0 <= end <= last:
-            raise ValueError(f"epochs.parquet: rows are missing of variant {number}, which has been trained further")
+            raise ValueError(f"epochs.parquet: rows are missing for variant {number}, which has been trained further")

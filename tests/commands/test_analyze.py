@@ -98,8 +98,8 @@ def test_missing_variants_are_listed(sweep, main):
     ("sweep", "says"),
     [
         ("nowhere", "does not exist"),
-        (".", "holds no runs"),
-        (None, "no sweep is named"),
+        (".", "contains no runs"),
+        (None, "no sweep given"),
     ],
 )
 def test_nothing_to_analyse_is_one_line(main, sweep, says):
@@ -132,9 +132,9 @@ def test_no_readable_run_is_one_line(sweep, main):
         ("aelle.n_components=40", "n_components=40"),
         ("aelle.epochs=0", "epochs=0"),
         ("splits=0", "splits=0"),
-        ("shares=[0.5,0.5]", "shares=[0.5, 0.5]: give three"),
-        ("shares=[0.5,0.6,-0.1]", "give three above 0"),
-        ("shares=[a,b,c]", "give three above 0"),
+        ("shares=[0.5,0.5]", "shares=[0.5, 0.5]: give three numbers"),
+        ("shares=[0.5,0.6,-0.1]", "give three numbers above 0"),
+        ("shares=[a,b,c]", "give three numbers above 0"),
         ("threshold=high", "threshold=high"),
         ("aelle=nosuch", "aelle=nosuch does not exist: choose one of default"),
     ],

@@ -14,7 +14,7 @@ def test_collected_rows_are_those_of_the_runs(sweep, aelle, tmp_path):
     (sweep / "pack-0002" / "variants.parquet").write_bytes(b"PAR1")
     to = tmp_path / "rows.parquet"
     code, out, err = aelle("collect", sweep, "--to", to)
-    assert code == 1 and out == f"{to}: 30 rows of 2 runs; 1 warning above: something is missing\n"
+    assert code == 1 and out == f"{to}: 30 rows of 2 runs; incomplete: 1 warning above\n"
     assert err.startswith("warning: pack-0002 is left out: variants.parquet") and err.count("\n") == 1
     assert pq.ParquetFile(to).num_row_groups == 2
     table = pq.read_table(to)

@@ -12,10 +12,13 @@ from sweeps import command
     ("overrides", "says"),
     [
         (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of charrnn"),
-        (["experiment=digits", "p=uniform(2.0,2.5)"], "quoted twice on the command line: 'p=\"uniform(2.0, 2.5)\"'"),
-        (["outputs/digits"], "options are name=value"),
+        (
+            ["experiment=digits", "p=uniform(2.0,2.5)"],
+            "quote a distribution twice on the command line: 'p=\"uniform(2.0, 2.5)\"'",
+        ),
+        (["outputs/digits"], "options are given as name=value"),
         (["experiment=digits", "hidden_size=-4"], "hidden_size=-4: give a whole number of at least 1"),
-        (["experiment=digits", "p=[]"], "leaves nothing to deal out"),
+        (["experiment=digits", "p=[]"], "p=[] is an empty list: give"),
         (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),
         (["experiment=digits", "size=zero"], "size=zero: give a whole number"),
         (["experiment=digits", "hyperparameters=[]"], "search space is empty"),
@@ -42,7 +45,7 @@ from sweeps import command
         (["-m", "experiment=digits,smnist"], "one experiment"),
         (["-m", "task=digits", "hidden_size=4,-1"], "hidden_size=-1: give a whole number of at least 1"),
         (["-m", "experiment=digits", "epochs=0"], "epochs=0"),
-        (["-m"], "-m sweeps over nothing here: choose experiment=…"),
+        (["-m"], "-m has nothing to sweep over: choose experiment=…"),
         (["-m", "experiment=digits", "p='uniform(3,2)'"], "lower bound"),
     ],
 )

@@ -142,7 +142,7 @@ def test_variants_of_several_shapes_are_trained_shape_by_shape(tmp_path, main):
 
 def test_only_the_variants_asked_for_are_swept(tmp_path, main):
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", "variants=3-6")
-    assert code == 0 and "4 of 4 variants done" in out, err
+    assert code == 0 and "4 of 4 variants complete" in out, err
     assert sorted(n for run in runs(tmp_path / "outputs" / "digits") for n in run.numbers) == [3, 4, 5, 6]
 
 
@@ -193,8 +193,8 @@ def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeyp
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
     assert code == 1 and "pack 2 of 3: failed with OSError: No space left on device" in out
     assert err == (
-        "error: 5 variants not complete; failed: pack-0001, whose status.json hold the tracebacks; the same command "
-        "again trains what is missing\n"
+        "error: 5 variants not complete; failed: pack-0001 (see status.json there); run the same command again to "
+        "train what is missing\n"
     )
     status = read_status(blocked)
     assert status["state"] == "failed" and "Traceback" in status["error"]

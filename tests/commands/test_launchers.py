@@ -98,8 +98,10 @@ def wait_for(folder: Path, condition) -> None:
 @pytest.mark.parametrize(
     ("launcher", "says"),
     [
-        pytest.param("joblib", "the jobs beside it were stopped", marks=needs("joblib")),
-        pytest.param("submitit_local", "go on by themselves", marks=[needs("submitit"), pytest.mark.long]),
+        pytest.param("joblib", "the other running jobs were stopped", marks=needs("joblib")),
+        pytest.param(
+            "submitit_local", "the other submitted jobs continue", marks=[needs("submitit"), pytest.mark.long]
+        ),
     ],
 )
 def test_a_killed_job_is_one_line_and_goes_on_at_the_next_start(tmp_path, launcher, says):

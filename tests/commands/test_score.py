@@ -20,7 +20,7 @@ def test_analyze_saves_a_model_and_another_run_uses_it(tmp_path, main):
     assert code == 0 and "model: outputs/one/model" in out, err
     shutil.copy(tmp_path / "one.npz", tmp_path / "two.npz")
     code, out, err = main("analyze.py", "sweep=two.npz", "model=outputs/one/model")
-    assert code == 0 and "highest first: " in out and "area under the ROC curve, by epoch, of the 60" in out, err
+    assert code == 0 and "highest first: " in out and "ROC AUC (epoch) over the 60" in out, err
     table = pd.read_csv(tmp_path / "outputs" / "two" / "chances.csv")
     model, sweep = AeLLE.load("outputs/one/model"), synthetic()
     np.testing.assert_allclose(table["chance_epoch_2"], model.predict_proba(sweep.running_means[:, 2])[:, 1], rtol=1e-4)
@@ -42,4 +42,4 @@ def test_a_model_that_cannot_be_read_is_one_line(small_sweep, tmp_path, main, co
     if content:
         (tmp_path / "model" / "aelle.json").write_text(content)
     code, _, err = main("analyze.py", f"sweep={small_sweep}", f"model={tmp_path / 'model'}")
-    assert code == 2 and err.count("\n") == 1 and "holds no whole AeLLE model" in err
+    assert code == 2 and err.count("\n") == 1 and "contains no complete AeLLE model" in err

@@ -26,7 +26,8 @@ def test_a_sweep_that_has_just_begun_is_all_missing(sweep, tmp_path, aelle):
     begun.mkdir()
     shutil.copy(sweep / "sweep.json", begun)
     code, out, _ = aelle("status", begun)
-    assert code == 0 and "0 failed, 3 missing" in out and "12 not begun" in out and "shows when a first epoch" in out
+    assert code == 0 and "0 failed, 3 missing" in out and "12 not started" in out
+    assert "known after the first epoch" in out
 
 
 @pytest.mark.parametrize("word", ["status", "collect"])

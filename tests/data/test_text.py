@@ -69,7 +69,7 @@ def test_characters_that_training_does_not_show_are_one_and_are_counted(capsys):
     assert data.alphabet == whole.alphabet
     assert (data.test.x[0, :2] == len(whole.alphabet) - 1).all()
     assert data.decode(data.test.x[0, :3]) == 2 * UNKNOWN + rest[2]
-    assert "2 of 3434 characters" in capsys.readouterr().out
+    assert "2 of 3434 validation and test characters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "a", "a" * 500])
@@ -135,7 +135,8 @@ def test_neither_file_nor_network_is_one_clear_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"", "holds 0 characters"), (TEXT.encode(), "delete the file"), (b"\xff\xfe\x00", "UTF-8")]
+    ("content", "says"),
+    [(b"", "contains 0 characters"), (TEXT.encode(), "delete the file"), (b"\xff\xfe\x00", "UTF-8")],
 )
 def test_a_damaged_book_is_one_clear_error(tmp_path, content, says):
     (tmp_path / "war_and_peace.txt").write_bytes(content)

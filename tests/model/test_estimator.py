@@ -146,7 +146,7 @@ def test_a_damaged_model_is_refused(fitted, tmp_path, damage):
     else:
         whole = (tmp_path / "arrays.npz").read_bytes()
         (tmp_path / "arrays.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="no whole AeLLE model"):
+    with pytest.raises(ValueError, match="contains no complete AeLLE model"):
         AeLLE.load(tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_a_signal_ends_in_one_line_and_the_sweep_goes_on_from_there(
     before = signal.getsignal(signal.SIGTERM)
     code, _, err = main("train.py", *start)
     assert code == 128 + number
-    assert err == "interrupted: nothing finished is lost; the same command goes on from there\n"
+    assert err == "interrupted: finished work is saved; run the same command again to resume\n"
     assert signal.getsignal(signal.SIGTERM) == before and written.count("checkpoint.ckpt") == 2
     assert "stale" in [pack.state for pack in sweep_status(tmp_path / "outputs" / "digits").packs]
     code, _, err = main("train.py", *start)

@@ -25,7 +25,7 @@ def test_halves_of_halves_give_what_the_whole_gives(small_sweep, monkeypatch, tm
     fits(monkeypatch, 2)
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL)
     assert code == 0, err
-    assert "5 variants do not fit into memory side by side: 2 at a time instead" in out
+    assert "5 variants do not fit into memory together: training 2 at a time" in out
     assert "12 of 12 variants complete" in out
     halves, whole = load_sweep(tmp_path / "outputs" / "digits"), load_sweep(small_sweep)
     assert halves.problems == [] and halves.variants["variant"].tolist() == list(range(12))
@@ -35,7 +35,7 @@ def test_halves_of_halves_give_what_the_whole_gives(small_sweep, monkeypatch, tm
 def test_one_variant_that_does_not_fit_has_failed(monkeypatch, tmp_path, main):
     fits(monkeypatch, 0)
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "pack=0")
-    assert code == 1 and "2 at a time" in out and "1 at a time" in out
+    assert code == 1 and "training 2 at a time" in out and "training 1 at a time" in out
     assert "failed with OutOfMemoryError" in out and "not complete" in err
 
 
@@ -46,6 +46,6 @@ def test_memory_that_runs_out_after_the_first_epoch_is_a_failure_that_can_be_gon
     with monkeypatch.context() as patch:
         fits(patch, 2, from_epoch=later)
         code, out, _ = main("train.py", "-m", "experiment=digits", *SMALL, "pack=0")
-        assert code == 1 and "failed with OutOfMemoryError" in out and "at a time instead" not in out
+        assert code == 1 and "failed with OutOfMemoryError" in out and "do not fit into memory" not in out
     code, _, err = main("train.py", "-m", "experiment=digits", *SMALL, "pack=0")
     assert np.isfinite(load_sweep(tmp_path / "outputs" / "digits").losses).all(), err

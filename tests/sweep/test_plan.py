@@ -13,7 +13,7 @@ def test_a_damaged_plan_is_refused_with_a_remedy(tmp_path, how):
     Plan(config, tmp_path).start()
     assert Plan.started(tmp_path).identity == Plan(config, tmp_path).identity
     damage(tmp_path / "sweep.json", how)
-    with pytest.raises(UserError, match="delete it, and the sweep goes on"):
+    with pytest.raises(UserError, match="delete it and run the sweep again"):
         Plan.started(tmp_path)
 
 

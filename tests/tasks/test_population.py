@@ -118,7 +118,7 @@ def test_overflow_in_single_precision_spoils_only_its_variant():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(inputs=torch.randn(4, 9, 3)), r"expected \[B, T, 2\]"),
+        (dict(inputs=torch.randn(4, 9, 3)), r"give \[B, T, 2\]"),
         (dict(inputs=torch.randn(9, 2)), r"inputs of shape \[9, 2\]"),
         (dict(inputs=torch.full((4, 9, 2), torch.nan)), "NaN or infinite"),
         (dict(over="both"), "over='both'"),

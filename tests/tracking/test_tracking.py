@@ -211,7 +211,7 @@ class Broken:
 @pytest.mark.parametrize("at", ["start", "epoch", "finish"])
 def test_a_tracker_that_fails_is_reported_once_and_left_out(main, small_sweep, sweep, at):
     _, out, _ = main(*SWEEP, f"+logger={{_target_:{__name__}.Broken,at:{at}}}")
-    assert out.count("warning: the logger has failed (no more room); training goes on without it\n") == 1
+    assert out.count("warning: the logger has failed (no more room); training continues without it\n") == 1
     assert same_training(sweep, small_sweep)
 
 

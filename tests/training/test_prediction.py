@@ -86,7 +86,7 @@ def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tm
     assert len(table) == 5 * 4 and set(table["state"]) == {"complete"}
     np.testing.assert_allclose(table["chance"], [of_rows[v, e] for e in range(4) for v in range(5)], rtol=1e-5)
     best = int(np.argmax(expected[:5, 2]))
-    assert out.count("pack 1 of 3: after epoch 0 of 3, variants and their chance of a final validation loss below") == 1
+    assert out.count("pack 1 of 3: after epoch 0 of 3, each variant's chance of a final validation loss below") == 1
     at = out.index("pack 1 of 3: after epoch 2 of 3\n")
     assert out[at:].splitlines()[1].startswith(f"{best} {100 * expected[best, 2]:3.0f} %")
     assert max(map(len, out.splitlines())) <= 120 and "after epoch 3 of 3" not in out
@@ -139,7 +139,7 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     assert f"\n{len(survivors)} of 12 variants complete and {len(at)} pruned in outputs/digits\n" in out
     code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
     assert code == 0 and f"12 variants, {len(survivors)} complete" in out, err
-    assert f"{len(at)} variants pruned: what is learned" in out
+    assert f"{len(at)} variants pruned: only the others are used for fitting and scoring" in out
     assert f"{len(at)} of 12 variants were pruned." in (pruned / "report.html").read_text()
     variants = pd.read_csv(pruned / "variants.csv").set_index("variant")
     assert set(variants.index[variants["state"] == "pruned"]) == set(at)
@@ -167,7 +167,7 @@ def test_another_model_or_chance_is_another_sweep(pruned, model, below, main, tm
         assert code == 2 and words in err and err.count("\n") == 1 and "{" not in err
     kept = pruned / "pruning-model"
     assert (
-        f"go on with prediction.model={kept.relative_to(tmp_path)}"
+        f"resume with prediction.model={kept.relative_to(tmp_path)}"
         in main(*SWEEP, f"prediction.model={other}", f"prediction.prune={below}")[2]
     )
     code, out, err = main(*SWEEP, f"prediction.model={kept}", f"prediction.prune={below}")
@@ -189,17 +189,18 @@ def test_what_sets_a_sweep_apart_from_the_models_is_said(main, tmp_path, model, 
     fitted.learned_from_ = {"task": "array file"}
     assert unlike(fitted, "digits", 7, fitted.threshold * (1 + 1e-12)) == []
     fitted.learned_from_ = {"pruned": 3}
-    assert ["do not prune by it" in said for said in unlike(fitted, "digits", 7, fitted.threshold)] == [True]
+    assert ["do not use it to prune" in said for said in unlike(fitted, "digits", 7, fitted.threshold)] == [True]
     fitted.learned_from_ = {"task": "charrnn", "epochs": 20}
     fitted.save(tmp_path / "model")
     assert AeLLE.load(tmp_path / "model").learned_from_ == fitted.learned_from_
     three = unlike(fitted, "digits", 3, 0.5)
-    assert [words in said for words, said in zip(["charrnn", "20 epochs", "below 0.5 here"], three, strict=True)]
+    words = ["charrnn", "20-epoch runs; this sweep has 3", "here is below 0.5"]
+    assert all(one in said for one, said in zip(words, three, strict=True))
     for call in (SWEEP, ["train.py", *SWEEP[2:], "variants=0", "sweep=single"]):
         code, out, err = main(*call, f"prediction.model={tmp_path / 'model'}")
         assert code == 0 and all(out.count(f"warning: prediction.model: {said}\n") == 1 for said in three), err
     code, out, err = main("analyze.py", f"sweep={small_sweep}", f"model={tmp_path / 'model'}")
-    assert code == 0 and all(f"warning: the model: {said}\n" in out for said in three), err
+    assert code == 0 and all(f"warning: {said}\n" in out for said in three), err
 
 
 def test_a_model_that_is_not_there_is_one_line_with_a_hint(main, tmp_path, model, small_sweep):
@@ -341,21 +342,21 @@ def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch,
         (["prediction.prune=true", "prediction.model={model}"], "prediction.prune=True: give a chance"),
         (["prediction.prune=nan", "prediction.model={model}"], "prediction.prune=nan: give a chance"),
         (["prediction.model=3"], "prediction.model=3: give the folder"),
-        (["prediction.model=nowhere"], "prediction.model: nowhere does not exist; name"),
-        (["prediction.model=nowhere", "prediction.prune=0.1"], "prediction.model=nowhere does not exist: name"),
+        (["prediction.model=nowhere"], "prediction.model: nowhere does not exist; give"),
+        (["prediction.model=nowhere", "prediction.prune=0.1"], "prediction.model=nowhere does not exist: give"),
         (["prediction.after=-1"], "prediction.after=-1: give an epoch"),
         (["prediction=null"], "prediction=None: give prediction.model"),
         (
             ["+trainer.min_epochs=2", "prediction.prune=0.1", "prediction.model={model}"],
-            "trainer.min_epochs and prediction.prune exclude each other",
+            "trainer.min_epochs and prediction.prune cannot be combined",
         ),
         (
             ["prediction.after=3", "prediction.prune=0.1", "prediction.model={model}"],
-            "prediction.after=3: from then on",
+            "prediction.after=3: from that epoch on",
         ),
         (
             ["lyapunov.every_n_epochs=[0,3]", "prediction.prune=0.1", "prediction.model={model}"],
-            "prediction.after=1: from then on",
+            "prediction.after=1: from that epoch on",
         ),
     ],
 )
