@@ -44,7 +44,7 @@ def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
             chance = np.nan_to_num(found[sweep.variants["complete"].to_numpy(bool), k])
             areas.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
         print(
-            f"ROC AUC (epoch) over the {len(low)} variants that have complete, {int(low.sum())} of them below "
+            f"ROC AUC (epoch) over the {len(low)} complete variants, {int(low.sum())} of them below "
             f"{model.threshold:.4g}: {', '.join(areas)}"
         )
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()

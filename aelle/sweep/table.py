@@ -23,7 +23,7 @@ from aelle.sweep.selection import Selection, select
 @dataclass(frozen=True)
 class SweepTable:
     """All of a sweep. `variants` has a row per variant: variant, run, its number and row there, state, error, whether
-    its training has complete, and the hyperparameters.
+    its training is complete, and the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `problems`: what
