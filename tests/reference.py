@@ -4,6 +4,7 @@ import mpmath
 import torch
 from torch import nn
 
+from aelle import lyapunov_spectrum
 from aelle.cells.stack import stack_of
 from aelle.lyapunov.driven_stack import DrivenStack
 
@@ -70,6 +71,15 @@ def by_many_digits(J: torch.Tensor) -> torch.Tensor:
                 done.append(column / size)
             basis = done
         return torch.tensor([float(s / len(J)) for s in total], dtype=torch.float64)
+
+
+def assert_promise(J: torch.Tensor) -> None:
+    """The chosen intervals give the exponents of a QR at every step, for products of J [B, T, N, N]."""
+    N = J.shape[-1]
+    arguments = dict(network=lambda x, s: x.view(N, N) @ s, inputs=J.flatten(2), state=torch.zeros(N))
+    auto = lyapunov_spectrum(**arguments)
+    each = lyapunov_spectrum(**arguments, orthonormalize_every=1)
+    torch.testing.assert_close(auto.per_sequence, each.per_sequence, atol=1e-6, rtol=0)
 
 
 def random_products(kind: str, seed: int) -> torch.Tensor:

@@ -4,6 +4,10 @@ import struct
 from pathlib import Path
 
 import pyarrow as pa
+import torch
+
+from aelle.runs.writer import RunFolder
+from aelle.sweep.plan import Plan
 
 CONFIG = {
     "task": {"name": "digits", "threshold": 0.5, "data": {"root": "here"}},
@@ -21,6 +25,16 @@ CONFIG = {
 def epoch_rows(epochs: int, variants: int = 2) -> pa.Table:
     pairs = [(v, e) for e in range(epochs + 1) for v in range(variants)]
     return pa.table({"variant": [v for v, _ in pairs], "epoch": [e for _, e in pairs], "val_loss": [1.0] * len(pairs)})
+
+
+def stopped_run(plan: Plan) -> RunFolder:
+    """A run of variants 0 and 1, stopped after the first of two epochs."""
+    run = RunFolder(plan.folder / "pack-0000", CONFIG)
+    run.begin([plan.variant(n) for n in range(2)])
+    run.write_epochs(epoch_rows(epochs=1))
+    torch.save({"epoch": 0, "weights": torch.full((3, 4), 1234.5)}, run.checkpoint)
+    run.write_status("running", epoch=1, device="cpu")
+    return run
 
 
 def damage(file: Path, how: str) -> None:

@@ -10,7 +10,7 @@ from aelle.runs.reader import DamagedRunError, read_checkpoint_epoch, read_examp
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
-from run_files import CONFIG, damage, epoch_rows
+from run_files import CONFIG, damage, epoch_rows, stopped_run
 
 
 @pytest.fixture
@@ -20,13 +20,7 @@ def plan(tmp_path) -> Plan:
 
 @pytest.fixture
 def run(plan) -> RunFolder:
-    """A run of variants 0 and 1, stopped after the first of two epochs."""
-    run = RunFolder(plan.folder / "pack-0000", CONFIG)
-    run.begin([plan.variant(n) for n in range(2)])
-    run.write_epochs(epoch_rows(epochs=1))
-    torch.save({"epoch": 0, "weights": torch.full((3, 4), 1234.5)}, run.checkpoint)
-    run.write_status("running", epoch=1, device="cpu")
-    return run
+    return stopped_run(plan)
 
 
 def test_a_whole_run_is_read_back(run):

@@ -1,13 +1,12 @@
 """Where a pack goes on: from its checkpoint, anew, or beside a run that is not its own."""
 
 import pytest
-import torch
 
 from aelle.runs.reader import run_folders
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.resuming import find_place
-from run_files import CONFIG, damage, epoch_rows
+from run_files import CONFIG, damage, epoch_rows, stopped_run
 
 
 @pytest.fixture
@@ -17,13 +16,7 @@ def plan(tmp_path) -> Plan:
 
 @pytest.fixture
 def run(plan) -> RunFolder:
-    """A run of variants 0 and 1, stopped after the first of two epochs."""
-    run = RunFolder(plan.folder / "pack-0000", CONFIG)
-    run.begin([plan.variant(n) for n in range(2)])
-    run.write_epochs(epoch_rows(epochs=1))
-    torch.save({"epoch": 0, "weights": torch.full((3, 4), 1234.5)}, run.checkpoint)
-    run.write_status("running", epoch=1, device="cpu")
-    return run
+    return stopped_run(plan)
 
 
 def place(plan: Plan, *numbers: int):
