@@ -100,16 +100,14 @@ def install(what):
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
     began = time.time()
     packages = 0
-    with (
-        open(str(LOG), "w") as log,
-        subprocess.Popen(
-            [*pip, "--editable", what], cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as running,
-    ):
+    command = [*pip, "--editable", what]
+    with open(str(LOG), "w") as log:
+        running = subprocess.Popen(command, cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in running.stdout:
             log.write(line)
             packages = line.count(",") + 1 if line.startswith("Installing collected packages") else packages
             tell(line.strip())
+        running.wait()
     if running.returncode:
         errors = re.findall("ERROR: (.*)", LOG.read_text())
         cause = ": " + errors[-1] if errors else ""

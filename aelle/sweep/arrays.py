@@ -44,8 +44,8 @@ def load_arrays(path: Path) -> SweepTable:
             found = f"{list(arrays[name].shape)}, {arrays[name].dtype}" if name in arrays else "missing"
             wanted = "[V, E, K]" if axes == 3 else "[V, E]"
             raise UserError(
-                f"{path}: {name} is {found}, not numbers {wanted}; give val_loss [V, E], spectrum [V, E, K] and "
-                "hyperparameters [V], of V variants, E epochs (the first before training) and K exponents"
+                f"{path}: {name} is {found}: give numbers {wanted}; the file needs val_loss [V, E] and spectrum "
+                "[V, E, K], and may have hyperparameters [V]: V variants, E epochs (0 before training), K exponents"
             )
     losses, spectra = arrays.pop("val_loss").astype(float), arrays.pop("spectrum").astype(float)
     if spectra.shape[:2] != losses.shape or 0 in spectra.shape or losses.shape[1] < 2:

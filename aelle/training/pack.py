@@ -15,6 +15,7 @@ from aelle.errors import UnwritableError, UserError, in_one_line, reason
 from aelle.runs.locks import lock_file
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
+from aelle.sweep.pruning_model import check_digest
 from aelle.sweep.resuming import Place, find_place
 from aelle.tracking import Tracking
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -36,6 +37,7 @@ class PackResult(Enum):
 def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, progress: Progress) -> bool:
     """Train those of the variants that are not complete, in halves if they do not fit into memory together. Returns
     False if training failed, which is recorded in the run folder."""
+    check_digest(plan.config["prediction"])
     plan.start()
     try:
         # `python -m aelle status` may hold the lock for an instant.

@@ -126,7 +126,7 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     assert len(members) == len(of_pack)
 
     line = status_text(sweep_status(pruned)).splitlines()[2]
-    assert line == f"variants  {len(survivors)} complete, 0 diverged, {len(at)} pruned, 0 under way, 0 not begun"
+    assert line == f"variants  {len(survivors)} complete, 0 diverged, {len(at)} pruned, 0 in progress, 0 not started"
     assert sweep_status(pruned).left == 0
     collect(pruned, tmp_path / "all.parquet")
     rows = pq.ParquetFile(tmp_path / "all.parquet").read().to_pandas()
