@@ -37,7 +37,7 @@ CHOICES = {
     "… and logarithms of spectra and losses": LOGS,
     "… and 40 epochs of a larger step": {**LOGS, **SHORT},
     "… and weight decay and noise": {**LOGS, **SHORT, **REGULAR},
-    "… and the history of spectra": {**LOGS, **SHORT, **REGULAR, "running_mean": True},
+    "… and the running mean of spectra": {**LOGS, **SHORT, **REGULAR, "running_mean": True},
     "default (… and smaller α)": {},
     "default, last spectrum alone": {"running_mean": False},
     "default, spectra and losses as they are": {"scaling": "range"},

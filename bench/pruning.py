@@ -1,11 +1,11 @@
-"""What pruning saves and costs, beside no pruning and successive halving: `python bench/pruning.py /tmp/pruning`.
+"""What pruning saves and costs, next to no pruning and successive halving: `python bench/pruning.py /tmp/pruning`.
 
-A model learns from one sweep of `digits`, and prunes another whose seed, and so whose every variant, is another. All
-are trained here, one pack after the other; what is in the folder already is not trained again and has no time. The
-table is in Markdown. "Trained" is the share of all epochs, "best loss" the lowest final validation loss of a variant
-that was kept, "low-error" how many of the unpruned sweep's low-error variants were trained to the end. Successive
-halving (Jamieson and Talwalkar 2016) trains all variants as one population without spectra or run folders, and goes on
-after epochs 1, 2, 4, … with the half of the lower validation losses.
+A model is fitted to one sweep of `digits` and prunes another sweep with another seed. All packs are trained here, one
+after the other; what is in the folder already is not trained again and has no time. The table is in Markdown. "Trained"
+is the share of all epochs, "best loss" the lowest final validation loss of a variant that was not pruned, "low-error"
+how many of the unpruned sweep's low-error variants were trained to the end. Successive halving (Jamieson and Talwalkar
+2016) trains all variants as one population, without spectra or run folders, and after epochs 1, 2, 4, … continues with
+the half that has the lower validation losses.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.module import PopulationModule
 from aelle.trainer import lean_trainer
 from aelle.training.pack import train_pack
+from aelle.training.parts import Parts
 from aelle.training.progress import Progress
 
 
@@ -36,7 +37,7 @@ def trained(folder: Path, name: str, *overrides: str) -> tuple[SweepTable, float
     since = time.perf_counter()
     for pack, variants in enumerate(plan.packs()):
         of_pack = Plan({**plan.config, "pack": pack}, plan.folder)
-        if not train_pack(of_pack, plan.pack_folder(pack), variants, digits(), Progress(of_pack, 1)):
+        if not train_pack(of_pack, plan.pack_folder(pack), variants, Parts(of_pack.config), Progress(of_pack, 1)):
             raise SystemExit(f"{plan.pack_folder(pack)} has failed")
     seconds = time.perf_counter() - since
     return load_sweep(plan.folder), None if there else seconds
@@ -65,7 +66,7 @@ class Halving(pl.Callback):
         k, V = trainer.current_epoch, len(pl_module.variants)
         if k > 0 and k & (k - 1) == 0 and V > 1:
             order = torch.argsort(pl_module.metrics["val_loss"].nan_to_num(torch.inf), stable=True)
-            pl_module.keep(sorted(order[: -(-V // 2)].tolist()), trainer.optimizers)
+            pl_module.take(sorted(order[: -(-V // 2)].tolist()), trainer.optimizers)
         self.epochs += len(pl_module.variants)
 
 

@@ -50,15 +50,19 @@ def complete(extras, python_chosen):
         shutil.rmtree(str(VENV))
         found = None
     wanted = "{}\n{}\n".format(ROOT, hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest())
-    stamp = VENV / ("installed" + ("-" + extras if extras else ""))
+    plain = VENV / "installed"
+    stamp = VENV / ("installed-" + extras) if extras else plain
     if found is not None and stamp.exists() and stamp.read_text() == wanted:
         return
-    check_space()
+    if found is None or not plain.exists():
+        check_space()
     create(found)
     print("Installing aelle{} into .venv:".format(" and its test tools" if extras else ""), flush=True)
     install(f".[{extras}]" if extras else ".")
     repair_scripts()
     stamp.write_text(wanted)
+    # Whoever has the extras has the rest.
+    plain.write_text(wanted)
 
 
 def made_by():

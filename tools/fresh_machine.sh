@@ -29,17 +29,19 @@ if [ ! -e "$root/made" ]; then
     >"$root.log" 2>&1 || die "debootstrap failed: $(tail -n 1 "$root.log")"
   touch "$root/made"
 fi
-for file in /etc/resolv.conf /etc/pip.conf /etc/xdg/pip ~/.config/pip /etc/ssl/certs/ca-certificates.crt; do
-  [ -e "$file" ] || continue
-  mkdir -p "$root$(dirname "$file")"
-  rm -rf "${root:?}$file"
-  cp -rL "$file" "$root$file"
-done
+copy() { # FROM TO: a file or folder of this machine into the other, where there is one
+  [ -e "$1" ] || return 0
+  mkdir -p "$root$(dirname "$2")"
+  rm -rf "${root:?}$2"
+  cp -rL "$1" "$root$2"
+}
+for file in /etc/resolv.conf /etc/pip.conf /etc/xdg/pip /etc/ssl/certs/ca-certificates.crt; do copy "$file" "$file"; done
+copy ~/.config/pip /root/.config/pip
 rm -rf "$root/root/aelle"
 git clone --quiet "$project" "$root/root/aelle"
 
 # The command sees only its own processes and mounts, and is killed when this script ends.
-settings=$(env | grep -E '^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL|DEFAULT_TIMEOUT)|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|https?_proxy)=' || true)
+settings=$(env | grep -E '^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL|DEFAULT_TIMEOUT)|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY)=' || true)
 exec unshare --mount --pid --fork --kill-child bash -euc '
   root=$1 command=$2
   mount -t proc proc "$root/proc"

@@ -60,8 +60,7 @@ class Study:
 
     def stages(self, epochs: int) -> list[int]:
         """The measured epochs nearest to 0, 5, 20, 50 and 100 % of training."""
-        measured = np.array(self.epochs)
-        return sorted({int(measured[np.abs(measured - share * epochs).argmin()]) for share in STAGES})
+        return stages(self.epochs, epochs)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -118,6 +117,12 @@ class Study:
         total[~np.isfinite(sweep.spectra).all(2)] = np.nan
         with np.errstate(invalid="ignore"):
             return total / counted
+
+
+def stages(measured: Sequence[int], epochs: int) -> list[int]:
+    """The measured epochs nearest to the report's shares of `epochs` of training."""
+    known = np.array(measured)
+    return sorted({int(known[np.abs(known - share * epochs).argmin()]) for share in STAGES})
 
 
 def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[float] = SPLIT_SHARES) -> Study:

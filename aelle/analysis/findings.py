@@ -15,9 +15,8 @@ from aelle.sweep.table import SweepTable
 @dataclass(frozen=True)
 class Findings:
     """`complete`: the variants of `sweep` whose training is over; `shares` (of low error) and `correlations` are
-    computed from those.
-    `early` is None for the `reason` given; `plane`, with the `comparison` of embeddings, is None for that in
-    `no_plane`. `parts`: the split's shares of training, validation and test variants. `elsewhere`: how AeLLE ranks
+    computed from those. `early` is None for the `reason` given; `plane`, with the `comparison` of embeddings, is None
+    for that in `no_plane`. `split_shares`: of training, validation and test variants. `elsewhere`: how AeLLE ranks
     variants for other inputs, networks and tasks. `settings`: AeLLE's parameters in words."""
 
     sweep: SweepTable
@@ -31,5 +30,5 @@ class Findings:
     early: Study | None
     reason: str
     elsewhere: list[Transfer]
-    parts: list[float]
+    split_shares: list[float]
     settings: str

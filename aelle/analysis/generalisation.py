@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from aelle.analysis.early import INTERVAL, STAGES, Study
+from aelle.analysis.early import INTERVAL, Study, stages
 from aelle.analysis.scores import roc_auc
 from aelle.analysis.shares import MAX_GROUPS, groupable
 from aelle.errors import TooFewError
@@ -81,12 +81,11 @@ def transfers(model: AeLLE, trained_on: str, scored_on: str, sweep: SweepTable) 
     low = sweep.low_error
     if low.all() or not low.any():
         return []
-    epochs = np.array(sweep.measured_epochs)
-    stages = sorted({int(epochs[np.abs(epochs - share * sweep.epochs).argmin()]) for share in STAGES})
-    given = np.nan_to_num(chances(model, sweep, stages), nan=-1)
+    epochs = stages(sweep.measured_epochs, sweep.epochs)
+    given = np.nan_to_num(chances(model, sweep, epochs), nan=-1)
     random, found = generator(model.seed, "resamples"), []
     rows = [random.integers(len(low), size=len(low)) for _ in range(RESAMPLES)]
-    for k in stages:
+    for k in epochs:
         resampled = [roc_auc(low[r], given[r, k]) for r in rows]
         start, end = np.nanquantile(resampled, INTERVAL)
         mean = roc_auc(low, given[:, k])

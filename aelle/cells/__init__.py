@@ -1,4 +1,7 @@
-"""Recurrent cells: each is its one-step map; sequences, Jacobians and populations are derived from it."""
+"""Recurrent cells: weights, an input and a state in; the next state and its slopes out.
+
+Sequences, Jacobians and populations are derived from these one-step maps.
+"""
 
 from aelle.cells.cell import Cell, State, Weights, driven, looked_up
 from aelle.cells.gru import GRU

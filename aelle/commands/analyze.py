@@ -79,10 +79,10 @@ def analyze(config: DictConfig) -> None:
     for problem in sweep.problems:
         print(f"warning: {problem}")
     found, fitted = learn(request, sweep, examples, others)
-    tell(request, found, fitted)
-    print(f"report: {request.folder / 'report.html'} (written in {duration(time.perf_counter() - since)})")
+    report = tell(request, found, fitted)
+    print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
     if request.tracker is not None:
-        show_analysis(request.tracker, _shown(request.folder, found))
+        show_analysis(request.tracker, _shown(request.folder, found, report))
 
 
 def checked(config: DictConfig) -> Request:
@@ -172,6 +172,9 @@ def learn(
         weights, unread = (None, [f"{request.source} has none"])
         if not request.of_arrays:
             weights, unread = load_weights(request.folder, plane.sweep)
+            if unread:
+                # Before the minute that the fits below take.
+                print(f"warning: weights: {_in_one_line(unread)}")
         comparison = compare(plane, weights, _in_one_line(unread), request.pictures, model.seed)
     early, reason = _or_reason(lambda: study(complete, model, request.splits, request.split_shares))
     fitted, elsewhere = None, []
@@ -194,16 +197,14 @@ def learn(
         early=early,
         reason=reason,
         elsewhere=elsewhere,
-        parts=request.split_shares,
+        split_shares=request.split_shares,
         settings=", ".join(f"{name} {value}" for name, value in request.parameters.items()),
     )
     return found, fitted
 
 
-def tell(request: Request, found: Findings, fitted: AeLLE | None) -> None:
-    """Print the findings; write the report, its tables and figures, and the model."""
-    if found.comparison is not None and found.comparison.reason and not request.of_arrays:
-        print(f"warning: weights: {found.comparison.reason}")
+def tell(request: Request, found: Findings, fitted: AeLLE | None) -> Path:
+    """Print the findings; write the model, the tables, the figures and the report, whose path it returns."""
     if found.early is None:
         _print_no_classification(request, found)
     else:
@@ -212,7 +213,7 @@ def tell(request: Request, found: Findings, fitted: AeLLE | None) -> None:
         fitted.save(request.folder / "model")
     print_shares(found)
     print_elsewhere(found.elsewhere)
-    write_report(request.folder, found)
+    report = write_report(request.folder, found)
     if fitted is not None:
         where = request.folder / "model"
         if found.sweep.pruned:
@@ -221,6 +222,7 @@ def tell(request: Request, found: Findings, fitted: AeLLE | None) -> None:
             )
         else:
             print(f"model: {where}; to apply it to another sweep: python analyze.py model={where} sweep=…")
+    return report
 
 
 def _print_sweep(sweep: SweepTable) -> None:
@@ -245,7 +247,7 @@ def _print_no_classification(request: Request, found: Findings) -> None:
         )
 
 
-def _shown(folder: Path, found: Findings) -> Analysis:
+def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
     """The findings as a dashboard has them."""
     complete = found.complete
     summary = {
@@ -263,7 +265,7 @@ def _shown(folder: Path, found: Findings) -> Analysis:
         summary,
         {name: folder / f"{name}.csv" for name in tables},
         figures(found),
-        folder / "report.html",
+        report,
         folder / "model" if found.early is not None else None,
     )
 

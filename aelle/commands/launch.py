@@ -146,17 +146,17 @@ def _check_swept(plan: Plan, overrides: list[str]) -> None:
 
 def _announce(plan: Plan) -> None:
     config, wanted = plan.config, plan.wanted()
-    done = wanted & plan.complete()
+    complete = wanted & plan.complete()
     print(
         f"{config['sweep']}: {count(len(wanted), 'variant')} in {count(len(plan.packs()), 'pack')}, "
         f"{count(config['epochs'], 'epoch')} each, {_measurement(config)}"
     )
-    if done:
-        print(f"{plan.folder}: {_reached(done, done & plan.pruned(), len(wanted))} already")
+    if complete:
+        print(f"{plan.folder}: {_reached(complete, complete & plan.pruned(), len(wanted))} already")
 
 
-def _reached(done: set[int], pruned: set[int], size: int) -> str:
-    return f"{len(done - pruned)} of {size} variants complete" + (f" and {len(pruned)} pruned" if pruned else "")
+def _reached(complete: set[int], pruned: set[int], size: int) -> str:
+    return f"{len(complete - pruned)} of {size} variants complete" + (f" and {len(pruned)} pruned" if pruned else "")
 
 
 def _warn(warnings: list[str]) -> None:
@@ -176,8 +176,8 @@ def _announce_jobs(hydra: Any) -> None:
 
 def _failed(plan: Plan) -> list[str]:
     """The failed runs, except those whose variants are complete in other runs."""
-    done = plan.complete() if plan.config["size"] is not None else set()
-    return [folder.name for folder in run_folders(plan.folder) if _has_failed(folder) and not _within(folder, done)]
+    complete = plan.complete() if plan.config["size"] is not None else set()
+    return [folder.name for folder in run_folders(plan.folder) if _has_failed(folder) and not _within(folder, complete)]
 
 
 def _has_failed(folder: Path) -> bool:

@@ -39,13 +39,13 @@ def score_sweep(folder: Path, sweep: SweepTable, model: AeLLE) -> Path:
     complete = sweep.complete()
     low = complete.final_loss < model.threshold
     if low.any() and not low.all():
-        areas = []
+        aucs = []
         for k in complete.measured_epochs:
             chance = np.nan_to_num(found[sweep.variants["complete"].to_numpy(bool), k])
-            areas.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
+            aucs.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
         print(
             f"ROC AUC (epoch) over the {len(low)} complete variants, {int(low.sum())} of them below "
-            f"{model.threshold:.4g}: {', '.join(areas)}"
+            f"{model.threshold:.4g}: {', '.join(aucs)}"
         )
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
     for k in sweep.measured_epochs:

@@ -1,4 +1,4 @@
-"""The data that networks learn from, loaded once and the same for every variant: tensors, parts and the probe."""
+"""A name or a file in; training, validation and test parts as tensors, and the probe, out."""
 
 from aelle.data.images import ImageRows, Part, digits, mnist, mnist_pixels
 from aelle.data.sines import FourSines

@@ -1,4 +1,4 @@
-"""Lyapunov exponents, in nats per step, of any driven map: no Lightning, no files."""
+"""Any driven map in, Lyapunov exponents in nats per step out: no Lightning, no files."""
 
 from aelle.lyapunov.estimate import lyapunov_spectrum, population_spectrum
 from aelle.lyapunov.running_mean import RunningMean

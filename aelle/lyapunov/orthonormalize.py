@@ -160,10 +160,10 @@ class CompiledFactorizer(Factorizer):
     """
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
-        from aelle.lyapunov import orthonormalize_cpu as flag_kernel
+        from aelle.lyapunov import orthonormalize_cpu
 
         column, row = A.new_empty(A.shape[:-1]), A.new_empty(*A.shape[:2], A.shape[-1])
-        flag_kernel.sizes(*_batches(A, column, row))
+        orthonormalize_cpu.sizes(*_batches(A, column, row))
         return column, row
 
     def unpack(
@@ -174,9 +174,9 @@ class CompiledFactorizer(Factorizer):
             torch.empty_like(LU[..., 0]),
             LU.new_empty(LU.shape[:2]),
         )
-        from aelle.lyapunov import orthonormalize_cpu as flag_kernel
+        from aelle.lyapunov import orthonormalize_cpu
 
-        flag_kernel.unpack(*_batches(LU, self.pivots, row, out, diagonal, sizes, condition))
+        orthonormalize_cpu.unpack(*_batches(LU, self.pivots, row, out, diagonal, sizes, condition))
         return diagonal, sizes, condition
 
 

@@ -13,7 +13,7 @@ MIN_SPLITS = 10
 """Splits that a verdict on the difference of two predictors needs."""
 
 
-def keep(early: Study, sweep: SweepTable, chances: Float[np.ndarray, "V E"]) -> list[dict]:
+def recommended(early: Study, sweep: SweepTable, chances: Float[np.ndarray, "V E"]) -> list[dict]:
     """The variants to keep after the first epoch, in descending order of their chance of low error."""
     now = np.nan_to_num(chances[:, early.first_epoch])
     order = np.argsort(-now, kind="stable")

@@ -164,6 +164,7 @@ def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
 
 
 GRID = 25
+"""Points per axis at which the region of low error is evaluated in space."""
 
 
 def plane_in_space(plane: TrainedPlane) -> go.Figure:

@@ -16,7 +16,7 @@ from aelle.analysis.scores import PRECISION
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.files import replace_atomically
 from aelle.report.figures import FIGURES, TURNING, figures, side_by_side
-from aelle.report.page import answer, early_table, first_cut, keep, savings_table
+from aelle.report.page import answer, early_table, first_cut, recommended, savings_table
 from aelle.report.stills import write_stills
 from aelle.report.tables import tables, unfinished
 
@@ -49,7 +49,7 @@ def write_report(folder: Path, found: Findings) -> Path:
         rho_bound=1.96 / max(min((one.n for one in found.correlations), default=1) - 1, 1) ** 0.5,
         table=early_table(early, complete.epochs) if early else None,
         answer=answer(early, complete) if early else None,
-        keep=keep(early, sweep, chances) if early and chances is not None else [],
+        recommended=recommended(early, sweep, chances) if early and chances is not None else [],
         cut=first_cut(early, worth) if early and worth is not None else None,
         savings=savings_table(worth, early.stages(complete.epochs)) if worth is not None and early else [],
         elsewhere=transfer_table(found.elsewhere),
@@ -58,7 +58,7 @@ def write_report(folder: Path, found: Findings) -> Path:
         stages=early.stages(complete.epochs) if early else [],
         precision=PRECISION,
         unfinished=unfinished(sweep),
-        split_shares=found.parts,
+        split_shares=found.split_shares,
         plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
         figures={name: _fragment(figure) for name, figure in drawn.items()},

@@ -1,1 +1,4 @@
-"""One run folder: written whole, read checked. The contract between `train.py` and `analyze.py`."""
+"""One run folder: configuration, variants and rows in, written whole; the same out, checked as they are read.
+
+The contract between `train.py` and `analyze.py`.
+"""

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 
@@ -25,3 +27,9 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 def fingerprint(config: dict[str, Any]) -> str:
     text = json.dumps(settings(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def target(options: Mapping[str, Any]) -> Any:
+    """The object that `_target_` names. An import that fails inside its module is raised as it is."""
+    module, _, name = str(options["_target_"]).rpartition(".")
+    return getattr(import_module(module), name)

@@ -1,1 +1,1 @@
-"""All variants of a sweep in one folder: planned from a configuration, resumed, and read as one table."""
+"""All variants of a sweep in one folder: a configuration in; variants, packs, what is missing, and one table out."""

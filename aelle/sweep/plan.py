@@ -166,8 +166,8 @@ class Plan:
         return [n for n, pack in enumerate(self.packs()) if not left.isdisjoint(v.number for v in pack)]
 
     def incomplete(self, variants: list[Variant]) -> list[Variant]:
-        done = self.complete()
-        return [v for v in variants if v.number not in done]
+        complete = self.complete()
+        return [v for v in variants if v.number not in complete]
 
 
 def cut_into_packs(variants: Sequence[Variant], pack_size: int) -> list[list[Variant]]:

@@ -138,7 +138,7 @@ def _counting(found: Selection) -> list[tuple[Run, list[int]]]:
 
 
 def _planned(plan: Plan, found: Selection, states: list[str]) -> list[PackStatus]:
-    """A pack is done when all its variants are, wherever in the folder; else it is as the liveliest of its runs is."""
+    """A pack is complete when all its variants are, in whichever run; else it has the state of its liveliest run."""
     holder = {run.numbers[row]: r for r, (run, rows) in enumerate(_counting(found)) for row in rows}
     packs = []
     for i, variants in enumerate(plan.packs()):

@@ -13,7 +13,7 @@ from aelle.sweep.resuming import Place
 from aelle.tracking.rows import rows_of
 from aelle.tracking.tracker import Analysis, AnalysisTracker, Outcome, Pack, Row, tracker_of
 
-ENDED = ("complete", "diverged")
+COMPLETE_STATES = ("complete", "diverged")
 
 _given_up: set[str] = set()
 """Trackers that have failed in this process: they are not tried again, so that later packs need not wait for them."""
@@ -62,7 +62,7 @@ class Tracking:
             self.finish([state if number in left else "pruned" for number in numbers])
 
     def _outcome(self, state: str, loss: float | None) -> Outcome:
-        if state not in ENDED or loss is None:
+        if state not in COMPLETE_STATES or loss is None:
             return {"state": state}
         return {
             "state": state,

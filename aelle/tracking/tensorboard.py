@@ -18,7 +18,7 @@ class TensorBoardFolders:
             from torch.utils.tensorboard.summary import hparams
         except ImportError as error:
             raise UserError(
-                "logger=tensorboard needs a package that is not installed: run pip install 'aelle[tensorboard]'"
+                "logger=tensorboard needs a package that is not installed: run pip install -e '.[tensorboard]'"
             ) from error
         self.writer, self.hparams = SummaryWriter, hparams
 

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 import plotly.graph_objects as go
 
 from aelle.errors import UserError, in_one_line
-from aelle.runs.settings import fingerprint
+from aelle.runs.settings import fingerprint, target
 from aelle.variants import Variant
 
 Row = dict[str, int | float]
@@ -95,9 +94,9 @@ def tracker_of(logger: dict[str, Any] | None) -> Tracker | None:
     """The tracker that `logger` names, imported only if needed. Raises UserError if it cannot be used."""
     if logger is None:
         return None
-    options = dict(logger)
+    options = {name: value for name, value in logger.items() if name != "_target_"}
     try:
-        tracker = resolve_name(options.pop("_target_"))
+        tracker = target(logger)
     except Exception as error:
         raise UserError(f"logger: {in_one_line(error)}; choose csv, tensorboard, wandb or null") from error
     return tracker(**options)

@@ -1,1 +1,1 @@
-"""One pack trained, and the callbacks that measure, predict, prune and record while it is."""
+"""A pack and its data in, a written run folder out; callbacks measure, predict, prune and record meanwhile."""

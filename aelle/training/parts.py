@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aelle.errors import UserError, in_one_line
+from aelle.runs.settings import target
 from aelle.sweep.pruning_model import check_digest
 from aelle.tasks.module import PopulationModule
 from aelle.tracking.tracker import tracker_of
@@ -37,11 +37,12 @@ class Parts:
     def __init__(self, config: dict[str, Any]):
         self.config = config
         self.data = load_data(config)
+        # One of each, whose options are so checked before anything is written; every pack gets its own.
         self.lyapunov()
         self.trainer([])
         self.model = _model(config["prediction"])
         tracker_of(config["logger"])
-        self.module = _module(config["task"]["module"]["_target_"])
+        self.module = _module(config["task"]["module"])
 
     @property
     def warnings(self) -> list[str]:
@@ -76,9 +77,9 @@ class Parts:
 
 def load_data(config: dict[str, Any]) -> Data:
     """The task's data, by the loader and with the options of `task.data`."""
-    options = dict(config["task"]["data"])
+    options = {name: value for name, value in config["task"]["data"].items() if name != "_target_"}
     try:
-        loader = resolve_name(options.pop("_target_"))
+        loader = target(config["task"]["data"])
     except Exception as error:
         raise UserError(f"task.data: {in_one_line(error)}; give a loader as _target_, as aelle.data.digits") from error
     try:
@@ -91,13 +92,15 @@ def load_data(config: dict[str, Any]) -> Data:
     return data
 
 
-def _module(name: str) -> Callable[..., PopulationModule]:
+def _module(options: dict[str, Any]) -> Callable[..., PopulationModule]:
     try:
-        module = resolve_name(name)
+        module = target(options)
     except Exception as error:
         raise UserError(f"task.module: {in_one_line(error)}; give a class of aelle.tasks as _target_") from error
     if not (isinstance(module, type) and issubclass(module, PopulationModule)):
-        raise UserError(f"task.module: {name} is not a PopulationModule; give a subclass of it as _target_")
+        raise UserError(
+            f"task.module: {options['_target_']} is not a PopulationModule; give a subclass of it as _target_"
+        )
     return module
 
 

@@ -18,7 +18,7 @@ from reference import assert_promise, by_qr, jacobians, random_products
 
 @pytest.mark.parametrize("factorizer", [Factorizer, CompiledFactorizer, CholeskyFactorizer])
 @pytest.mark.parametrize("N, K", [(1, 1), (5, 5), (12, 4), (70, 70)])
-def test_a_split_is_a_factorisation_with_the_flag_of_the_product(N, K, factorizer):
+def test_factors_are_a_factorisation_with_the_flag_of_the_product(N, K, factorizer):
     A = torch.randn(2, 3, K, N, dtype=torch.float64, generator=torch.Generator().manual_seed(N))
     given, out = A.clone(), torch.empty_like(A)
     factors = factorizer(A)([torch.ones_like(A), given], out)
@@ -118,11 +118,11 @@ def test_the_squares_of_large_numbers_do_not_overflow(by_lu, dtype, size):
 
 def test_factors_that_failed_are_tried_ever_more_seldom(by_lu, monkeypatch):
     A = torch.ones(1, 1, 3, 3, dtype=torch.float64)
-    split, tried = CholeskyFactorizer(A), []
+    factorize, tried = CholeskyFactorizer(A), []
     factors = CholeskyFactorizer.try_factors
     monkeypatch.setattr(CholeskyFactorizer, "try_factors", lambda *given: tried.append(len(by_lu)) or factors(*given))
     for _ in range(16):
-        split([A, A.clone()], torch.empty_like(A))
+        factorize([A, A.clone()], torch.empty_like(A))
     assert tried == [0, 2, 5, 10] and len(by_lu) == 16
 
 

@@ -6,11 +6,16 @@ from aelle.lyapunov.running_mean import RunningMean
 from sweeps import synthetic
 
 
-def test_the_running_mean_is_the_history_of_a_sweep():
+def test_the_mean_is_taken_of_logarithms_and_leaves_out_what_is_not_finite():
     sweep = synthetic(V=6, E=4)
     sweep.spectra[1, 2], sweep.spectra[4, 0] = np.nan, np.inf
+    known = np.isfinite(sweep.spectra)
+    logs = np.where(known, np.sign(sweep.spectra) * np.log1p(np.abs(sweep.spectra)), np.nan)
+    expected = np.nancumsum(logs, axis=1) / np.maximum(np.cumsum(known, axis=1), 1)
+    expected = np.where(known, np.sign(expected) * np.expm1(np.abs(expected)), np.nan)
     mean = RunningMean()
     found = np.stack([mean.add(sweep.spectra[:, e]) for e in range(3)], 1)
+    np.testing.assert_allclose(found, expected[:, :3], rtol=1e-12)
     np.testing.assert_array_equal(found, sweep.running_means[:, :3])
     mean.take([4, 1])
-    np.testing.assert_array_equal(mean.add(sweep.spectra[[4, 1], 3]), sweep.running_means[[4, 1], 3])
+    np.testing.assert_allclose(mean.add(sweep.spectra[[4, 1], 3]), expected[[4, 1], 3], rtol=1e-12)

@@ -37,7 +37,7 @@ FLOORS = (
 ENTRIES = ("__init__", "__main__")
 """On top: the public names, and `python -m aelle`."""
 
-MOST_LINES = 350
+MAX_LINES = 350
 
 
 def modules() -> list[Path]:
@@ -136,7 +136,7 @@ def test_every_package_says_what_it_is_for():
 
 def test_modules_are_short():
     lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
-    assert {name: n for name, n in lines.items() if n > MOST_LINES} == {}
+    assert {name: n for name, n in lines.items() if n > MAX_LINES} == {}
 
 
 def test_no_test_file_imports_another():
@@ -173,7 +173,8 @@ def test_no_dashboard_is_imported_without_being_chosen():
 
 def test_a_spectrum_needs_pytorch_alone():
     others = ("pandas", "pyarrow", "sklearn", "hydra", "wandb", "pytorch_lightning")
-    assert loaded("import aelle; aelle.lyapunov_spectrum", others) == set()
+    call = "import aelle, torch; aelle.lyapunov_spectrum(torch.nn.GRU(2, 4), torch.randn(2, 5, 2))"
+    assert loaded(call, others) == set()
 
 
 TRAINING = ("hydra", "hydra_plugins", "pytorch_lightning")

@@ -1,5 +1,6 @@
 """What stands before the first command: `.venv`, and the Python that runs it."""
 
+import ast
 import importlib.util
 import shutil
 import subprocess
@@ -54,6 +55,16 @@ def test_an_environment_is_made_once_and_completed_when_more_is_asked_for(enviro
     (environment.ROOT / "pyproject.toml").write_text("[project]\ndependencies = []\n")
     environment.complete("", False)
     assert environment.asked == [".", ".[test]", "."]
+
+
+def test_with_the_test_tools_nothing_else_is_to_be_installed(environment):
+    environment.complete("test", False)
+    environment.complete("", False)
+    assert environment.asked == [".[test]"]
+
+
+def test_old_pythons_can_parse_what_refuses_them():
+    ast.parse((ROOT / "tools" / "environment.py").read_text(), feature_version=(3, 7))
 
 
 @pytest.mark.long
