@@ -100,7 +100,7 @@ def test_it_takes_a_population(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path, message", [("rnn", "is no attribute of Ordinary.*encoder.rnn"), ("head", "is a Linear of Ordinary")]
+    "path, message", [("rnn", "is not an attribute of Ordinary.*encoder.rnn"), ("head", "is a Linear of Ordinary")]
 )
 def test_a_wrong_path_is_told_the_right_ones(tmp_path, path, message):
     with pytest.raises(ValueError, match=message):
