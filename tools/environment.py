@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
 OLDEST = (3, 10)
-GIGABYTES = 10
+GIGABYTES = 11
 GIGABYTES_BESIDE_TORCH = 2
 """Disk space that an installation needs, pip's cache included: with PyTorch's CUDA build, and without PyTorch."""
 

@@ -112,7 +112,7 @@ def test_what_is_missing_is_one_line(environment, monkeypatch, capsys):
     free = shutil._ntuple_diskusage(0, 0, 3 * 10**9)
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: free)
     err = refusal(capsys, environment.complete, "", False)
-    assert "needs 10 GB, and 3.0 are free" in err and not environment.VENV.exists()
+    assert "needs 11 GB, and 3.0 are free" in err and not environment.VENV.exists()
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: free._replace(free=10**12))
 
     call = subprocess.call
