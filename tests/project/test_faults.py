@@ -28,6 +28,15 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def _ctrl_c():
+    """Python's own answer to SIGINT, which a shell takes from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.parametrize(
     ("start", "number"), [(WHOLE, signal.SIGINT), (WHOLE, signal.SIGTERM), (ONE, signal.SIGINT), (ONE, signal.SIGTERM)]
 )
