@@ -17,6 +17,7 @@ command=${*:-make demo test}
 [ "$(id -u)" = 0 ] || die "chroot needs root: run sudo tools/fresh_machine.sh $suite"
 command -v debootstrap >/dev/null || die "debootstrap is missing: apt-get install debootstrap"
 project=$(cd "$(dirname "$0")/.." && pwd)
+home=/home/user
 root=${FRESH_MACHINES:-/var/tmp/fresh-machines}/$suite
 
 if [ ! -e "$root/made" ]; then
@@ -36,18 +37,18 @@ copy() { # FROM TO: a file or folder of this machine into the other, where there
   cp -rL "$1" "$root$2"
 }
 for file in /etc/resolv.conf /etc/pip.conf /etc/xdg/pip /etc/ssl/certs/ca-certificates.crt; do copy "$file" "$file"; done
-copy ~/.config/pip /root/.config/pip
-rm -rf "$root/root/aelle"
-git clone --quiet "$project" "$root/root/aelle"
+copy ~/.config/pip "$home/.config/pip"
+rm -rf "$root$home/aelle"
+git clone --quiet "$project" "$root$home/aelle"
 
 # The command sees only its own processes and mounts, and is killed when this script ends.
 settings=$(env | grep -E '^(PIP_(CERT|INDEX_URL|EXTRA_INDEX_URL|DEFAULT_TIMEOUT)|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY)=' || true)
 exec unshare --mount --pid --fork --kill-child bash -euc '
-  root=$1 command=$2
+  root=$1 command=$2 home=$4
   mount -t proc proc "$root/proc"
   mount --rbind /dev "$root/dev"
   mount -t tmpfs tmpfs "$root/dev/shm"
   mapfile -t settings <<<"$3"
-  exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+  exec chroot "$root" /usr/bin/env -i HOME="$home" PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 TERM="${TERM:-dumb}" \
     ${3:+"${settings[@]}"} bash -c "cd && cd aelle && python3 --version && $command"
-' fresh_machine "$root" "$command" "$settings"
+' fresh_machine "$root" "$command" "$settings" "$home"
