@@ -117,7 +117,7 @@ def install(what):
         cause = ": " + errors[-1] if errors else ""
         stop(f"pip failed{cause}; its output is in .venv/install.log; {NOTHING_LOST}")
     clear_line()
-    print(f"  {packages} packages in {time.time() - began:.0f} s", flush=True)
+    print(f"  {packages_in_words(packages)} in {time.time() - began:.0f} s", flush=True)
 
 
 def tell(line):
@@ -129,7 +129,7 @@ def tell(line):
     elif collecting:
         shown = f"looking up {collecting.group(1)}"
     elif line.startswith("Installing collected packages"):
-        shown = "installing {} packages".format(line.count(",") + 1)
+        shown = "installing " + packages_in_words(line.count(",") + 1)
     else:
         return
     if sys.stdout.isatty():
@@ -137,6 +137,10 @@ def tell(line):
         print("  " + shown, end="", flush=True)
     elif shown.startswith("installing") or re.search(r"(\d{3}\.\d MB|GB)\)$", shown):
         print("  " + shown, flush=True)
+
+
+def packages_in_words(n):
+    return f"{n} package" if n == 1 else f"{n} packages"
 
 
 def clear_line():
