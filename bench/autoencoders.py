@@ -18,7 +18,8 @@ from sklearn.metrics import roc_auc_score
 
 from aelle.analysis.early import SPLIT_SHARES
 from aelle.analysis.predictors import Plane
-from aelle.model.estimator import AeLLE, fit_side_by_side
+from aelle.model.estimator import AeLLE
+from aelle.model.fitting import fit_side_by_side
 from aelle.model.samples import stratified_parts, sweep_sample
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep

@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aelle.analysis.features import FEATURES
 from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
+from aelle.lyapunov.features import scalar_features
 from aelle.lyapunov.spectrum import signed_log
 from aelle.sweep.table import SweepTable
 
@@ -196,7 +196,7 @@ class LinearOnFeatures(Ridge):
     sees_spectra = True
 
     def inputs(self, sweep: SweepTable, k: int) -> Inputs:
-        return np.stack([feature(sweep.spectra[:, k]) for feature in FEATURES.values()], 1)
+        return scalar_features(sweep.spectra[:, k])
 
 
 def loss_and(names: list[str]) -> str:

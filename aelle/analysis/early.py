@@ -18,8 +18,9 @@ from aelle.analysis.predictor import Predictor
 from aelle.analysis.predictors import predictors
 from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
-from aelle.model.estimator import AeLLE, fit_side_by_side
-from aelle.model.samples import stratified_parts, sweep_sample
+from aelle.model.estimator import AeLLE
+from aelle.model.fitting import fit_side_by_side
+from aelle.model.samples import Sample, stratified_parts, sweep_sample
 from aelle.sweep.table import SweepTable
 
 SPLIT_SHARES = (0.32, 0.08, 0.60)
@@ -139,18 +140,26 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
-    fit_side_by_side(
-        models, [sweep_sample(sweep, model.running_mean, train, validation) for train, validation, _ in parts]
-    )
+    fit_side_by_side(models, [_known(sweep, model, train, validation) for train, validation, _ in parts])
     with config_context(assume_finite=True, skip_parameter_validation=True):
         return _scored(sweep, models, parts)
+
+
+def _known(sweep: SweepTable, model: AeLLE, train: np.ndarray, validation: np.ndarray) -> Sample:
+    """A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by those of the
+    validation part."""
+    return (
+        sweep_sample(sweep, np.union1d(train, validation))
+        if model.committee
+        else sweep_sample(sweep, train, validation)
+    )
 
 
 def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]]) -> Study:
     rows, predictions, recommended, without_spectra = [], [], [], {}
     for split, (fitted, (train, validation, test)) in enumerate(zip(models, parts, strict=True)):
         known, scored = sweep.take(np.union1d(train, validation)), sweep.take(test)
-        candidates = predictors(known, sweep.take(validation), fitted, sweep.varied)
+        candidates = predictors(known, fitted, sweep.varied)
         recommended.append(candidates[0])
         for predictor in candidates:
             if not predictor.sees_spectra:

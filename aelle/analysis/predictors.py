@@ -1,7 +1,8 @@
 """The predictors that the report compares: AeLLE, regressions, and the combination of both that it recommends."""
 
+from collections.abc import Callable
+
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from aelle.analysis.baselines import (
     AllVariants,
@@ -16,7 +17,8 @@ from aelle.analysis.baselines import (
     PooledLinearOnRunningMean,
     TunedLoss,
 )
-from aelle.analysis.predictor import MAX_LOG_ODDS, LogOdds, Predictor, where_known
+from aelle.analysis.predictor import MAX_LOG_ODDS, LogOdds, Predictor
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
 
@@ -33,26 +35,28 @@ class Plane(Predictor):
         self.model = model
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return where_known(sweep.seen(self.model.running_mean)[:, k], self.model.decision_function)
+        return _where_known(sweep.seen(k), self.model.decision_function)
 
 
 class LossHead(Predictor):
-    """The loss that AeLLE's autoencoder predicts, calibrated on the validation variants."""
+    """The loss that AeLLE's autoencoders predict."""
 
     name = "AeLLE, loss head"
     sees_spectra = True
 
-    def __init__(self, model: AeLLE, validation: SweepTable):
+    def __init__(self, model: AeLLE):
         self.model = model
-        rows = validation.seen(model.running_mean)[:, validation.measured_epochs]
-        low = np.repeat(validation.low_error, rows.shape[1])
-        rows = rows.reshape(-1, rows.shape[-1])
-        known = np.isfinite(rows).all(1)
-        self.regression = LogisticRegression().fit(model.margin(rows[known])[:, None], low[known])
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        rows = sweep.seen(self.model.running_mean)[:, k]
-        return where_known(rows, lambda known: self.regression.decision_function(self.model.margin(known)[:, None]))
+        return _where_known(sweep.seen(k), self.model.loss_decision_function)
+
+
+def _where_known(seen: SpectraSoFar, log_odds: Callable[[SpectraSoFar], LogOdds]) -> LogOdds:
+    """The log odds where spectra are finite. The others have diverged: −∞."""
+    known, scores = seen.known, np.full(len(seen), -np.inf)
+    if known.any():
+        scores[known] = log_odds(seen.take(known))
+    return scores
 
 
 class Combination(Predictor):
@@ -67,10 +71,10 @@ class Combination(Predictor):
         return np.mean([np.clip(member.score(sweep, k), -MAX_LOG_ODDS, MAX_LOG_ODDS) for member in self.members], 0)
 
 
-def predictors(known: SweepTable, validation: SweepTable, model: AeLLE, names: list[str]) -> list[Predictor]:
-    """All predictors, the recommended one first, fitted to the `known` variants. `model` was fitted to the known
-    variants outside `validation`. `names`: the hyperparameters that vary in the whole sweep."""
-    head, without = LossHead(model, validation), LossAndHyperparameters(known, names)
+def predictors(known: SweepTable, model: AeLLE, names: list[str]) -> list[Predictor]:
+    """All predictors, the recommended one first, fitted to the `known` variants, as `model` was. `names`: the
+    hyperparameters that vary in the whole sweep."""
+    head, without = LossHead(model), LossAndHyperparameters(known, names)
     alone = [Hyperparameters(known, names)] if names else []
     return [
         Combination(head, without),

@@ -1,6 +1,6 @@
 """Autoencoders of spectra whose latent also predicts a variant's loss, S of them trained side by side.
 
-Axes: S autoencoder, n row, B row of a batch, M point of the spectrum, L latent.
+Axes: S autoencoder, n row, B row of a batch, F column, L latent.
 """
 
 import math
@@ -15,27 +15,31 @@ from torch import Tensor, nn
 MIN_HIDDEN_UNITS = 32
 """Hidden layers keep at least this many units, however short the spectrum."""
 
+SKIP_GAIN = 0.3
+"""Initial weights of the linear path, relative to those of `nn.Linear`."""
+
 
 @dataclass(frozen=True)
 class Training:
-    """How autoencoders are trained: `alphas`, the weight of the prediction, in equal stages of all `epochs`."""
+    """How autoencoders are trained: for `epochs` passes over the rows, but at most `max_steps` batches; `alphas`, the
+    weight of the prediction, in equal stages of that."""
 
     alphas: Sequence[float | int] = (1.0, 2.0, 5.0, 10.0)
-    epochs: int = 40
+    epochs: int = 100
+    max_steps: int | None = 200
     prediction_norm: int = 2
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    dropout: float = 0.1
-    noise: float = 0.05
-    batch_size: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.1
+    dropout: float = 0.0
+    batch_size: int = 64
 
 
 class BatchedLinear(nn.Module):
-    """S linear layers; member s starts as `nn.Linear` does, from `generators[s]`."""
+    """S linear layers; member s starts as `nn.Linear` does, times `gain`, from `generators[s]`."""
 
-    def __init__(self, inputs: int, outputs: int, generators: Sequence[torch.Generator]):
+    def __init__(self, inputs: int, outputs: int, generators: Sequence[torch.Generator], gain: float = 1.0):
         super().__init__()
-        bound = 1 / math.sqrt(inputs)
+        bound = gain / math.sqrt(inputs)
         weight = [torch.empty(inputs, outputs).uniform_(-bound, bound, generator=g) for g in generators]
         bias = [torch.empty(1, outputs).uniform_(-bound, bound, generator=g) for g in generators]
         self.weight, self.bias = nn.Parameter(torch.stack(weight)), nn.Parameter(torch.stack(bias))
@@ -45,28 +49,47 @@ class BatchedLinear(nn.Module):
 
 
 class Autoencoders(nn.Module):
-    """S networks M → M/8 → M/16 → L → M/16 → M/8 → M, tanh between the layers, and a linear head on the latent."""
+    """S networks F → F/8 → F/16 → L → F/16 → F/8 → F, tanh between the layers, and a linear head on the latent.
 
-    def __init__(self, points: int, latent_size: int, generators: Sequence[torch.Generator]):
+    With `skip`, the latent is also a linear function of the input: a network that has learned nothing else is a linear
+    model.
+    """
+
+    def __init__(self, columns: int, latent_size: int, generators: Sequence[torch.Generator], skip: bool = False):
         super().__init__()
-        wide, narrow = max(points // 8, MIN_HIDDEN_UNITS), max(points // 16, MIN_HIDDEN_UNITS)
-        widths = [points, wide, narrow, latent_size, narrow, wide, points]
+        wide, narrow = max(columns // 8, MIN_HIDDEN_UNITS), max(columns // 16, MIN_HIDDEN_UNITS)
+        widths = [columns, wide, narrow, latent_size, narrow, wide, columns]
         layers = [BatchedLinear(i, o, generators) for i, o in pairwise(widths)]
         self.encoder, self.decoder = nn.ModuleList(layers[:3]), nn.ModuleList(layers[3:])
         self.head = BatchedLinear(latent_size, 1, generators)
+        self.skip = BatchedLinear(columns, latent_size, generators, SKIP_GAIN) if skip else None
 
-    def encode(self, spectra: Float[Tensor, "S B M"], drop: Callable | None = None) -> Float[Tensor, "S B L"]:
-        return _through(self.encoder, spectra, drop)
+    def encode(self, x: Float[Tensor, "S B F"], drop: Callable | None = None) -> Float[Tensor, "S B L"]:
+        latent = _through(self.encoder, x, drop)
+        return latent if self.skip is None else latent + self.skip(x)
 
-    def decode(self, latent: Float[Tensor, "S B L"], drop: Callable | None = None) -> Float[Tensor, "S B M"]:
+    def decode(self, latent: Float[Tensor, "S B L"], drop: Callable | None = None) -> Float[Tensor, "S B F"]:
         return _through(self.decoder, latent, drop)
 
     def predict(self, latent: Float[Tensor, "S B L"]) -> Float[Tensor, "S B"]:
         return self.head(latent).squeeze(-1)
 
-    def member(self, s: int) -> dict[str, Tensor]:
-        """The parameters of member s, as a population of one."""
-        return {name: tensor[s : s + 1].detach().cpu().clone() for name, tensor in self.state_dict().items()}
+    def part(self, members: slice) -> "Autoencoders":
+        """Some of the members, as a population of their own."""
+        state = {name: tensor[members].detach().cpu().clone() for name, tensor in self.state_dict().items()}
+        return self.of(state)
+
+    @classmethod
+    def of(cls, state: dict[str, Tensor]) -> "Autoencoders":
+        """The networks with these parameters, which say their sizes, too."""
+        S, columns, latent_size = (
+            len(state["head.weight"]),
+            state["encoder.0.weight"].shape[1],
+            state["head.weight"].shape[1],
+        )
+        networks = cls(columns, latent_size, [torch.Generator()] * S, skip="skip.weight" in state)
+        networks.to(state["head.weight"].dtype).load_state_dict(state)
+        return networks
 
 
 def _through(layers: nn.ModuleList, x: Tensor, drop: Callable | None) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import sweep_sample
@@ -17,8 +18,8 @@ from aelle.sweep.table import SweepTable
 
 
 def fit_to_all(complete: SweepTable, model: AeLLE) -> AeLLE:
-    """A copy of `model`, fitted to every complete variant; a fifth of them sets the classifier."""
-    rows = sweep_sample(complete, model.running_mean, np.arange(len(complete.losses)))
+    """A copy of `model`, fitted to every complete variant."""
+    rows = sweep_sample(complete, np.arange(len(complete.losses)))
     fitted = AeLLE(**model.get_params()).fit(rows.spectra, rows.losses, groups=rows.groups)
     fitted.learned_from_ = {"task": complete.task, "epochs": complete.epochs, "variants": len(complete.losses)}
     return fitted
@@ -45,15 +46,14 @@ def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None
     another length are resampled to the model's."""
     found = np.full(sweep.losses.shape, np.nan)
     at_length = replace(sweep, spectra=curve(sweep.spectra, model.n_features_in_), test_spectra=None)
-    seen = at_length.seen(model.running_mean)
     for k in sweep.measured_epochs if epochs is None else epochs:
-        found[:, k] = chances_of(model, seen[:, k])
+        found[:, k] = chances_of(model, at_length.seen(k))
     return found
 
 
-def chances_of(model: AeLLE, seen: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V"]:
-    """The chance of low error for the model's input of each variant; NaN where that is not finite."""
-    found, known = np.full(len(seen), np.nan), np.isfinite(seen).all(1)
+def chances_of(model: AeLLE, seen: SpectraSoFar) -> Float[np.ndarray, "V"]:
+    """The chance of low error of each variant; NaN where its spectra are not finite."""
+    found, known = np.full(len(seen), np.nan), seen.known
     if known.any():
-        found[known] = model.predict_proba(seen[known])[:, 1]
+        found[known] = model.predict_proba(seen.take(known))[:, 1]
     return found

@@ -1,12 +1,10 @@
 """AeLLE: spectra in; latent, embedding, predicted loss and class out. scikit-learn's conventions."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
@@ -17,30 +15,44 @@ from torch import Tensor
 
 from aelle.errors import TooFewError, UserError, in_one_line, reason
 from aelle.files import MODEL_FILES
-from aelle.lyapunov.spectrum import curve
-from aelle.model.autoencoder import Autoencoders, Training
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
+from aelle.lyapunov.spectrum import curve, signed_exp
+from aelle.model.autoencoder import Training
+from aelle.model.columns import columns, stage
+from aelle.model.committee import Committee
 from aelle.model.files import Fitted, read_model, write_model
+from aelle.model.fitting import fit_side_by_side
 from aelle.model.parameters import check_parameters
 from aelle.model.regions import CLASSIFIERS, Region
-from aelle.model.samples import Sample, as_array, train_and_validation
+from aelle.model.samples import Sample, as_array, checked_history, spectra_alone
 from aelle.model.scaling import Scaling
 
 Array = np.ndarray
 
 
 class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
-    """Autoencoder of Lyapunov spectra that also predicts the loss; PCA of its latent; a classifier on that plane.
+    """Autoencoders of Lyapunov spectra that also predict the loss; PCA of their latent; a classifier on that plane.
 
     PC1 rises towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (see
     `aelle.model.regions`); on its border the chance of low error is one half. Classes: 1 = low-error (loss <
     `threshold`), 0 = high-error; a non-finite loss is high-error.
 
-    `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of `epochs`. `prediction_norm`: 1
-    for the absolute, 2 for the squared error of the prediction. Training: `learning_rate`, `weight_decay` (AdamW),
-    `dropout`, and `noise`, the standard deviation of noise added to the inputs. `scaling`: how spectra and losses are
+    `committee`: several autoencoders that look at spectrum, mean of the spectra so far and scalar features, and attend
+    to different stages of the training (`aelle.model.views`). Each is trained three times, each time without a third of
+    the variants; at each stage of training, their predictions get the non-negative weights that predict best what was
+    left out. The latent is that of all of them, with the predicted loss as leading direction
+    (`aelle.model.committee.Gauge`). Otherwise one autoencoder of the spectrum, and a fifth of the variants is held back
+    to set the classifier.
+
+    `alphas`: the weight of the prediction in the autoencoder's loss, in equal stages of the training: `epochs` passes
+    over the rows, but at most `max_steps` batches of `batch_size` (None: no limit). `prediction_norm`: 1 for the
+    absolute, 2 for the squared error of the prediction. `learning_rate`, `weight_decay` (AdamW), `dropout`, and
+    `noise`, the standard deviation of noise added to the standardised inputs. `scaling`: how spectra and losses are
     scaled (`aelle.model.scaling.Scaling`). `points`: the length to which spectra are resampled, None to keep theirs.
-    `running_mean`: whether this model is meant for the mean of the spectra so far (`aelle.lyapunov.RunningMean`) or for
-    those of single epochs; `fit` and the others take rows as they are, and code that prepares rows looks it up.
+
+    `spectra` of `fit` and the other methods: arrays [n, M] in nats per step, tensors or lists; or
+    `aelle.lyapunov.SpectraSoFar`, from which AeLLE also learns how spectra change in training. A model that was fitted
+    to those needs them to predict.
 
     Source: Vogt, Zheng, Shlizerman 2022, whose choices are `conf/aelle/paper.yaml`.
     """
@@ -49,6 +61,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     """What the model was fitted to, e.g. task and epochs, as recorded by the caller; saved with the model."""
     scaling_: Scaling
     region_: Region
+    committee_: Committee
 
     def __init__(
         self,
@@ -57,6 +70,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         latent_size: int = 32,
         alphas: Sequence[float | int] = Training.alphas,
         epochs: int = Training.epochs,
+        max_steps: int | None = Training.max_steps,
         prediction_norm: int = Training.prediction_norm,
         embedding: str = "pca",
         n_components: int = 2,
@@ -64,17 +78,18 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         learning_rate: float = Training.learning_rate,
         weight_decay: float = Training.weight_decay,
         dropout: float = Training.dropout,
-        noise: float = Training.noise,
+        noise: float = 0.3,
+        batch_size: int = Training.batch_size,
         scaling: str = "log",
         points: int | None = None,
-        running_mean: bool = True,
+        committee: bool = True,
         seed: int = 0,
     ):
         self.threshold, self.latent_size, self.alphas, self.epochs = threshold, latent_size, alphas, epochs
-        self.prediction_norm, self.embedding, self.n_components = prediction_norm, embedding, n_components
-        self.classifier, self.learning_rate, self.weight_decay = classifier, learning_rate, weight_decay
-        self.dropout, self.noise, self.scaling, self.points = dropout, noise, scaling, points
-        self.running_mean, self.seed = running_mean, seed
+        self.max_steps, self.prediction_norm, self.embedding = max_steps, prediction_norm, embedding
+        self.n_components, self.classifier, self.learning_rate = n_components, classifier, learning_rate
+        self.weight_decay, self.dropout, self.noise, self.batch_size = weight_decay, dropout, noise, batch_size
+        self.scaling, self.points, self.committee, self.seed = scaling, points, committee, seed
 
     def fit(
         self,
@@ -84,10 +99,11 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         groups: Any = None,
         validation: tuple[Any, Any] | None = None,
     ) -> "AeLLE":
-        """Fit to spectra [n, M], nats per step, and final losses [n]; arrays, tensors or lists.
+        """Fit to spectra [n, M], nats per step, and final losses [n].
 
         `groups` [n]: which variant a row belongs to, where rows are several epochs of one. `validation`: (spectra,
-        losses) that set the classifier; without it, a fifth of the groups is held back for that.
+        losses) that set the classifier; without it, the variants that were left out in turn do, each by the prediction
+        of the autoencoders that did not learn from it.
 
         Raises ValueError for non-finite spectra, for no finite loss, and if all variants that set the classifier are
         of one class.
@@ -113,27 +129,34 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         return float((self.predict(spectra) == (np.asarray(as_array(losses)) < self.threshold)).mean())
 
     def latent(self, spectra: Any) -> Float[Array, "n L"]:
-        return self._encode(spectra)[0].double().numpy()
+        x, at = self._entering(spectra)
+        return self.committee_.latent(x, at)
 
     def transform(self, spectra: Any) -> Float[Array, "n components"]:
         """The embedding; PC1 rises towards low error."""
         return (self.latent(spectra) - self.center_) @ self.components_.T
 
-    @torch.no_grad()
     def reconstruct(self, spectra: Any) -> Float[Array, "n M"]:
-        """The spectra as reconstructed by the decoder, nats per step."""
-        found = self.scaling_.spectra(self.networks_.decode(self._encode(spectra))[0])
+        """The spectra as reconstructed by the decoders, nats per step."""
+        x, at = self._entering(spectra)
+        decoded = self.committee_.decode(x, at)
+        points = self.points or self.n_features_in_
+        found = decoded[:, :points] * self.scaling_.scale[:points] + self.scaling_.mean[:points]
+        found = signed_exp(found) if self.scaling_.logarithmic else found
         return found if self.points is None else curve(found, self.n_features_in_)
 
-    @torch.no_grad()
     def predict_loss(self, spectra: Any) -> Float[Array, "n"]:
-        return self.scaling_.losses(self.networks_.predict(self._encode(spectra))[0])
+        x, at = self._entering(spectra)
+        return self.scaling_.losses(self.committee_.predict(x, at))
 
-    @torch.no_grad()
     def margin(self, spectra: Any) -> Float[Array, "n"]:
         """How far the predicted loss is below `threshold`, in the scaled units of the fit."""
-        threshold = self.scaling_.targets(np.array([float(self.threshold)]))
-        return (threshold - self.networks_.predict(self._encode(spectra))[0]).double().numpy()
+        x, at = self._entering(spectra)
+        return self._margin(self.committee_.predict(x, at))
+
+    def loss_decision_function(self, spectra: Any) -> Float[Array, "n"]:
+        """Log odds of low error by the predicted loss alone, whatever the classifier on the plane."""
+        return self.loss_region_.log_odds(self.margin(spectra)[:, None])
 
     def decision_function(self, spectra: Any) -> Float[Array, "n"]:
         """Log odds of low error."""
@@ -152,8 +175,16 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         """Parameters as JSON and arrays as NPZ: nothing that could run code when it is read."""
         check_is_fitted(self)
         parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
-        plane, network = (self.center_, self.components_), self.networks_.state_dict()
-        fitted = Fitted(self.scaling_, self.region_, *plane, network, self.n_features_in_)
+        fitted = Fitted(
+            self.scaling_,
+            self.committee_,
+            self.center_,
+            self.components_,
+            self.region_,
+            self.loss_region_,
+            self.history_,
+            self.n_features_in_,
+        )
         write_model(Path(folder), parameters, self.learned_from_, fitted)
 
     @classmethod
@@ -163,10 +194,11 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             parameters, learned_from, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
-            model.learned_from_, model.scaling_, model.region_ = learned_from, fitted.scaling, fitted.region
+            model._set_committee(fitted.committee, fitted.scaling, fitted.history, fitted.n_features)
             model.center_, model.components_ = fitted.center, fitted.components
-            model._set_networks(fitted.network, fitted.n_features)
-            model.predict_proba(np.zeros((1, model.n_features_in_)))
+            model.region_, model.loss_region_, model.learned_from_ = fitted.region, fitted.loss_region, learned_from
+            example = spectra_alone(np.zeros((1, model.n_features_in_)))
+            model.predict_proba(example if model.history_ else example.last)
         except OSError as error:
             if not Path(folder).exists():
                 raise UserError(f"{folder} does not exist") from error
@@ -178,69 +210,49 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             raise UserError(f"{folder} contains no complete AeLLE model: {in_one_line(error)}") from error
         return model
 
-    @torch.no_grad()
-    def _encode(self, spectra: Any) -> Float[Tensor, "1 n L"]:
-        check_is_fitted(self, "networks_")
-        checked = np.asarray(validate_data(self, as_array(spectra), reset=False, dtype=np.float64))
-        return self.networks_.encode(self.scaling_.curves(self._at_points(checked))[None].double())
+    def _entering(self, spectra: Any) -> tuple[Float[Tensor, "n F"], Float[Array, "n"]]:
+        """What enters the networks, and the stages of training."""
+        check_is_fitted(self, "committee_")
+        history = isinstance(spectra, SpectraSoFar)
+        if self.history_ and not history:
+            raise UserError("this model was fitted to aelle.lyapunov.SpectraSoFar: give these, not spectra alone")
+        last = as_array(spectra.last if history else spectra)
+        last = np.asarray(validate_data(self, last, reset=False, dtype=np.float64))
+        seen = checked_history(spectra, last) if self.history_ else spectra_alone(last)
+        given = columns(seen, self.points, self.scaling_.logarithmic)
+        return self.scaling_.inputs(given.values), stage(seen.share)
 
-    def _at_points(self, spectra: Float[Array, "n M"]) -> Float[Array, "n points"]:
-        return spectra if self.points is None else curve(spectra, self.points)
+    def _margin(self, prediction: Float[Array, "n"]) -> Float[Array, "n"]:
+        return self.scaling_.targets(np.array([float(self.threshold)])).numpy() - prediction
 
-    def _set_networks(self, parameters: dict[str, Tensor], n_features: int) -> None:
-        self.classes_, self.n_features_in_ = np.array([0, 1]), n_features
-        self.networks_ = Autoencoders(len(self.scaling_.mean), self.latent_size, [torch.Generator()])
-        self.networks_.load_state_dict(parameters)
-        # In float32, a row's result would depend on the other rows of its batch.
-        self.networks_.double()
+    def _set_committee(self, committee: Committee, scaling: Scaling, history: bool, n_features: int) -> None:
+        self.classes_, self.n_features_in_, self.history_ = np.array([0, 1]), n_features, history
+        self.committee_, self.scaling_ = committee, scaling
 
-    def _embed(self, spectra: Float[Array, "n M"]) -> None:
+    def _embed(self, seen: SpectraSoFar) -> None:
         """PCA of the training rows' latent, PC1 turned so that it rises as the predicted loss falls."""
-        latent = self.latent(spectra)
+        rows = seen if self.history_ else seen.last
+        latent = self.latent(rows)
         pca = PCA(self.n_components).fit(latent)
-        rise = np.cov(pca.transform(latent)[:, 0], self.predict_loss(spectra))[0, 1]
-        self.center_, self.components_ = pca.mean_, np.asarray(pca.components_) * (1.0 if rise < 0 else -1.0)
+        rise = np.cov(pca.transform(latent)[:, 0], self.margin(rows))[0, 1]
+        components = np.asarray(pca.components_) * (1.0 if rise > 0 else -1.0)
+        # A committee's latent is uncorrelated already: rounding must not rank networks with equal predictions.
+        self.center_, self.components_ = pca.mean_, np.where(np.abs(components) < 1e-9, 0, components)
 
-    def _classify(self, spectra: Float[Array, "n M"], losses: Float[Array, "n"]) -> None:
+    def _classify(
+        self, seen: SpectraSoFar, losses: Float[Array, "n"], expected: Float[Array, "n"] | None = None
+    ) -> None:
+        """Set the classifiers by these rows. `expected`: predictions by autoencoders that did not learn from a row, in
+        place of those of all."""
         low = losses < self.threshold
         if low.all() or not low.any():
             raise TooFewError(
                 f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
                 f"{self.threshold}: it needs both classes; choose another threshold, or more variants"
             )
-        self.region_ = CLASSIFIERS[self.classifier](self.transform(spectra), low)
-
-
-def fit_side_by_side(models: Sequence[AeLLE], samples: Sequence[Sample]) -> None:
-    """Fit each model to its sample, all autoencoders as one population. The models may differ in their seeds only.
-
-    The longest sample sets the number of steps; a model with a sample of that length is the same as if fitted alone.
-    """
-    # Lightning takes seconds to import, for which a model that is only loaded need not wait.
-    from aelle.model.autoencoder_training import AutoencoderRows, AutoencoderTraining
-    from aelle.trainer import lean_trainer
-
-    for model in models:
-        model.check_parameters()
-    parts = [
-        train_and_validation(sample, model.threshold, model.seed) for model, sample in zip(models, samples, strict=True)
-    ]
-    rows = []
-    for model, ((spectra, losses), _) in zip(models, parts, strict=True):
-        entering = model._at_points(spectra)
-        model.scaling_ = Scaling.of(entering, losses, model.scaling)
-        rows.append(AutoencoderRows(model.scaling_.curves(entering), model.scaling_.targets(losses)))
-    first = models[0]
-    chosen = {field.name: getattr(first, field.name) for field in fields(Training) if field.name != "batch_size"}
-    training = Training(**{**chosen, "alphas": tuple(first.alphas)})
-    module = AutoencoderTraining(rows, [m.seed for m in models], first.latent_size, training)
-    trainer = lean_trainer(max_epochs=first.epochs, accelerator="cpu", enable_checkpointing=False)
-    trainer.fit(module)
-    for s, (model, (train, validation)) in enumerate(zip(models, parts, strict=True)):
-        model._set_networks(module.networks.member(s), train[0].shape[1])
-        model._embed(train[0])
-        try:
-            model._classify(*validation)
-        except TooFewError:
-            del model.networks_  # Back to unfitted, even if it was fitted before.
-            raise
+        x, at = self._entering(seen if self.history_ else seen.last)
+        prediction = self.committee_.predict(x, at) if expected is None else expected
+        latent = self.committee_.latent(x, at, expected)
+        points = (latent - self.center_) @ self.components_.T
+        self.region_ = CLASSIFIERS[self.classifier](points, low)
+        self.loss_region_ = CLASSIFIERS["threshold"](self._margin(prediction)[:, None], low)

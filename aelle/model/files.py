@@ -1,6 +1,6 @@
 """A fitted model as two files: parameters as JSON, arrays as NPZ. Nothing that could run code when it is read.
 
-Axes: C component, L latent, M point of the spectrum that enters.
+Axes: C component, L latent, F column, S autoencoder, V view.
 """
 
 import json
@@ -10,26 +10,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from aelle.files import MODEL_FILES, replace_atomically
+from aelle.model.autoencoder import Autoencoders
+from aelle.model.committee import Committee, Gauge, Weights
 from aelle.model.regions import Region
 from aelle.model.scaling import Scaling
 
-FORMAT = 3
+FORMAT = 4
 
 PARAMETERS, ARRAYS = MODEL_FILES
 
 
 class Fitted(NamedTuple):
-    """The result of a fit. `network`: the autoencoder's parameters, as a population of one; `n_features`: the number of
-    points of the spectra that were given."""
+    """The result of a fit. `history`: whether it needs the spectra so far; `n_features`: the number of points of the
+    spectra that were given."""
 
     scaling: Scaling
-    region: Region
+    committee: Committee
     center: Float[np.ndarray, "L"]
     components: Float[np.ndarray, "C L"]
-    network: dict[str, Tensor]
+    region: Region
+    loss_region: Region
+    history: bool
     n_features: int
 
 
@@ -37,10 +40,14 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     """Write `aelle.json` and `arrays.npz`, each replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "parameters": parameters, "learned_from": learned_from}, indent=2)
-    arrays = {"center_": fitted.center, "components_": fitted.components, "n_features_in_": np.array(fitted.n_features)}
-    arrays |= {f"network.{name}": tensor.numpy() for name, tensor in fitted.network.items()}
-    arrays |= {f"scaling.{name}": np.asarray(value) for name, value in fitted.scaling._asdict().items()}
-    arrays |= {f"region.{name}": np.asarray(value) for name, value in fitted.region._asdict().items()}
+    committee = fitted.committee
+    arrays = {"center_": fitted.center, "components_": fitted.components, "able": committee.able}
+    arrays |= {"history_": np.array(fitted.history), "n_features_in_": np.array(fitted.n_features)}
+    arrays |= {f"network.{name}": tensor.numpy() for name, tensor in committee.networks.state_dict().items()}
+    parts = {"scaling": fitted.scaling, "region": fitted.region, "loss_region": fitted.loss_region}
+    parts |= {"weights": committee.weights} | ({} if committee.gauge is None else {"gauge": committee.gauge})
+    for part, values in parts.items():
+        arrays |= {f"{part}.{name}": np.asarray(value) for name, value in values._asdict().items()}
 
     def write_arrays(path: Path) -> None:
         with path.open("wb") as file:
@@ -61,19 +68,28 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
         raise ValueError("learned_from must have a text or a whole number for each name")
     with np.load(folder / ARRAYS, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    C, L, M = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size
-    shapes = {"center_": (L,), "components_": (C, L), "n_features_in_": (), "scaling.mean": (M,)}
+    weights, gauge = Weights(**_part(arrays, "weights.")), _part(arrays, "gauge.")
+    C, L, F, V = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size, arrays["able"].size
+    networks = Autoencoders.of({name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()})
+    S, inner = networks.head.weight.shape[:2]
+    shapes = {"center_": (L,), "components_": (C, L), "n_features_in_": (), "history_": (), "scaling.mean": (F,)}
+    shapes |= {"scaling.scale": (F,), "network.encoder.0.weight": (S, F, arrays["network.encoder.0.weight"].shape[2])}
     shapes |= {"region.intercept": (), "region.linear": (C,), "region.quadratic": (C, C)}
+    shapes |= {"loss_region.intercept": (), "loss_region.linear": (1,), "loss_region.quadratic": (1, 1)}
+    shapes |= {"able": (V,), "weights.of_views": (*weights.stages.shape, V)}
+    if gauge:
+        shapes |= {"gauge.center": (S * inner + 1,), "gauge.matrix": (S * inner + 1, L)}
     # NumPy would broadcast some wrong shapes instead of failing.
-    if any(arrays[name].shape != shape for name, shape in shapes.items()):
+    if any(arrays[name].shape != shape for name, shape in shapes.items()) or S % V:
         raise ValueError("the shapes of its arrays do not match its parameters")
     scaling: dict[str, Any] = {
         n: array if array.ndim else array.item() for n, array in _part(arrays, "scaling.").items()
     }
-    network = {name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()}
-    region, n_features = Region(**_part(arrays, "region.")), int(arrays["n_features_in_"])
-    plane = arrays["center_"], arrays["components_"]
-    return parameters, learned_from, Fitted(Scaling(**scaling), region, *plane, network, n_features)
+    committee = Committee(networks, weights, Gauge(**gauge) if gauge else None, arrays["able"])
+    region, loss_region = (Region(**_part(arrays, f"{name}.")) for name in ("region", "loss_region"))
+    plane, n_features = (arrays["center_"], arrays["components_"]), int(arrays["n_features_in_"])
+    fitted = Fitted(Scaling(**scaling), committee, *plane, region, loss_region, bool(arrays["history_"]), n_features)
+    return parameters, learned_from, fitted
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

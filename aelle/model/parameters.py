@@ -11,9 +11,9 @@ CHOICES = {
     "classifier": tuple(CLASSIFIERS),
     "prediction_norm": (1, 2),
     "scaling": SCALINGS,
-    "running_mean": (True, False),
+    "committee": (True, False),
 }
-MINIMA = {"latent_size": 1, "epochs": 1, "n_components": 1, "seed": 0}
+MINIMA = {"latent_size": 1, "epochs": 1, "batch_size": 1, "n_components": 1, "seed": 0}
 RANGES = {"learning_rate": (1e-9, 10.0), "weight_decay": (0.0, 100.0), "dropout": (0.0, 0.99), "noise": (0.0, 100.0)}
 
 
@@ -30,6 +30,8 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     for name, (least, most) in RANGES.items():
         if not is_number(parameters[name]) or not least <= parameters[name] <= most:
             raise UserError(f"{name}={parameters[name]}: give a number from {least:g} to {most:g}")
+    if parameters["max_steps"] is not None and (not _is_whole(parameters["max_steps"]) or parameters["max_steps"] < 1):
+        raise UserError(f"max_steps={parameters['max_steps']}: give a whole number of at least 1, or null for no limit")
     points, components, alphas = parameters["points"], parameters["n_components"], parameters["alphas"]
     if points is not None and (not _is_whole(points) or points < 2):
         raise UserError(f"points={points}: give a whole number of at least 2, or null for all points of the spectrum")

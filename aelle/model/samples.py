@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.utils.validation import check_X_y, column_or_1d
 from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.seeds import generator
 from aelle.sweep.table import SweepTable
 
@@ -23,40 +24,73 @@ class Sample(NamedTuple):
 
 
 class Rows(NamedTuple):
-    spectra: Float[np.ndarray, "n M"]
+    """`groups`: which variant a row belongs to. `history`: whether more is known than a spectrum."""
+
+    seen: SpectraSoFar
     losses: Float[np.ndarray, "n"]
+    groups: Shaped[np.ndarray, "n"]
+    history: bool
+
+    def take(self, which: Bool[np.ndarray, "n"]) -> "Rows":
+        return Rows(self.seen.take(which), self.losses[which], self.groups[which], self.history)
 
 
-def train_and_validation(sample: Sample, threshold: float, seed: int) -> tuple[Rows, Rows]:
-    """The rows that train the autoencoder and those that set the classifier: the sample's `validation`, or a fifth of
-    its groups. Raises ValueError for spectra that are not finite, and for arrays of different lengths.
-    """
-    spectra, losses = _checked(sample.spectra, sample.losses)
-    if sample.validation is not None:
-        return Rows(spectra, losses), _checked(*sample.validation)
+def checked(sample: Sample) -> Rows:
+    """Raises ValueError for spectra that are not finite, and for arrays of different lengths."""
+    losses = np.asarray(column_or_1d(as_array(sample.losses), warn=True), dtype=np.float64)
+    history = isinstance(sample.spectra, SpectraSoFar)
+    last = sample.spectra.last if history else sample.spectra
+    last, _ = check_X_y(as_array(last), np.nan_to_num(losses), dtype="float64", ensure_min_samples=2)
+    seen = checked_history(sample.spectra, last) if history else spectra_alone(last)
     groups = np.arange(len(losses)) if sample.groups is None else np.asarray(as_array(sample.groups))
     if groups.shape != losses.shape:
         raise UserError(f"groups of shape {list(groups.shape)}: give one group for each of the {len(losses)} rows")
-    names, firsts = np.unique(groups, return_index=True)
-    _, held_back = stratified_parts(losses[firsts] < threshold, (0.8, 0.2), seed)
-    held = np.isin(groups, names[held_back])
-    return Rows(spectra[~held], losses[~held]), Rows(spectra[held], losses[held])
+    return Rows(seen, losses, groups, history)
+
+
+def checked_history(given: SpectraSoFar, last: Float[np.ndarray, "n M"]) -> SpectraSoFar:
+    """Around the checked last spectra. Raises UserError if the other parts do not fit them."""
+    mean, share = np.asarray(given.mean, dtype=np.float64), np.asarray(given.share, dtype=np.float64)
+    exponents = np.asarray(given.exponents)
+    if mean.shape != last.shape or not np.isfinite(mean).all():
+        raise UserError(
+            f"mean of shape {list(mean.shape)}: give finite spectra of shape {list(last.shape)}, as in last"
+        )
+    if share.shape != (len(last),) or not ((share >= 0) & (share <= 1)).all():
+        raise UserError(f"share of shape {list(share.shape)}: give {len(last)} numbers from 0 to 1, one for each row")
+    if exponents.shape != (len(last),) or exponents.dtype.kind not in "iu" or (exponents < 1).any():
+        raise UserError(
+            f"exponents of shape {list(exponents.shape)}: give {len(last)} whole numbers above 0, one for each row"
+        )
+    return SpectraSoFar(last, mean, share, exponents)
+
+
+def spectra_alone(last: Float[np.ndarray, "n M"]) -> SpectraSoFar:
+    """Spectra of which neither history nor stage is known: as if of trained networks, and of their own length."""
+    n, M = last.shape
+    return SpectraSoFar(last, last, np.ones(n), np.full(n, M))
+
+
+def train_and_validation(rows: Rows, threshold: float, seed: int) -> tuple[Rows, Rows]:
+    """The rows that train the autoencoder, and those of a fifth of the groups, which set the classifier."""
+    names, firsts = np.unique(rows.groups, return_index=True)
+    _, held_back = stratified_parts(rows.losses[firsts] < threshold, (0.8, 0.2), seed)
+    held = np.isin(rows.groups, names[held_back])
+    return rows.take(~held), rows.take(held)
 
 
 def sweep_sample(
-    sweep: SweepTable, running_mean: bool, train: Int[np.ndarray, "n"], validation: Int[np.ndarray, "m"] | None = None
+    sweep: SweepTable, train: Int[np.ndarray, "n"], validation: Int[np.ndarray, "m"] | None = None
 ) -> Sample:
-    """A row per variant and measured epoch with a finite spectrum, or the mean up to it, each with the final loss; the
-    groups are the variants.
-    """
+    """A row per variant and measured epoch with a finite spectrum, each with the final loss; the groups are the
+    variants."""
 
-    def rows(variants: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        spectra = sweep.seen(running_mean)[variants][:, sweep.measured_epochs]
-        losses = np.repeat(np.nan_to_num(sweep.final_loss[variants], nan=np.inf), spectra.shape[1])
-        groups = np.repeat(variants, spectra.shape[1])
-        spectra = spectra.reshape(-1, spectra.shape[-1])
-        finite = np.isfinite(spectra).all(1)
-        return spectra[finite], losses[finite], groups[finite]
+    def rows(variants: np.ndarray) -> tuple[SpectraSoFar, np.ndarray, np.ndarray]:
+        taken, epochs = sweep.take(variants), sweep.measured_epochs
+        seen = SpectraSoFar.joined([taken.seen(k) for k in epochs])
+        losses = np.tile(np.nan_to_num(taken.final_loss, nan=np.inf), len(epochs))
+        known = seen.known
+        return seen.take(known), losses[known], np.tile(variants, len(epochs))[known]
 
     return Sample(*rows(train), validation=None if validation is None else rows(validation)[:2])
 
@@ -67,13 +101,9 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
     Raises TooFewError if a class has fewer members than there are parts.
     """
     parts: list[list[int]] = [[] for _ in shares]
+    check_classes(low, len(shares))
     for kind, name in ((True, "low"), (False, "high")):
         members = np.flatnonzero(low == kind)
-        if len(members) < len(shares):
-            raise TooFewError(
-                f"{len(members)} of {len(low)} variants are {name}-error, too few for {len(shares)} parts that each "
-                "need some; train more variants, or choose another threshold=…"
-            )
         shuffled = generator(seed, "split", name).permutation(members)
         cuts = np.round(np.cumsum(shares) * len(members)).astype(int)
         # Each part gets at least one, taken from the largest.
@@ -86,11 +116,16 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
     return [np.sort(part) for part in parts]
 
 
+def check_classes(low: Bool[np.ndarray, "n"], parts: int) -> None:
+    """Raises TooFewError if a class has fewer members than there are parts."""
+    for kind, name in ((True, "low"), (False, "high")):
+        count = int((low == kind).sum())
+        if count < parts:
+            raise TooFewError(
+                f"{count} of {len(low)} variants are {name}-error, too few for {parts} parts that each "
+                "need some; train more variants, or choose another threshold=…"
+            )
+
+
 def as_array(values: Any) -> Any:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-
-
-def _checked(spectra: Any, losses: Any) -> Rows:
-    losses = np.asarray(column_or_1d(as_array(losses), warn=True), dtype=np.float64)
-    spectra, _ = check_X_y(as_array(spectra), np.nan_to_num(losses), dtype="float64", ensure_min_samples=2)
-    return Rows(spectra, losses)

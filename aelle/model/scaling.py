@@ -1,4 +1,7 @@
-"""How spectra and losses are scaled for the autoencoder, and back."""
+"""How columns and losses are scaled for the autoencoder, and back.
+
+Axes: n row, F column.
+"""
 
 from typing import NamedTuple
 
@@ -8,27 +11,37 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
-from aelle.lyapunov.spectrum import signed_exp, signed_log
+from aelle.model.columns import CONDITIONS, CURVES, Columns
 
 SCALINGS = ("log", "range")
 
+MAX_COLUMN = 8.0
+"""Standard deviations at which a column is cut off: a network unlike those of the fit gets no extreme input."""
+
+MAX_TARGET = 1 - 1e-6
+"""Largest magnitude of a target before standardisation: its loss is finite."""
+
 
 class Scaling(NamedTuple):
-    """`logarithmic`: a spectrum enters as sign(λ) log(1 + |λ|), a loss as its logarithm, both standardised on the
-    training rows; the curve has a mean per point and one scale for all, so that its shape is kept. Otherwise a spectrum
-    enters as it is, a loss divided by the range of losses, as the paper has it.
+    """`logarithmic`: columns are standardised on the training rows, a spectrum by a mean per point and one scale for
+    all, so that its shape is kept; the target is tanh(log(loss / threshold) / spread), standardised: losses far from
+    the threshold count as low or high, however far they are. Otherwise columns enter as they are, a loss divided by the
+    range of losses, as the paper has it.
     """
 
-    mean: Float[np.ndarray, "M"]
-    scale: float
+    mean: Float[np.ndarray, "F"]
+    scale: Float[np.ndarray, "F"]
     loss_mean: float
     loss_scale: float
+    spread: float
+    """Standard deviation of the log losses."""
+    threshold: float
     worst: float
     """The largest finite loss, which replaces losses that are not finite."""
     logarithmic: bool
 
     @classmethod
-    def of(cls, spectra: Float[np.ndarray, "n M"], losses: Float[np.ndarray, "n"], scaling: str = "log") -> "Scaling":
+    def of(cls, given: Columns, losses: Float[np.ndarray, "n"], threshold: float, scaling: str = "log") -> "Scaling":
         """Fit the scaling. Raises ValueError if no loss is finite, or one is not positive."""
         finite = losses[np.isfinite(losses)]
         if not len(finite):
@@ -37,27 +50,32 @@ class Scaling(NamedTuple):
             raise UserError(
                 f"a loss of {finite.min():g} is not positive: AeLLE predicts the logarithm; give losses above 0"
             )
-        worst = float(finite.max())
+        worst, F = float(finite.max()), given.values.shape[1]
         if scaling == "range":
-            return cls(np.zeros(spectra.shape[1]), 1.0, 0.0, float(np.ptp(finite)) or 1.0, worst, False)
-        curves = signed_log(spectra)
-        logs = np.log(np.where(np.isfinite(losses), losses, worst))
-        scales = float(curves.std()) or 1.0, float(logs.std()) or 1.0
-        return cls(curves.mean(0), scales[0], float(logs.mean()), scales[1], worst, True)
+            return cls(np.zeros(F), np.ones(F), 0.0, float(np.ptp(finite)) or 1.0, 1.0, threshold, worst, False)
+        mean, scale = given.values.mean(0), given.values.std(0)
+        for name, block in given.blocks.items():
+            if name in CURVES:
+                scale[block] = (given.values[:, block] - mean[block]).std()
+        stage = given.blocks[CONDITIONS[0]]
+        mean[stage], scale[stage] = 0, 1
+        scale[scale < 1e-9] = 1
+        spread = float(np.log(np.where(np.isfinite(losses), losses, worst)).std()) or 1.0
+        plain = cls(mean, scale, 0.0, 1.0, spread, threshold, worst, True)
+        targets = plain.targets(losses).double()
+        return plain._replace(loss_mean=float(targets.mean()), loss_scale=float(targets.std(correction=0)) or 1.0)
 
-    def curves(self, spectra: Float[np.ndarray, "n M"]) -> Float[Tensor, "n M"]:
-        values = signed_log(spectra) if self.logarithmic else spectra
-        return torch.as_tensor((values - self.mean) / self.scale, dtype=torch.float32)
+    def inputs(self, values: Float[np.ndarray, "n F"]) -> Float[Tensor, "n F"]:
+        scaled = (values - self.mean) / self.scale
+        return torch.as_tensor(np.clip(scaled, -MAX_COLUMN, MAX_COLUMN) if self.logarithmic else scaled)
 
     def targets(self, losses: Float[np.ndarray, "n"]) -> Float[Tensor, "n"]:
         finite = np.where(np.isfinite(losses), losses, self.worst)
-        values = np.log(finite) if self.logarithmic else finite
-        return torch.as_tensor((values - self.loss_mean) / self.loss_scale, dtype=torch.float32)
+        values = np.tanh(np.log(finite / self.threshold) / self.spread) if self.logarithmic else finite
+        return torch.as_tensor((values - self.loss_mean) / self.loss_scale)
 
-    def spectra(self, curves: Float[Tensor, "n M"]) -> Float[np.ndarray, "n M"]:
-        values = curves.double().numpy() * self.scale + self.mean
-        return signed_exp(values) if self.logarithmic else values
-
-    def losses(self, targets: Float[Tensor, "n"]) -> Float[np.ndarray, "n"]:
-        values = targets.double().numpy() * self.loss_scale + self.loss_mean
-        return np.exp(values) if self.logarithmic else values
+    def losses(self, targets: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        values = targets * self.loss_scale + self.loss_mean
+        if not self.logarithmic:
+            return values
+        return self.threshold * np.exp(self.spread * np.arctanh(np.clip(values, -MAX_TARGET, MAX_TARGET)))

@@ -26,7 +26,7 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
     titles = [f"{100 * k / sweep.epochs:.0f} % (epoch {k})" for k in stages]
     figure = make_subplots(1, len(stages), shared_yaxes=True, subplot_titles=titles)
     known = [test.take(np.flatnonzero(np.isfinite(test.spectra[:, k]).all(axis=1))) for k in stages]
-    points = [model.transform(part.seen(model.running_mean)[:, k]) for part, k in zip(known, stages, strict=True)]
+    points = [model.transform(part.seen(k)) for part, k in zip(known, stages, strict=True)]
     everywhere = np.concatenate(points)
     for column, (part, places) in enumerate(zip(known, points, strict=True), 1):
         figure.add_trace(low_error_region(model.region_, everywhere), row=1, col=column)
@@ -62,11 +62,10 @@ def plane_over_epochs(sweep: SweepTable, study: Study) -> go.Figure:
 
 def _places(model: AeLLE, test: SweepTable, epoch: int) -> Float[np.ndarray, "V components"]:
     """Each variant's position in the plane after an epoch, NaN where its spectrum is not finite."""
-    spectra = test.seen(model.running_mean)[:, epoch]
-    known = np.isfinite(spectra).all(axis=1)
-    places = np.full((len(spectra), model.n_components), np.nan)
+    seen = test.seen(epoch)
+    known, places = seen.known, np.full((len(seen), model.n_components), np.nan)
     if known.any():
-        places[known] = model.transform(spectra[known])
+        places[known] = model.transform(seen.take(known))
     return places
 
 

@@ -13,9 +13,10 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from aelle.analysis.embeddings import Embedding
-from aelle.analysis.features import FEATURES, Correlation, features
+from aelle.analysis.features import Correlation, features
 from aelle.analysis.plane import TrainedPlane
 from aelle.analysis.shares import groupable
+from aelle.lyapunov.features import FEATURES
 from aelle.report.style import (
     CLASSES,
     GREY,

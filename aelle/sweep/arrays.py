@@ -89,6 +89,7 @@ def load_arrays(path: Path) -> SweepTable:
         spectra=_common_length(spectra),
         problems=problems,
         test_spectra=None if test_spectra is None else _common_length(test_spectra.astype(float)),
+        exponents=np.maximum(np.isfinite(spectra).sum(2).max(1), 1),
     )
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov.running_mean import RunningMean
+from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.runs.reader import Run
 from aelle.sweep.selection import Selection, select
@@ -26,7 +26,8 @@ class SweepTable:
     its training is complete, and the hyperparameters.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
-    where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `problems`: what
+    where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `exponents` [V]: how
+    many exponents a variant has, of which its common-length spectra are made; None if all have M. `problems`: what
     could not be read, a line each. `size`: how many variants the sweep has when complete.
     """
 
@@ -40,6 +41,7 @@ class SweepTable:
     spectra: Float[np.ndarray, "V E M"]
     problems: list[str]
     test_spectra: Float[np.ndarray, "V E M"] | None = None
+    exponents: Int[np.ndarray, "V"] | None = None
 
     @property
     def epochs(self) -> int:
@@ -62,7 +64,15 @@ class SweepTable:
     def take(self, rows: Int[np.ndarray, "n"]) -> "SweepTable":
         variants = self.variants.iloc[rows].reset_index(drop=True)
         test = None if self.test_spectra is None else self.test_spectra[rows]
-        return replace(self, variants=variants, losses=self.losses[rows], spectra=self.spectra[rows], test_spectra=test)
+        exponents = None if self.exponents is None else self.exponents[rows]
+        return replace(
+            self,
+            variants=variants,
+            losses=self.losses[rows],
+            spectra=self.spectra[rows],
+            test_spectra=test,
+            exponents=exponents,
+        )
 
     def complete(self) -> "SweepTable":
         """The variants whose training is over: trained to the end, or diverged in a run that has come to its end."""
@@ -74,9 +84,12 @@ class SweepTable:
         mean = RunningMean()
         return np.stack([mean.add(self.spectra[:, epoch]) for epoch in range(self.epochs + 1)], axis=1)
 
-    def seen(self, running_mean: bool) -> Float[np.ndarray, "V E M"]:
-        """After each epoch: the mean of the spectra so far, or that epoch's spectrum."""
-        return self.running_means if running_mean else self.spectra
+    def seen(self, epoch: int) -> SpectraSoFar:
+        """What spectra say after an epoch; NaN where none was measured then."""
+        V, _, M = self.spectra.shape
+        exponents = np.full(V, M) if self.exponents is None else self.exponents
+        share = np.full(V, epoch / self.epochs)
+        return SpectraSoFar(self.spectra[:, epoch], self.running_means[:, epoch], share, exponents)
 
     def measured_at_the_end(self) -> "SweepTable":
         """The variants with a finite spectrum after the last epoch."""
@@ -119,11 +132,12 @@ def _assemble(name: str, found: Selection) -> SweepTable:
     losses, spectra = np.full((V, E), np.nan), np.full((V, E, M), np.nan)
     with_test = any("test_spectrum" in run.epochs.column_names for run, _ in used)
     test_spectra = np.full((V, E, M), np.nan) if with_test else None
+    exponents = np.full(V, M)
     since = 0
     for run, rows in used:
         mine = slice(since, since := since + len(rows))
         places_of = dict(zip(numbers[mine].tolist(), places[mine], strict=True))
-        _fill(losses, spectra, test_spectra, run.epochs, places_of)
+        _fill(losses, spectra, test_spectra, exponents, run.epochs, places_of)
     return SweepTable(
         name=name,
         task=config["task"]["name"],
@@ -135,6 +149,7 @@ def _assemble(name: str, found: Selection) -> SweepTable:
         spectra=spectra,
         problems=found.problems,
         test_spectra=test_spectra,
+        exponents=exponents,
     )
 
 
@@ -169,9 +184,15 @@ def _longest(epochs: pa.Table) -> int:
 
 
 def _fill(
-    losses: np.ndarray, spectra: np.ndarray, test_spectra: np.ndarray | None, epochs: pa.Table, places: dict[int, int]
+    losses: np.ndarray,
+    spectra: np.ndarray,
+    test_spectra: np.ndarray | None,
+    exponents: np.ndarray,
+    epochs: pa.Table,
+    places: dict[int, int],
 ) -> None:
-    """Write one run's validation losses into [V, E] and its common-length spectra into [V, E, M], at its places."""
+    """Write one run's validation losses into [V, E], its common-length spectra into [V, E, M] and how many exponents
+    they are made of into [V], at its places."""
     v = np.array([places.get(number, -1) for number in epochs["variant"].to_pylist()])
     e = epochs["epoch"].to_numpy()
     wanted = (v >= 0) & (e < losses.shape[1])
@@ -188,3 +209,4 @@ def _fill(
         for K in np.unique(lengths[lengths > 0]):
             rows = np.flatnonzero(wanted & (lengths == K))
             into[v[rows], e[rows]] = curve(values[starts[rows, None] + np.arange(K)], into.shape[2])
+            exponents[v[rows]] = K

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
 
-from aelle.lyapunov.running_mean import RunningMean
+from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.model.chances import chances_of
 from aelle.model.estimator import AeLLE
@@ -41,12 +41,11 @@ class PredictionCallback(pl.Callback):
             at = {row["variant"]: row for row in rows.filter(pc.field("epoch") == epoch).to_pylist()}
             spectra = [at[number].get("spectrum") for number in numbers]
             if None not in spectra:
-                self._at_length(np.array(spectra))
+                self.mean.add(curve(np.array(spectra), self.model.n_features_in_))
 
     def take(self, rows: Sequence[int]) -> None:
         """Continue with these variants of the population only."""
-        if self.model.running_mean:
-            self.mean.take(rows)
+        self.mean.take(rows)
 
     @property
     def state_key(self) -> str:
@@ -66,29 +65,35 @@ class PredictionCallback(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 0:
             self.mean = RunningMean()
-            self._predict(pl_module, 0)
+            self._predict(trainer, pl_module, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        self._predict(pl_module, epoch)
+        self._predict(trainer, pl_module, epoch)
         if epoch in self.chances:
             pl_module.log("lyapunov/chance", torch.as_tensor(self.chances[epoch]).nanmedian())
 
-    def _predict(self, pl_module: pl.LightningModule, epoch: int) -> None:
+    def _predict(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
         population = isinstance(pl_module, PopulationModule)
         if population:
             pl_module.metrics.pop("chance", None)
         if epoch not in self.lyapunov.spectra:
             return
         exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
-        chances = chances_of(self.model, self._at_length(np.atleast_2d(exponents)))
+        chances = chances_of(self.model, self._seen(np.atleast_2d(exponents), epoch / self._epochs(trainer)))
         if population:
             # A variant whose gradient was not finite still has finite weights and a finite spectrum.
             chances[pl_module.diverged().cpu().numpy()] = np.nan
             pl_module.metrics["chance"] = torch.as_tensor(chances)
         self.chances[epoch] = chances
 
-    def _at_length(self, spectra: Float[np.ndarray, "V K"]) -> Float[np.ndarray, "V M"]:
-        """The model's input after an epoch with these spectra."""
-        spectra = curve(spectra, self.model.n_features_in_)
-        return self.mean.add(spectra) if self.model.running_mean else spectra
+    def _epochs(self, trainer: pl.Trainer) -> int:
+        """How long the training is, or where it is open-ended, how long those were that the model was fitted to."""
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            return trainer.max_epochs
+        return int(self.model.learned_from_.get("epochs", 0)) or trainer.current_epoch + 1
+
+    def _seen(self, spectra: Float[np.ndarray, "V K"], share: float) -> SpectraSoFar:
+        """What spectra say, including these."""
+        last, (V, K) = curve(spectra, self.model.n_features_in_), spectra.shape
+        return SpectraSoFar(last, self.mean.add(last), np.full(V, min(share, 1.0)), np.full(V, K))

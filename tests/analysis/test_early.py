@@ -13,7 +13,7 @@ from aelle.analysis.predictor import Predictor
 from aelle.analysis.predictors import COMBINED, Plane, predictors
 from aelle.analysis.scores import METRICS
 from aelle.model.estimator import AeLLE
-from aelle.model.samples import stratified_parts
+from aelle.model.samples import stratified_parts, sweep_sample
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -22,12 +22,9 @@ def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], Swe
     """The predictors of the first split, and its test variants."""
     train, validation, test = stratified_parts(sweep.low_error, SPLIT_SHARES, 0)
     known = sweep.take(np.union1d(train, validation))
-    spectra, losses = (
-        known.running_means.reshape(-1, known.spectra.shape[2]),
-        np.nan_to_num(known.final_loss, nan=np.inf),
-    )
-    model = AeLLE(0.5, epochs=epochs).fit(spectra, np.repeat(losses, known.spectra.shape[1]))
-    return predictors(known, sweep.take(validation), model, sweep.varied), sweep.take(test)
+    sample = sweep_sample(known, np.arange(len(known.losses)))
+    model = AeLLE(0.5, epochs=epochs).fit(sample.spectra, sample.losses, groups=sample.groups)
+    return predictors(known, model, sweep.varied), sweep.take(test)
 
 
 def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():

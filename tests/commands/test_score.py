@@ -23,7 +23,7 @@ def test_analyze_saves_a_model_and_another_run_uses_it(tmp_path, main):
     assert code == 0 and "highest first: " in out and "ROC AUC (epoch) over the 60" in out, err
     table = pd.read_csv(tmp_path / "outputs" / "two" / "chances.csv")
     model, sweep = AeLLE.load("outputs/one/model"), synthetic()
-    np.testing.assert_allclose(table["chance_epoch_2"], model.predict_proba(sweep.running_means[:, 2])[:, 1], rtol=1e-4)
+    np.testing.assert_allclose(table["chance_epoch_2"], model.predict_proba(sweep.seen(2))[:, 1], rtol=1e-4)
     assert not (tmp_path / "outputs" / "two" / "report.html").exists()
 
 

@@ -6,9 +6,10 @@ from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.model.autoencoder import Autoencoders, Training
-from aelle.model.autoencoder_training import AutoencoderRows, AutoencoderTraining
-from aelle.model.estimator import fit_side_by_side
-from aelle.model.samples import Sample, train_and_validation
+from aelle.model.autoencoder_training import AutoencoderTraining, Quantiles, Trainees
+from aelle.model.fitting import fit_side_by_side
+from aelle.model.samples import Sample, checked, train_and_validation
+from aelle.model.views import folds
 
 M = 24
 
@@ -80,25 +81,39 @@ def test_a_member_of_the_autoencoders_is_an_ordinary_network():
     for s in range(3):
         hidden = torch.nn.functional.linear(x[s], layer.weight[s].T, layer.bias[s, 0])
         torch.testing.assert_close(layer(x)[s], hidden)
-    single = Autoencoders(M, 4, [torch.Generator()])
-    single.load_state_dict(networks.member(1))
+    single = networks.part(slice(1, 2))
     torch.testing.assert_close(single.encode(x[1:2])[0], networks.encode(x)[1])
 
 
+def trainees(n: int, weights: np.ndarray) -> Trainees:
+    ones = torch.ones(len(weights), M)
+    weights = torch.as_tensor(weights, dtype=torch.float32)
+    return Trainees(torch.randn(n, M), torch.randn(n), weights, ones, 0 * ones, ones / M)
+
+
 def test_alpha_rises_in_stages():
-    rows = AutoencoderRows(torch.randn(10, M), torch.randn(10))
-    module = AutoencoderTraining([rows], [0], 4, Training(alphas=(0.0, 100.0), epochs=4, noise=0.0, dropout=0.0))
-    batch = torch.arange(10)[None]
+    options = Training(alphas=(0.0, 100.0), epochs=4, batch_size=10)
+    module = AutoencoderTraining([trainees(10, np.ones((1, 10)))], [0], 4, options)
+    (batch,) = module.train_dataloader()
 
-    class AtEpoch:
-        current_epoch = 0
+    class AtStep:
+        global_step = 0
 
-    def loss(epoch: int) -> float:
-        AtEpoch.current_epoch = epoch
-        module._trainer = AtEpoch
+    def loss(step: int) -> float:
+        AtStep.global_step = step
+        module._trainer = AtStep
         return module.training_step(batch, 0).item()
 
     assert loss(0) == loss(1) < loss(2) == loss(3)
+
+
+def test_each_member_visits_its_own_rows_by_their_weights():
+    weights = np.array([[1.0, 1, 1, 0], [0, 3, 0, 1]])
+    module = AutoencoderTraining([trainees(4, weights), trainees(2, np.ones((1, 2)))], [0, 1], 4, Training())
+    batch = torch.cat(list(Quantiles(1200, 64, module.random)))
+    at = torch.searchsorted(module.cumulative, batch.expand(3, -1).contiguous(), right=True)
+    visits = np.stack([np.bincount(row, minlength=4) for row in at.numpy()])
+    np.testing.assert_array_equal(visits, [[400, 400, 400, 0], [0, 900, 0, 300], [600, 600, 0, 0]])
 
 
 def test_a_diverged_variant_is_high_error_and_spoils_nothing():
@@ -112,9 +127,12 @@ def test_rows_of_one_group_are_never_torn_apart():
     spectra, losses = spectra_and_losses(40)
     tripled = np.repeat(spectra, 3, 0), np.repeat(losses, 3)
     groups = np.repeat(np.arange(40), 3)
-    (train, _), (held, _) = train_and_validation(Sample(*tripled, groups=groups), 0.5, seed=0)
-    assert not {row.tobytes() for row in train} & {row.tobytes() for row in held}
-    assert len(train) % 3 == len(held) % 3 == 0 and len(train) + len(held) == 120
+    rows = checked(Sample(*tripled, groups=groups))
+    train, held = train_and_validation(rows, 0.5, seed=0)
+    assert not set(train.groups) & set(held.groups)
+    assert len(train.losses) % 3 == len(held.losses) % 3 == 0 and len(train.losses) + len(held.losses) == 120
+    fold = folds(rows.losses, rows.groups, 0).reshape(40, 3)
+    assert (fold == fold[:, :1]).all() and set(np.bincount(fold[:, 0])) <= {13, 14}
 
 
 def test_the_validation_part_alone_sets_the_threshold():

@@ -24,9 +24,10 @@ def test_the_slider_has_every_measured_epoch_and_a_fixed_frame():
         for low, x, loss, trace in zip((True, False), moved["x"], moved["customdata"], figure.data[1:], strict=True):
             rows = test[sweep.low_error[test] == low]
             assert len(x) == len(loss) == len(trace.text) == len(rows)
-            known = np.isfinite(sweep.running_means[rows, k]).all(1)
+            seen = sweep.seen(k).take(rows)
+            known = seen.known
             assert [place is not None for place in x] == list(known)
-            expected = early.models[0].transform(sweep.running_means[rows[known], k])[:, 0] if known.any() else []
+            expected = early.models[0].transform(seen.take(known))[:, 0] if known.any() else []
             np.testing.assert_allclose([place for place in x if place is not None], expected, rtol=1e-3)
             assert loss == [f"{v:.3g}" if np.isfinite(v) else "none" for v in sweep.losses[rows, k]]
             low_end, high_end = figure.layout.xaxis.range

@@ -1,5 +1,6 @@
 """The callback that predicts, in a LightningModule that has nothing of ours in it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from sweeps import synthetic
 from trainings import trainer
 
 
-@pytest.mark.parametrize("running_mean", [True, False])
-def test_any_module_with_a_recurrent_network_is_told_its_chance(running_mean):
+@pytest.mark.parametrize("committee", [True, False])
+def test_any_module_with_a_recurrent_network_is_told_its_chance(committee):
     class Module(pl.LightningModule):
         def __init__(self):
             super().__init__()
@@ -28,16 +29,17 @@ def test_any_module_with_a_recurrent_network_is_told_its_chance(running_mean):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10, running_mean=running_mean))
+    fitted = fit_to_all(synthetic(), AeLLE(0.5, epochs=10, committee=committee))
     lyapunov = LyapunovCallback("rnn", torch.randn(3, 6, 2), every_n_epochs=2)
     prediction = PredictionCallback(fitted, lyapunov)
     trainer([lyapunov, prediction], max_epochs=3).fit(Module(), torch.randn(2, 6, 2))
     spectra = np.stack([lyapunov.spectra[e].resample(8).numpy() for e in (0, 2, 3)])
-    table = synthetic(V=1, E=2)
-    table.spectra[0] = spectra
-    seen = table.seen(running_mean)[0]
-    found = np.concatenate([prediction.chances[e] for e in (0, 2, 3)])
-    np.testing.assert_allclose(found, fitted.predict_proba(seen)[:, 1], rtol=1e-9)
+    table = synthetic(V=1, E=3)
+    table.spectra[0, 1], table.spectra[0, [0, 2, 3]] = np.nan, spectra
+    table = replace(table, exponents=np.array([5]))
+    for epoch in (0, 2, 3):
+        expected = fitted.predict_proba(table.seen(epoch))[:, 1]
+        np.testing.assert_allclose(prediction.chances[epoch], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("metrics", [torch.nn.ModuleDict(), [], {"chance": 1}])

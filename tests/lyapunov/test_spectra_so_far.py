@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aelle.lyapunov.running_mean import RunningMean
+from aelle.lyapunov.spectra_so_far import RunningMean
 from sweeps import synthetic
 
 

@@ -1,0 +1,66 @@
+"""What a network's spectra so far say: the last one, their mean, and the stage of its training.
+
+Axes: V variant, M point of the common-length spectrum.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aelle.lyapunov.spectrum import signed_exp, signed_log
+
+
+class RunningMean:
+    """The mean of sign(λ) log(1 + |λ|) over all spectra that were added, in nats per step again.
+
+    One epoch's spectrum is noisy; where the spectra of a training differ little, their mean is a better predictor.
+    """
+
+    def __init__(self):
+        self.total, self.count = np.zeros((1, 1)), np.zeros((1, 1))
+
+    def add(self, spectra: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V M"]:
+        """The mean including these; NaN for a variant whose spectrum is not finite and thus not counted."""
+        known = np.isfinite(spectra).all(1, keepdims=True)
+        self.total = self.total + np.where(known, signed_log(spectra), 0)
+        self.count = self.count + known
+        with np.errstate(invalid="ignore"):
+            return signed_exp(np.where(known, self.total / self.count, np.nan))
+
+    def take(self, rows: Sequence[int]) -> None:
+        """Continue with these variants only."""
+        self.total, self.count = self.total[list(rows)], self.count[list(rows)]
+
+
+@dataclass(frozen=True)
+class SpectraSoFar:
+    """What spectra say of V networks at some stage of their trainings, each network at a stage of its own.
+
+    `last`: the spectrum at that stage; `mean`: that of all spectra so far (`RunningMean`); both in nats per step and at
+    a common length. `share`: how much of the training has passed, 0 to 1. `exponents`: how many exponents the network's
+    spectrum had before it was resampled.
+    """
+
+    last: Float[np.ndarray, "V M"]
+    mean: Float[np.ndarray, "V M"]
+    share: Float[np.ndarray, "V"]
+    exponents: Int[np.ndarray, "V"]
+
+    def __len__(self) -> int:
+        return len(self.last)
+
+    @property
+    def known(self) -> Bool[np.ndarray, "V"]:
+        """Which networks have a finite spectrum."""
+        return np.logical_and.reduce(np.isfinite(np.concatenate([self.last, self.mean], 1)), axis=1)
+
+    def take(self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "V"]) -> "SpectraSoFar":
+        return SpectraSoFar(self.last[rows], self.mean[rows], self.share[rows], self.exponents[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence["SpectraSoFar"]) -> "SpectraSoFar":
+        """The networks of all parts, one part after the other."""
+        names = ("last", "mean", "share", "exponents")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

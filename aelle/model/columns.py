@@ -1,0 +1,53 @@
+"""What enters an autoencoder: columns made of a network's spectra so far.
+
+Axes: n row, M point of the spectrum that enters, F column.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from aelle.lyapunov.features import scalar_features
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
+from aelle.lyapunov.spectrum import curve, signed_log
+
+CURVES = ("spectrum", "mean")
+"""The last spectrum, and the mean of the spectra so far."""
+
+FEATURES = ("features", "features of the mean")
+"""The scalar features of either."""
+
+CONDITIONS = ("stage", "length")
+"""The stage of the training, and the logarithm of how many exponents the network has, which a spectrum of common length
+no longer shows. They are known exactly: they get no noise and are not reconstructed."""
+
+
+class Columns(NamedTuple):
+    values: Float[np.ndarray, "n F"]
+    blocks: dict[str, slice]
+    """Where the columns of each block are."""
+
+
+def columns(seen: SpectraSoFar, points: int | None, logarithmic: bool) -> Columns:
+    """All blocks, with logarithms of spectra and features; or the spectrum as it is, as the paper has it. `points`: the
+    length to which spectra are resampled, None to keep theirs."""
+    spectra = dict(zip(CURVES, (seen.last, seen.mean), strict=True))
+    parts = {name: one if points is None else curve(one, points) for name, one in spectra.items()}
+    if not logarithmic:
+        del parts["mean"]
+    else:
+        parts = {name: signed_log(part) for name, part in parts.items()}
+        for name, one in zip(FEATURES, spectra.values(), strict=True):
+            parts[name] = signed_log(scalar_features(one))
+        parts["stage"] = 2 * stage(seen.share)[:, None] - 1
+        parts["length"] = np.log(seen.exponents)[:, None]
+    ends = np.cumsum([part.shape[1] for part in parts.values()]).tolist()
+    starts = [0, *ends[:-1]]
+    blocks = {name: slice(start, end) for name, start, end in zip(parts, starts, ends, strict=True)}
+    return Columns(np.concatenate(list(parts.values()), 1), blocks)
+
+
+def stage(share: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """0 before training, 1 at its end; early epochs are further apart, since spectra change fastest there."""
+    return np.sqrt(share)

@@ -1,0 +1,171 @@
+"""A fitted committee: autoencoders whose predictions are weighted by the stage of training, and their common latent.
+
+Axes: S autoencoder, V view, G stage, n row, F column, L latent of the committee, l latent of a member.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import nnls
+from torch import Tensor
+
+from aelle.model.autoencoder import Autoencoders
+
+STAGE_KERNEL = 0.05
+"""Standard deviation of the stages whose rows decide about the weights at one."""
+
+SHRINKAGE = 0.03
+"""How strongly weights are drawn to equal ones, relative to the variance of the standardised targets."""
+
+PRIOR = 0.5
+"""Sum of the equal weights: predictions of what is hard to predict should stay small."""
+
+LEADING = 1.5
+"""Variance of the latent's first coordinate, relative to that of the next."""
+
+BATCH = 1024
+"""Rows that pass through the networks at a time."""
+
+
+class Weights(NamedTuple):
+    """Of the views' predictions, at each of some stages of training; in between they are interpolated."""
+
+    stages: Float[np.ndarray, "G"]
+    of_views: Float[np.ndarray, "G V"]
+
+    def at(self, stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n V"]:
+        return np.stack([np.interp(stage, self.stages, column) for column in self.of_views.T], 1)
+
+
+class Gauge(NamedTuple):
+    """The linear map from the members' latents and the prediction, [n, S·l + 1], to the committee's latent.
+
+    Encoders end and decoders begin with a linear layer, so that a latent is known up to an invertible linear map. This
+    one makes the prediction the first coordinate and the leading direction; the others are principal components of the
+    part of the latents that is uncorrelated with it.
+    """
+
+    center: Float[np.ndarray, "i"]
+    matrix: Float[np.ndarray, "i L"]
+
+    def __call__(self, latents: Float[np.ndarray, "n i"]) -> Float[np.ndarray, "n L"]:
+        return (latents - self.center) @ self.matrix
+
+
+class Committee:
+    """`networks`: a member for each fold and view, fold after fold; without a gauge, there is one member, and its
+    latent is that of the committee. `able`: 1 for a view that reconstructs the spectrum."""
+
+    def __init__(self, networks: Autoencoders, weights: Weights, gauge: Gauge | None, able: Float[np.ndarray, "V"]):
+        # In float32, a row's result would depend on the other rows of its batch.
+        self.networks, self.weights, self.gauge, self.able = networks.double(), weights, gauge, able
+
+    @property
+    def views(self) -> int:
+        return self.weights.of_views.shape[1]
+
+    def predict(self, x: Float[Tensor, "n F"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """The weighted predictions: the standardised target."""
+        return self.combined(self._through(x)[1], stage)
+
+    def latent(
+        self,
+        x: Float[Tensor, "n F"],
+        stage: Float[np.ndarray, "n"],
+        expected: Float[np.ndarray, "n"] | None = None,
+    ) -> Float[np.ndarray, "n L"]:
+        """`expected`: other predictions, which replace those of the committee as the leading coordinate."""
+        latents, predictions = self._through(x)
+        if self.gauge is None:
+            return latents
+        prediction = self.combined(predictions, stage)
+        found = self.gauge(np.concatenate([latents, prediction[:, None]], 1))
+        if expected is not None:
+            found[:, 0] += self.gauge.matrix[-1, 0] * (expected - prediction)
+        return found
+
+    def set_gauge(self, x: Float[Tensor, "n F"], stage: Float[np.ndarray, "n"], latent_size: int) -> None:
+        """Find it from these rows."""
+        latents, predictions = self._through(x)
+        self.gauge = gauge(latents, self.combined(predictions, stage), latent_size)
+
+    @torch.no_grad()
+    def decode(self, x: Float[Tensor, "n F"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n F"]:
+        """The mean reconstruction of the `able` views, weighted as their predictions are."""
+        found = [self.networks.decode(self.networks.encode(part)).numpy() for part in _batches(x, self.networks)]
+        by_view = np.concatenate(found, 1).reshape(-1, self.views, len(x), x.shape[1]).mean(0)
+        # A view without weight still reconstructs, where no other is able to.
+        weights = (self.weights.at(stage) + 1e-6) * self.able
+        return np.einsum("nv,vnf->nf", weights / weights.sum(1, keepdims=True), by_view)
+
+    def combined(self, predictions: Float[np.ndarray, "S n"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        by_view = predictions.reshape(-1, self.views, len(stage)).mean(0)
+        return np.einsum("nv,vn->n", self.weights.at(stage), by_view)
+
+    @torch.no_grad()
+    def _through(self, x: Float[Tensor, "n F"]) -> tuple[Float[np.ndarray, "n Sl"], Float[np.ndarray, "S n"]]:
+        """The members' latents and predictions."""
+        latents, predictions = [], []
+        for part in _batches(x, self.networks):
+            latent = self.networks.encode(part)
+            latents.append(latent.transpose(0, 1).flatten(1).numpy())
+            predictions.append(self.networks.predict(latent).numpy())
+        return np.concatenate(latents), np.concatenate(predictions, 1)
+
+
+@torch.no_grad()
+def held_out(
+    networks: Autoencoders, x: Float[Tensor, "n F"], fold: Int[np.ndarray, "n"], views: int
+) -> Float[np.ndarray, "V n"]:
+    """Each view's predictions of the rows by the member that was trained without them."""
+    found = np.zeros((views, len(x)))
+    for f in np.unique(fold):
+        rows, members = np.flatnonzero(fold == f), slice(f * views, (f + 1) * views)
+        part = networks.part(members).double()
+        batches = [part.predict(part.encode(batch)).numpy() for batch in _batches(x[rows], part)]
+        found[:, rows] = np.concatenate(batches, 1)
+    return found
+
+
+def weighted(
+    predictions: Float[np.ndarray, "V n"], targets: Float[np.ndarray, "n"], stage: Float[np.ndarray, "n"]
+) -> Weights:
+    """The non-negative weights with the least squared error at each stage, drawn to equal ones."""
+    at, where = np.unique(stage.round(2), return_inverse=True)
+    counts = np.bincount(where)
+    products = np.zeros((len(at), len(predictions), len(predictions)))
+    np.add.at(products, where, np.einsum("vn,wn->nvw", predictions, predictions))
+    answers = np.zeros((len(at), len(predictions)))
+    np.add.at(answers, where, (predictions * targets).T)
+    products, answers = products / counts[:, None, None], answers / counts[:, None]
+    V, found = len(predictions), []
+    for one in at:
+        kernel = np.exp(-((at - one) ** 2) / (2 * STAGE_KERNEL**2))
+        kernel /= kernel.sum()
+        factor = np.linalg.cholesky(np.tensordot(kernel, products, 1) + SHRINKAGE * np.eye(V))
+        right = np.linalg.solve(factor, kernel @ answers + SHRINKAGE * PRIOR / V)
+        found.append(nnls(factor.T, right)[0])
+    return Weights(at, np.array(found))
+
+
+def gauge(latents: Float[np.ndarray, "n Sl"], prediction: Float[np.ndarray, "n"], latent_size: int) -> Gauge:
+    center = np.append(latents.mean(0), prediction.mean())
+    Z, T = latents - center[:-1], prediction - center[-1]
+    variance = max(float(T @ T), 1e-12)
+    slopes = Z.T @ T / variance
+    rest = Z - T[:, None] * slopes
+    values, vectors = np.linalg.eigh(rest.T @ rest)
+    largest = np.argsort(values)[::-1][: latent_size - 1]
+    stretch = np.sqrt(LEADING * max(float(values.max()), variance) / variance)
+    matrix = np.zeros((len(center), latent_size))
+    matrix[-1, 0] = stretch
+    matrix[:-1, 1 : 1 + len(largest)] = vectors[:, largest]
+    matrix[-1, 1 : 1 + len(largest)] = -slopes @ vectors[:, largest]
+    return Gauge(center, matrix)
+
+
+def _batches(x: Float[Tensor, "n F"], networks: Autoencoders) -> list[Float[Tensor, "S B F"]]:
+    members = len(networks.head.weight)
+    return [part.double().expand(members, -1, -1) for part in x.split(BATCH)]

@@ -1,0 +1,146 @@
+"""Fitting models: all their autoencoders as one population, then weights, plane and classifier of each.
+
+Axes: S autoencoder, V view, n row, F column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aelle.errors import TooFewError
+from aelle.model.autoencoder import Autoencoders, Training
+from aelle.model.columns import CONDITIONS, CURVES, Columns, columns, stage
+from aelle.model.committee import Committee, Weights, held_out, weighted
+from aelle.model.samples import Rows, Sample, check_classes, checked, train_and_validation
+from aelle.model.scaling import Scaling
+from aelle.model.views import COMMITTEE, COMMITTEE_OF_SPECTRA, SINGLE, View, attention, folds, sees, usable
+
+if TYPE_CHECKING:
+    from aelle.model.autoencoder_training import Trainees
+    from aelle.model.estimator import AeLLE
+
+COMMITTEE_LATENT = 8
+"""Units of the latent of a committee's member, at most."""
+
+PLANE_ROWS = 4096
+"""Training rows that the plane is found from, at most."""
+
+
+class Prepared(NamedTuple):
+    """What one model is fitted to. `fold`: the members that do not learn from a row; −1 if all do."""
+
+    rows: Rows
+    validation: Rows | None
+    given: Columns
+    scaling: Scaling
+    views: list[View]
+    fold: Int[np.ndarray, "n"]
+
+    @property
+    def folds(self) -> int:
+        return max(int(self.fold.max()) + 1, 1)
+
+    @property
+    def inputs(self) -> Float[Tensor, "n F"]:
+        return self.scaling.inputs(self.given.values)
+
+    @property
+    def targets(self) -> Float[Tensor, "n"]:
+        return self.scaling.targets(self.rows.losses)
+
+
+def fit_side_by_side(models: "Sequence[AeLLE]", samples: Sequence[Sample]) -> None:
+    """Fit each model to its sample, all autoencoders as one population. The models may differ in their seeds only.
+
+    The longest sample sets the number of steps; a model with a sample of that length is the same as if fitted alone.
+    """
+    # Lightning takes seconds to import, for which a model that is only loaded need not wait.
+    from aelle.model.autoencoder_training import AutoencoderTraining
+    from aelle.trainer import lean_trainer
+
+    for model in models:
+        model.check_parameters()
+    prepared = [_prepared(model, sample) for model, sample in zip(models, samples, strict=True)]
+    first = models[0]
+    chosen = {field.name: getattr(first, field.name) for field in fields(Training)}
+    training = Training(**{**chosen, "alphas": tuple(first.alphas)})
+    module = AutoencoderTraining(
+        [_trainees(one, first.noise) for one in prepared],
+        [model.seed for model in models],
+        member_latent(first),
+        training,
+        skip=first.committee,
+        anneal=first.committee,
+    )
+    steps = -1 if training.max_steps is None else training.max_steps
+    lean_trainer(max_epochs=training.epochs, max_steps=steps, accelerator="cpu", enable_checkpointing=False).fit(module)
+    end = 0
+    for model, one in zip(models, prepared, strict=True):
+        start, end = end, end + len(one.views) * one.folds
+        try:
+            _finish(model, one, module.networks.part(slice(start, end)))
+        except TooFewError:
+            del model.committee_  # Back to unfitted, even if it was fitted before.
+            raise
+
+
+def member_latent(model: "AeLLE") -> int:
+    return min(COMMITTEE_LATENT, model.latent_size) if model.committee else model.latent_size
+
+
+def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
+    rows, validation = checked(sample), None
+    if sample.validation is not None:
+        validation = checked(Sample(*sample.validation))
+    elif not model.committee:
+        rows, validation = train_and_validation(rows, model.threshold, model.seed)
+    else:
+        check_classes(rows.losses[np.unique(rows.groups, return_index=True)[1]] < model.threshold, 2)
+    given = columns(rows.seen, model.points, model.scaling == "log")
+    views = SINGLE if not model.committee else COMMITTEE if rows.history else COMMITTEE_OF_SPECTRA
+    fold = folds(rows.losses, rows.groups, model.seed) if model.committee else np.full(len(rows.losses), -1)
+    scaling = Scaling.of(given, rows.losses, float(model.threshold), model.scaling)
+    return Prepared(rows, validation, given, scaling, usable(views, list(given.blocks)), fold)
+
+
+def _trainees(one: Prepared, noise: float) -> "Trainees":
+    """A member for each fold and view, fold after fold."""
+    from aelle.model.autoencoder_training import Trainees
+
+    members = [(f, view) for f in range(one.folds) for view in one.views]
+    weights = [attention(v, one.rows.seen.share) * (one.folds == 1 or one.fold != f) for f, v in members]
+    shaped = np.stack([sees(view, one.given, CONDITIONS) for _, view in members])
+    given = (
+        one.inputs,
+        one.targets,
+        np.stack(weights),
+        np.stack([sees(view, one.given) for _, view in members]),
+        shaped * noise * np.array([[view.noise] for _, view in members]),
+        shaped / shaped.sum(1, keepdims=True),
+    )
+    return Trainees(*(torch.as_tensor(part, dtype=torch.float32) for part in given))
+
+
+def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
+    """Weights from the predictions of the members that did not learn from a row; then plane and classifier."""
+    at, x, V = stage(one.rows.seen.share), one.inputs, len(one.views)
+    predictions = held_out(networks, x, one.fold, V) if one.folds > 1 else None
+    equal = Weights(np.ones(1), np.full((1, V), 1 / V))
+    weights = equal if predictions is None else weighted(predictions, one.targets.numpy(), at)
+    able = np.array([CURVES[0] in view.blocks for view in one.views], dtype=float)
+    committee = Committee(networks, weights, None, able)
+    some = np.linspace(0, len(x) - 1, min(len(x), PLANE_ROWS)).astype(int)
+    if model.committee:
+        committee.set_gauge(x[some], at[some], model.latent_size)
+    model._set_committee(committee, one.scaling, one.rows.history, one.rows.seen.last.shape[1])
+    model._embed(one.rows.seen.take(some))
+    if one.validation is not None:
+        model._classify(one.validation.seen, one.validation.losses)
+    else:
+        expected = None if predictions is None else np.einsum("nv,vn->n", weights.at(at), predictions)
+        model._classify(one.rows.seen, one.rows.losses, expected)
