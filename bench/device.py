@@ -31,7 +31,8 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from device_parts import correctness, early, force, peaks, spectra, training
+from device_early import early
+from device_parts import correctness, force, peaks, spectra, training
 from device_sizes import FULL, QUICK, Clock, Sizes, synchronize
 
 PARTS: dict[str, Callable[..., Iterable[dict[str, Any]]]] = {
