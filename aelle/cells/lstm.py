@@ -6,6 +6,7 @@ from torch import Tensor
 
 from aelle.cells.cell import Cell, Slopes, State, Weights, preactivation, recurrent, sigmoids, tanh_and_slope
 from aelle.cells.lstm_states import LSTMStates
+from aelle.cells.lstm_states_cuda import CUDALSTMStates, fused_gates
 
 
 class LSTM(Cell):
@@ -15,6 +16,10 @@ class LSTM(Cell):
 
     def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
         h, c = state
+        if h.is_cuda:
+            parts = driven.flatten(0, 1), recurrent(weights, h).flatten(0, 1), c.flatten(0, 1)
+            new_h, new_c, _ = fused_gates(*parts)
+            return new_h.view_as(h), new_c.view_as(c)
         z_i, z_f, z_g, z_o = recurrent(weights, h).add_(driven).chunk(4, -1)
         c = torch.addcmul(z_f.sigmoid() * c, z_i.sigmoid(), z_g.tanh())
         return z_o.sigmoid() * c.tanh(), c
@@ -22,7 +27,11 @@ class LSTM(Cell):
     def states(self, weights: Weights, x: Float[Tensor, "V B T I"]) -> Float[Tensor, "T V B H"]:
         """h after each step, from the zero state; faster than step by step."""
         bias = weights.bias_ih + weights.bias_hh
-        return LSTMStates.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
+        if not x.is_cuda:
+            return LSTMStates.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
+        # The backward pass knows no mixed precision.
+        with torch.autocast("cuda", enabled=False):
+            return CUDALSTMStates.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
 
     def linearize(self, weights: Weights, x: Float[Tensor, "V B I"], state: State, full: bool) -> tuple[State, Slopes]:
         """With D_i = diag(g σ'(z_i)), D_f = diag(c σ'(z_f)), D_g = diag(i tanh'(z_g)):

@@ -4,8 +4,8 @@ Only the diagonal of R in J_T ··· J_1 Q_0 = Q R is needed, so the matrix carr
 orthogonal: any M with A = M U, U upper triangular, spans the same flag (the nested spaces of the leading columns) as Q
 and gives the same R in the end, as long as M is well conditioned. LU with row pivoting gives such an M, a row-permuted
 unit lower triangle, at a fraction of the cost of QR; and if the rows of A differ in size by many orders of magnitude,
-as with saturated gates, it keeps the digits that Householder's QR loses. On a GPU Cholesky factors are tried first, and
-LU is used if they fail.
+as with saturated gates, it keeps the digits that Householder's QR loses. Where Q itself is needed, a GPU finds it by
+Cholesky factors.
 
 Tangent vectors are rows here, as in PyTorch's layers: an array [..., K, N] contains A transposed, the layout that
 LAPACK expects.
@@ -33,17 +33,11 @@ class Factors(NamedTuple):
     condition: Float[Tensor, "V B"]
 
 
-MAX_SKEW = 0.5
-"""‖MᵀM − I‖ below which a Cholesky factor is accepted: the condition of M is then at most 1.8."""
+CHOLESKY_SHIFT, CHOLESKY_FACTORS = 4, 3
+"""Of `cholesky_qr`: the shift of AᵀA with columns of length 1, in units of N ε, and the number of factors."""
 
-CHOLESKY_SHIFT, MAX_CHOLESKY_FACTORS = 4, 3
-"""Shift of AᵀA with columns of length 1, in units of N ε; and how many factors are tried."""
-
-CHOLESKY_CAUTION = 8
-"""How far the error of Cholesky factors may exceed its formula: measured on products of a wide range."""
-
-MAX_CHOLESKY_PAUSE = 64
-"""Maximum number of factorisations by LU after a Cholesky factor was not found: one at first, then twice as many."""
+MAX_ORTHONORMALITY_ERROR = 1e-12
+"""Of `cholesky_qr`: the largest entry of |QᵀQ − I|; matrices that exceed it are left to Householder's QR."""
 
 
 class Factorizer:
@@ -57,7 +51,6 @@ class Factorizer:
         self.shape = torch.empty((), device=like.device).expand(V, B, N, K)
         self.P, self.unused = self.shape.new_empty(V, B, N, N), (self.shape.new_empty(0), self.shape.new_empty(0))
         self.numbers = torch.arange(N, dtype=self.P.dtype, device=like.device)
-        self.identity = torch.eye(K, dtype=like.dtype, device=like.device)
 
     def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors:
         """Factorise the last of `trail`, which starts at a well-conditioned basis and has one step between entries.
@@ -100,59 +93,6 @@ class Factorizer:
         return diagonal, row[..., 0], condition
 
 
-class CholeskyFactorizer(Factorizer):
-    """Cholesky factors R of AᵀA: a GPU is fast at matrix products, but slow at factorising small matrices.
-
-    M = A R⁻¹, and AᵀA, with columns of one length, is shifted so that a factor exists for a condition of A up to 1/ε.
-    The deviation of M from orthonormality is measured and corrected by one or two more factors. Rounding in R does not
-    affect A = M R, so the error is that of QR. If a matrix of the stack still has no such M, LU is used for all of
-    them. Each factor costs a round trip to the device.
-    Source: shifted CholeskyQR, Fukaya et al. 2020.
-    """
-
-    def __init__(self, like: Float[Tensor, "V B K N"]):
-        super().__init__(like)
-        self.next_pause, self.pause = 1, 0
-
-    def __call__(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors:
-        if self.pause == 0:
-            factors = self.try_factors(trail, out)
-            if factors is not None:
-                self.next_pause = 1
-                return factors
-            self.pause, self.next_pause = self.next_pause, min(2 * self.next_pause, MAX_CHOLESKY_PAUSE)
-        else:
-            self.pause -= 1
-        return super().__call__(trail, out)
-
-    def try_factors(self, trail: Sequence[Float[Tensor, "V B K N"]], out: Float[Tensor, "V B K N"]) -> Factors | None:
-        """The factors, or None, with A unchanged, if a matrix has no such M."""
-        A = trail[-1]
-        # Scaled first, because the square of a large entry may overflow.
-        largest = A.abs().amax(-1)
-        torch.div(A, largest[..., None], out=out)
-        norm = torch.linalg.vector_norm(out, dim=-1)
-        out.div_(norm[..., None])
-        column = largest.double() * norm
-        diagonal, lost = column, ~largest.isfinite().all(-1)
-        gram = out @ out.mT
-        gram.diagonal(0, -2, -1).add_(CHOLESKY_SHIFT * A.shape[-1] * torch.finfo(A.dtype).eps)
-        for _ in range(MAX_CHOLESKY_FACTORS):
-            R, info = torch.linalg.cholesky_ex(gram)
-            out.copy_(torch.linalg.solve_triangular(R, out, upper=False))
-            diagonal = diagonal * R.diagonal(0, -2, -1)
-            gram = out @ out.mT
-            apart = torch.linalg.matrix_norm(gram - self.identity)
-            broken, done = torch.stack([(info != 0) & ~lost, (apart < MAX_SKEW) | lost]).flatten(1).tolist()
-            if any(broken):
-                break
-            if all(done):
-                condition = torch.where(lost, torch.nan, ((1 + apart) / (1 - apart)).sqrt())
-                cancelled = CHOLESKY_CAUTION * _cancelled(trail)
-                return _judged(out, diagonal, column, torch.ones_like(column), condition, cancelled)
-        return None
-
-
 class CompiledFactorizer(Factorizer):
     """LU on a CPU, with compiled loops: there, passes over matrices cost more than the arithmetic in them.
 
@@ -181,7 +121,7 @@ class CompiledFactorizer(Factorizer):
 
 
 def factorizer(like: Float[Tensor, "V B K N"]) -> Factorizer:
-    return (CompiledFactorizer if like.device.type == "cpu" else CholeskyFactorizer)(like)
+    return (CompiledFactorizer if like.device.type == "cpu" else Factorizer)(like)
 
 
 def _judged(
@@ -222,11 +162,45 @@ def _stretches(before: Float[Tensor, "V B K N"], after: Float[Tensor, "V B K N"]
 
 def orthonormalize(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:
     """A = Q R: Q (rows are its columns) and log |diag R|."""
-    Q, R = torch.linalg.qr(A.mT)
-    return Q.mT.contiguous(), R.diagonal(0, -2, -1).abs().double().log()
+    return householder(A) if A.device.type == "cpu" else cholesky_qr(A)
 
 
 def log_diagonal(A: Float[Tensor, "... K N"]) -> Float[Tensor, "... K"]:
     """log |diag R|."""
+    if A.device.type != "cpu":
+        return cholesky_qr(A)[1]
     R = torch.linalg.qr(A.mT, mode="r").R
     return R.diagonal(0, -2, -1).abs().double().log()
+
+
+def householder(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:
+    """`orthonormalize` by LAPACK's QR."""
+    Q, R = torch.linalg.qr(A.mT)
+    return Q.mT.contiguous(), R.diagonal(0, -2, -1).abs().double().log()
+
+
+def cholesky_qr(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:
+    """`orthonormalize` by Cholesky factors of AᵀA in float64, and by LAPACK's QR for the matrices that have none.
+
+    PyTorch's QR on a GPU forms one Q after the other, 50 µs each for N = 64. Three factors, the first one of AᵀA
+    shifted, make the columns orthonormal if the condition of A is below 1/ε. One round trip to the device.
+    Source: shifted CholeskyQR3, Fukaya et al. 2020.
+    """
+    # Scaled first, because the square of a large entry may overflow.
+    largest = A.abs().amax(-1, keepdim=True).double()
+    Q = A.double() / largest
+    norm = torch.linalg.vector_norm(Q, dim=-1, keepdim=True)
+    Q, diagonal = Q / norm, (largest * norm)[..., 0]
+    identity = torch.eye(A.shape[-2], dtype=Q.dtype, device=Q.device)
+    gram = Q @ Q.mT + CHOLESKY_SHIFT * A.shape[-1] * torch.finfo(Q.dtype).eps * identity
+    for _ in range(CHOLESKY_FACTORS):
+        R = torch.linalg.cholesky_ex(gram).L
+        Q = torch.linalg.solve_triangular(R, Q, upper=False)
+        diagonal = diagonal * R.diagonal(0, -2, -1)
+        gram = Q @ Q.mT
+    found, logs = Q.to(A.dtype), diagonal.log()
+    # NaN, of a matrix without a factor, is not below the limit.
+    without = ~((gram - identity).abs().amax((-2, -1)) < MAX_ORTHONORMALITY_ERROR) & A.isfinite().all(-1).all(-1)
+    if without.any():
+        found[without], logs[without] = householder(A[without])
+    return found, logs

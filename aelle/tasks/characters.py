@@ -32,6 +32,10 @@ class CharacterPrediction(SequenceClassification):
     def forward(self, x: Int[Tensor, "V B T"]) -> Tensor:
         return self.logits(self.hidden(x))
 
+    @property
+    def capturable(self) -> bool:
+        return not self.dropout and type(self).training_logits is CharacterPrediction.training_logits
+
     def training_logits(self, x: Int[Tensor, "V B T"], batch: int) -> Tensor:
         h = self.hidden(x)
         if self.dropout:

@@ -14,8 +14,9 @@ from aelle.tasks.module import PopulationModule, ShuffledBatches
 from aelle.tasks.population import Population
 from aelle.variants import Variant
 
-EVALUATION_CHUNK = 2**20
-"""Preactivations of all variants in one step of an evaluation: a few megabytes."""
+EVALUATION_CHUNK, DEVICE_EVALUATION_CHUNK = 2**20, 2**25
+"""Preactivations of all variants in one step of an evaluation: a few megabytes, and on other devices more, since there
+every operation costs a launch."""
 
 
 class SequenceClassification(PopulationModule):
@@ -87,7 +88,18 @@ class SequenceClassification(PopulationModule):
     def on_train_epoch_start(self) -> None:
         self.train_loss_sum.zero_()
 
+    @property
+    def capturable(self) -> bool:
+        """Whether a training step depends on nothing but its batch, the parameters and the buffers: then a GPU replays
+        it (`CapturedStep`). A subclass with `training_logits` of its own has to say so."""
+        return type(self).training_logits is SequenceClassification.training_logits
+
     def training_step(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
+        if self.capturable and batch.shape[1] == self.batch_size:
+            return self.captured_loss(lambda batch: self.training_loss(batch, 0), batch)
+        return self.training_loss(batch, number)
+
+    def training_loss(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
         losses = cross_entropy(self.training_logits(self.train_x[batch], number), self.train_y[batch])
         self.train_loss_sum += losses.detach() * batch.shape[1]
         return self.summed(losses)
@@ -118,7 +130,8 @@ class SequenceClassification(PopulationModule):
     @property
     def rows(self) -> int:
         """Number of sequences that all variants evaluate at once."""
-        return max(1, EVALUATION_CHUNK // self.network.bias_hh_l0.numel())
+        chunk = EVALUATION_CHUNK if self.device.type == "cpu" else DEVICE_EVALUATION_CHUNK
+        return max(1, chunk // self.network.bias_hh_l0.numel())
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:

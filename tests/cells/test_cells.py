@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from aelle.cells import CELLS, RNN, Cell, Weights
+from aelle.cells import CELLS, RNN, Cell, Weights, lstm_states_cuda
 from aelle.cells.lstm_states import LSTMStates
+from aelle.cells.lstm_states_cuda import CUDALSTMStates
 from aelle.cells.stack import stack_of
 from aelle.lyapunov.driven_stack import DrivenStack
+from devices import NEEDS_GPU
 from reference import NETWORKS, jacobian_by_autograd, network
 
 
@@ -136,3 +138,60 @@ def test_the_lstms_backward_pass_is_the_derivative_of_its_forward_pass(T):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
     with torch.no_grad():
         torch.testing.assert_close(CELLS["lstm"].states(weights, x), ours, atol=0, rtol=0)
+
+
+def gates(driven, recurrent, c):
+    """What PyTorch's kernel for GPUs computes."""
+    i, f, g, o = (driven + recurrent).chunk(4, -1)
+    i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+    new_c = f * c + i * g
+    return o * new_c.tanh(), new_c, torch.cat([i, f, g, o], -1)
+
+
+def gates_backward(dh, dc, c, new_c, gates, _):
+    i, f, g, o = gates.chunk(4, -1)
+    tanh_c = new_c.tanh()
+    d = dh * o * (1 - tanh_c**2) + (0 if dc is None else dc)
+    dz = d * g * i * (1 - i), d * c * f * (1 - f), d * i * (1 - g**2), dh * tanh_c * o * (1 - o)
+    return torch.cat(dz, -1), d * f, None
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+@pytest.mark.parametrize("T", [1, 2, 5])
+def test_the_lstms_states_on_a_gpu_are_those_of_a_cpu(monkeypatch, device, T):
+    """On a CPU with the formulas of the kernels."""
+    if device == "cpu":
+        monkeypatch.setattr(lstm_states_cuda, "fused_gates", gates)
+        monkeypatch.setattr(lstm_states_cuda, "fused_gates_backward", gates_backward)
+    generator = torch.Generator().manual_seed(T)
+    shapes = (2, 3, T, 2), (2, 16, 2), (2, 16, 4), (2, 16)
+    arguments = [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes]
+    there = [a.detach().to(device).requires_grad_() for a in arguments]
+    ours, other = LSTMStates.apply(*arguments, True), CUDALSTMStates.apply(*there, True)
+    torch.testing.assert_close(other.cpu(), ours, atol=1e-13, rtol=1e-11)
+    weight = torch.randn(ours.shape, dtype=torch.float64, generator=generator)
+    for one, two in zip(
+        torch.autograd.grad((ours * weight).sum(), arguments),
+        torch.autograd.grad((other * weight.to(device)).sum(), there),
+        strict=True,
+    ):
+        torch.testing.assert_close(two.cpu(), one, atol=1e-12, rtol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(CUDALSTMStates.apply(*there, False), other, atol=0, rtol=0)
+
+
+@NEEDS_GPU
+@pytest.mark.parametrize("name", list(CELLS))
+def test_a_step_on_a_gpu_is_that_of_a_cpu(name):
+    cell, generator = CELLS[name], torch.Generator().manual_seed(0)
+
+    def found(device: str) -> list[torch.Tensor]:
+        generator.manual_seed(0)
+        shapes = (2, cell.gates * 4, 3), (2, cell.gates * 4, 4), (2, cell.gates * 4), (2, cell.gates * 4), (2, 5, 6, 3)
+        tensors = [torch.randn(shape, dtype=torch.float64, generator=generator).to(device) for shape in shapes]
+        *weights, x = [tensor.requires_grad_() for tensor in tensors]
+        h = Cell.states(cell, Weights(*weights), x)
+        return [h, *torch.autograd.grad(h.square().sum(), tensors)]
+
+    for one, other in zip(found("cpu"), found("cuda"), strict=True):
+        torch.testing.assert_close(other.cpu(), one, atol=1e-11, rtol=1e-10)

@@ -1,5 +1,6 @@
 """The commands of bench/, each at the size of a toy."""
 
+import json
 import sys
 
 import numpy as np
@@ -89,6 +90,36 @@ def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys
     monkeypatch.setattr(one_by_one, "member_state", wrong)
     with pytest.raises(SystemExit, match="nats apart"):
         training.population(training.Options(1, torch.device("cpu")), V=2, hidden_size=4, epochs=1)
+
+
+def test_what_a_gpu_is_measured_by_runs_on_a_cpu(bench, tmp_path, monkeypatch):
+    device = bench("device")
+    monkeypatch.setattr(sys, "argv", ["device.py", "--device", "cpu", "--quick", "--into", str(tmp_path)])
+    device.main()
+    found = json.loads((tmp_path / "device.json").read_text())
+    assert list(found) == ["machine", *device.PARTS]
+    for name in device.PARTS:
+        assert "error" not in found[name], found[name]["traceback"]
+        assert found[name]["rows"] and f"## {name} " in (tmp_path / "device.md").read_text()
+    for row in found["correctness"]["rows"]:
+        assert row.get("float64", 0) < 1e-9, row
+    assert all(row["apart from QR loop, nats"] < 1e-6 for row in found["spectra"]["rows"])
+    assert all(row["apart from prefix scan, nats"] < 1e-4 for row in found["spectra"]["rows"])
+
+
+def test_a_part_that_fails_leaves_the_others_alone(bench, tmp_path, monkeypatch):
+    device = bench("device")
+
+    def failing(*_):
+        yield {"what": "the first row"}
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setitem(device.PARTS, "correctness", failing)
+    report = device.Report(tmp_path)
+    device.measure(report, ["correctness", "peaks"], torch.device("cpu"), device.QUICK)
+    found = json.loads((tmp_path / "device.json").read_text())
+    assert found["correctness"]["error"] == "RuntimeError: no kernel image" and found["correctness"]["rows"]
+    assert "failing" in found["correctness"]["traceback"] and found["peaks"]["rows"]
 
 
 def test_the_time_to_the_help_is_measured(bench):
