@@ -74,7 +74,7 @@ class Autoencoders(nn.Module):
     def predict(self, latent: Float[Tensor, "S B L"]) -> Float[Tensor, "S B"]:
         return self.head(latent).squeeze(-1)
 
-    def part(self, members: slice) -> "Autoencoders":
+    def part(self, members: slice | list[int]) -> "Autoencoders":
         """Some of the members, as a population of their own."""
         state = {name: tensor[members].detach().cpu().clone() for name, tensor in self.state_dict().items()}
         return self.of(state)

@@ -29,11 +29,11 @@ class Columns(NamedTuple):
     """Where the columns of each block are."""
 
 
-def columns(seen: SpectraSoFar, points: int | None, logarithmic: bool) -> Columns:
+def columns(seen: SpectraSoFar, points: int, logarithmic: bool) -> Columns:
     """All blocks, with logarithms of spectra and features; or the spectrum as it is, as the paper has it. `points`: the
-    length to which spectra are resampled, None to keep theirs."""
+    length to which spectra are resampled."""
     spectra = dict(zip(CURVES, (seen.last, seen.mean), strict=True))
-    parts = {name: one if points is None else curve(one, points) for name, one in spectra.items()}
+    parts = {name: one if one.shape[1] == points else curve(one, points) for name, one in spectra.items()}
     if not logarithmic:
         del parts["mean"]
     else:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import nnls
 from torch import Tensor
 
@@ -56,9 +56,9 @@ class Gauge(NamedTuple):
 
 class Committee:
     """`networks`: a member for each fold and view, fold after fold; without a gauge, there is one member, and its
-    latent is that of the committee. `able`: 1 for a view that reconstructs the spectrum."""
+    latent is that of the committee. `able`: the views that reconstruct the spectrum of any stage."""
 
-    def __init__(self, networks: Autoencoders, weights: Weights, gauge: Gauge | None, able: Float[np.ndarray, "V"]):
+    def __init__(self, networks: Autoencoders, weights: Weights, gauge: Gauge | None, able: Bool[np.ndarray, "V"]):
         # In float32, a row's result would depend on the other rows of its batch.
         self.networks, self.weights, self.gauge, self.able = networks.double(), weights, gauge, able
 
@@ -68,45 +68,33 @@ class Committee:
 
     def predict(self, x: Float[Tensor, "n F"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
         """The weighted predictions: the standardised target."""
-        return self.combined(self._through(x)[1], stage)
+        return self.combined(self.members(x)[1], stage)
 
-    def latent(
-        self,
-        x: Float[Tensor, "n F"],
-        stage: Float[np.ndarray, "n"],
-        expected: Float[np.ndarray, "n"] | None = None,
+    def latent(self, x: Float[Tensor, "n F"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n L"]:
+        latents, predictions = self.members(x)
+        return self.common(latents, self.combined(predictions, stage))
+
+    def common(
+        self, latents: Float[np.ndarray, "n Sl"], prediction: Float[np.ndarray, "n"]
     ) -> Float[np.ndarray, "n L"]:
-        """`expected`: other predictions, which replace those of the committee as the leading coordinate."""
-        latents, predictions = self._through(x)
-        if self.gauge is None:
-            return latents
-        prediction = self.combined(predictions, stage)
-        found = self.gauge(np.concatenate([latents, prediction[:, None]], 1))
-        if expected is not None:
-            found[:, 0] += self.gauge.matrix[-1, 0] * (expected - prediction)
-        return found
-
-    def set_gauge(self, x: Float[Tensor, "n F"], stage: Float[np.ndarray, "n"], latent_size: int) -> None:
-        """Find it from these rows."""
-        latents, predictions = self._through(x)
-        self.gauge = gauge(latents, self.combined(predictions, stage), latent_size)
+        """The latent of the committee, from its members' latents and its prediction."""
+        return latents if self.gauge is None else self.gauge(np.concatenate([latents, prediction[:, None]], 1))
 
     @torch.no_grad()
-    def decode(self, x: Float[Tensor, "n F"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n F"]:
-        """The mean reconstruction of the `able` views, weighted as their predictions are."""
-        found = [self.networks.decode(self.networks.encode(part)).numpy() for part in _batches(x, self.networks)]
-        by_view = np.concatenate(found, 1).reshape(-1, self.views, len(x), x.shape[1]).mean(0)
-        # A view without weight still reconstructs, where no other is able to.
-        weights = (self.weights.at(stage) + 1e-6) * self.able
-        return np.einsum("nv,vnf->nf", weights / weights.sum(1, keepdims=True), by_view)
+    def decode(self, x: Float[Tensor, "n F"]) -> Float[np.ndarray, "n F"]:
+        """The mean reconstruction of the members that are `able`."""
+        count = len(self.networks.head.weight)
+        able = self.networks.part([s for s in range(count) if self.able[s % self.views]])
+        found = [able.decode(able.encode(part)).mean(0).numpy() for part in _batches(x, able)]
+        return np.concatenate(found)
 
     def combined(self, predictions: Float[np.ndarray, "S n"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
         by_view = predictions.reshape(-1, self.views, len(stage)).mean(0)
         return np.einsum("nv,vn->n", self.weights.at(stage), by_view)
 
     @torch.no_grad()
-    def _through(self, x: Float[Tensor, "n F"]) -> tuple[Float[np.ndarray, "n Sl"], Float[np.ndarray, "S n"]]:
-        """The members' latents and predictions."""
+    def members(self, x: Float[Tensor, "n F"]) -> tuple[Float[np.ndarray, "n Sl"], Float[np.ndarray, "S n"]]:
+        """Their latents, next to each other, and predictions."""
         latents, predictions = [], []
         for part in _batches(x, self.networks):
             latent = self.networks.encode(part)
@@ -115,18 +103,23 @@ class Committee:
         return np.concatenate(latents), np.concatenate(predictions, 1)
 
 
+class HeldOut(NamedTuple):
+    """What members say of rows that they did not learn from."""
+
+    predictions: Float[np.ndarray, "V n"]
+    decoded: Float[np.ndarray, "n F"]
+
+
 @torch.no_grad()
-def held_out(
-    networks: Autoencoders, x: Float[Tensor, "n F"], fold: Int[np.ndarray, "n"], views: int
-) -> Float[np.ndarray, "V n"]:
-    """Each view's predictions of the rows by the member that was trained without them."""
-    found = np.zeros((views, len(x)))
+def held_out(committee: Committee, x: Float[Tensor, "n F"], fold: Int[np.ndarray, "n"]) -> HeldOut:
+    V = committee.views
+    predictions, decoded = np.zeros((V, len(x))), np.zeros(x.shape)
     for f in np.unique(fold):
-        rows, members = np.flatnonzero(fold == f), slice(f * views, (f + 1) * views)
-        part = networks.part(members).double()
-        batches = [part.predict(part.encode(batch)).numpy() for batch in _batches(x[rows], part)]
-        found[:, rows] = np.concatenate(batches, 1)
-    return found
+        rows = np.flatnonzero(fold == f)
+        networks = committee.networks.part(slice(f * V, (f + 1) * V))
+        part = Committee(networks, committee.weights, None, committee.able)
+        predictions[:, rows], decoded[rows] = part.members(x[rows])[1], part.decode(x[rows])
+    return HeldOut(predictions, decoded)
 
 
 def weighted(

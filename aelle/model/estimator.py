@@ -29,6 +29,12 @@ from aelle.model.scaling import Scaling
 
 Array = np.ndarray
 
+COMMITTEE_POINTS = 32
+"""Points of the spectra that enter a committee, at most: more did not predict better."""
+
+ERROR_QUANTILES = 1001
+"""Of the reconstruction errors of the fit, which are kept."""
+
 
 class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Autoencoders of Lyapunov spectra that also predict the loss; PCA of their latent; a classifier on that plane.
@@ -48,7 +54,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     over the rows, but at most `max_steps` batches of `batch_size` (None: no limit). `prediction_norm`: 1 for the
     absolute, 2 for the squared error of the prediction. `learning_rate`, `weight_decay` (AdamW), `dropout`, and
     `noise`, the standard deviation of noise added to the standardised inputs. `scaling`: how spectra and losses are
-    scaled (`aelle.model.scaling.Scaling`). `points`: the length to which spectra are resampled, None to keep theirs.
+    scaled (`aelle.model.scaling.Scaling`). `points`: the length to which spectra are resampled; None: theirs, of a
+    committee at most 32.
 
     `spectra` of `fit` and the other methods: arrays [n, M] in nats per step, tensors or lists; or
     `aelle.lyapunov.SpectraSoFar`, from which AeLLE also learns how spectra change in training. A model that was fitted
@@ -91,6 +98,11 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.weight_decay, self.dropout, self.noise, self.batch_size = weight_decay, dropout, noise, batch_size
         self.scaling, self.points, self.committee, self.seed = scaling, points, committee, seed
 
+    @property
+    def components_(self) -> Float[Array, "components L"]:
+        """Principal axes of the latent, those of the plane."""
+        return self.axes_[: self.n_components]
+
     def fit(
         self,
         spectra: Any,
@@ -124,35 +136,56 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         """Raises ValueError for a parameter that no fit could use."""
         check_parameters(self.get_params())
 
+    def points_of(self, n_features: int) -> int:
+        """The length at which spectra of `n_features` exponents enter the autoencoders."""
+        if self.points is not None:
+            return self.points
+        return min(n_features, COMMITTEE_POINTS) if self.committee else n_features
+
     def score(self, spectra: Any, losses: Any) -> float:
         """Accuracy: the share of variants whose class, given by their final losses, is predicted correctly."""
         return float((self.predict(spectra) == (np.asarray(as_array(losses)) < self.threshold)).mean())
 
     def latent(self, spectra: Any) -> Float[Array, "n L"]:
-        x, at = self._entering(spectra)
+        x, at, _ = self._entering(spectra)
         return self.committee_.latent(x, at)
 
     def transform(self, spectra: Any) -> Float[Array, "n components"]:
         """The embedding; PC1 rises towards low error."""
-        return (self.latent(spectra) - self.center_) @ self.components_.T
+        return self.embed(spectra, self.n_components)
+
+    def embed(self, spectra: Any, n_components: int = 3) -> Float[Array, "n components"]:
+        """The leading principal components of the latent, as many as wanted, e.g. for a picture in three dimensions."""
+        if not 1 <= n_components <= self.latent_size:
+            raise UserError(f"n_components={n_components}: give a whole number from 1 to {self.latent_size}")
+        return (self.latent(spectra) - self.center_) @ self.axes_[:n_components].T
 
     def reconstruct(self, spectra: Any) -> Float[Array, "n M"]:
         """The spectra as reconstructed by the decoders, nats per step."""
-        x, at = self._entering(spectra)
-        decoded = self.committee_.decode(x, at)
-        points = self.points or self.n_features_in_
-        found = decoded[:, :points] * self.scaling_.scale[:points] + self.scaling_.mean[:points]
+        x, _, _ = self._entering(spectra)
+        points = self.points_of(self.n_features_in_)
+        found = self.committee_.decode(x)[:, :points] * self.scaling_.scale[:points] + self.scaling_.mean[:points]
         found = signed_exp(found) if self.scaling_.logarithmic else found
-        return found if self.points is None else curve(found, self.n_features_in_)
+        return found if points == self.n_features_in_ else curve(found, self.n_features_in_)
+
+    def typicality(self, spectra: Any) -> Float[Array, "n"]:
+        """Whether spectra are like those of the fit: the share of those that were reconstructed no better, each by the
+        autoencoders that had not learned from it. Near 0, a spectrum is unlike all of them, and what is predicted from
+        it is a guess."""
+        x, _, values = self._entering(spectra)
+        return 1 - np.searchsorted(self.errors_, self._errors(values, self.committee_.decode(x))) / len(self.errors_)
 
     def predict_loss(self, spectra: Any) -> Float[Array, "n"]:
-        x, at = self._entering(spectra)
-        return self.scaling_.losses(self.committee_.predict(x, at))
+        return self.scaling_.losses(self.predict_target(spectra))
+
+    def predict_target(self, spectra: Any) -> Float[Array, "n"]:
+        """The predicted loss in the scaled units of the fit (`aelle.model.scaling.Scaling`)."""
+        x, at, _ = self._entering(spectra)
+        return self.committee_.predict(x, at)
 
     def margin(self, spectra: Any) -> Float[Array, "n"]:
         """How far the predicted loss is below `threshold`, in the scaled units of the fit."""
-        x, at = self._entering(spectra)
-        return self._margin(self.committee_.predict(x, at))
+        return self._margin(self.predict_target(spectra))
 
     def loss_decision_function(self, spectra: Any) -> Float[Array, "n"]:
         """Log odds of low error by the predicted loss alone, whatever the classifier on the plane."""
@@ -179,7 +212,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             self.scaling_,
             self.committee_,
             self.center_,
-            self.components_,
+            self.axes_,
+            self.errors_,
             self.region_,
             self.loss_region_,
             self.history_,
@@ -195,7 +229,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
             model._set_committee(fitted.committee, fitted.scaling, fitted.history, fitted.n_features)
-            model.center_, model.components_ = fitted.center, fitted.components
+            model.center_, model.axes_, model.errors_ = fitted.center, fitted.axes, fitted.errors
             model.region_, model.loss_region_, model.learned_from_ = fitted.region, fitted.loss_region, learned_from
             example = spectra_alone(np.zeros((1, model.n_features_in_)))
             model.predict_proba(example if model.history_ else example.last)
@@ -210,8 +244,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             raise UserError(f"{folder} contains no complete AeLLE model: {in_one_line(error)}") from error
         return model
 
-    def _entering(self, spectra: Any) -> tuple[Float[Tensor, "n F"], Float[Array, "n"]]:
-        """What enters the networks, and the stages of training."""
+    def _entering(self, spectra: Any) -> tuple[Float[Tensor, "n F"], Float[Array, "n"], Float[Array, "n F"]]:
+        """What enters the networks, the stages of training, and the columns before scaling."""
         check_is_fitted(self, "committee_")
         history = isinstance(spectra, SpectraSoFar)
         if self.history_ and not history:
@@ -219,8 +253,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         last = as_array(spectra.last if history else spectra)
         last = np.asarray(validate_data(self, last, reset=False, dtype=np.float64))
         seen = checked_history(spectra, last) if self.history_ else spectra_alone(last)
-        given = columns(seen, self.points, self.scaling_.logarithmic)
-        return self.scaling_.inputs(given.values), stage(seen.share)
+        given = columns(seen, self.points_of(self.n_features_in_), self.scaling_.logarithmic)
+        return self.scaling_.inputs(given.values), stage(seen.share), given.values
 
     def _margin(self, prediction: Float[Array, "n"]) -> Float[Array, "n"]:
         return self.scaling_.targets(np.array([float(self.threshold)])).numpy() - prediction
@@ -229,30 +263,30 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.classes_, self.n_features_in_, self.history_ = np.array([0, 1]), n_features, history
         self.committee_, self.scaling_ = committee, scaling
 
-    def _embed(self, seen: SpectraSoFar) -> None:
-        """PCA of the training rows' latent, PC1 turned so that it rises as the predicted loss falls."""
-        rows = seen if self.history_ else seen.last
-        latent = self.latent(rows)
-        pca = PCA(self.n_components).fit(latent)
-        rise = np.cov(pca.transform(latent)[:, 0], self.margin(rows))[0, 1]
-        components = np.asarray(pca.components_) * (1.0 if rise > 0 else -1.0)
+    def _embed(self, latent: Float[Array, "n L"], prediction: Float[Array, "n"]) -> None:
+        """PCA of the latent, PC1 turned so that it rises as the predicted loss falls."""
+        pca = PCA().fit(latent)
+        rise = np.cov(pca.transform(latent)[:, 0], prediction)[0, 1]
+        components = np.asarray(pca.components_) * (1.0 if rise < 0 else -1.0)
         # A committee's latent is uncorrelated already: rounding must not rank networks with equal predictions.
-        self.center_, self.components_ = pca.mean_, np.where(np.abs(components) < 1e-9, 0, components)
+        self.center_, self.axes_ = pca.mean_, np.zeros((self.latent_size, self.latent_size))
+        self.axes_[: len(components)] = np.where(np.abs(components) < 1e-9, 0, components)
 
-    def _classify(
-        self, seen: SpectraSoFar, losses: Float[Array, "n"], expected: Float[Array, "n"] | None = None
-    ) -> None:
-        """Set the classifiers by these rows. `expected`: predictions by autoencoders that did not learn from a row, in
-        place of those of all."""
+    def _errors(self, values: Float[Array, "n F"], decoded: Float[Array, "n F"]) -> Float[Array, "n"]:
+        """The mean absolute error of the spectrum, in the scaled units of the fit."""
+        points = self.points_of(self.n_features_in_)
+        scaled = (values - self.scaling_.mean) / self.scaling_.scale
+        return np.abs(scaled - decoded)[:, :points].mean(1)
+
+    def _set_errors(self, values: Float[Array, "n F"], decoded: Float[Array, "n F"]) -> None:
+        self.errors_ = np.quantile(self._errors(values, decoded), np.linspace(0, 1, ERROR_QUANTILES))
+
+    def _classify(self, latent: Float[Array, "n L"], prediction: Float[Array, "n"], losses: Float[Array, "n"]) -> None:
         low = losses < self.threshold
         if low.all() or not low.any():
             raise TooFewError(
                 f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
                 f"{self.threshold}: it needs both classes; choose another threshold, or more variants"
             )
-        x, at = self._entering(seen if self.history_ else seen.last)
-        prediction = self.committee_.predict(x, at) if expected is None else expected
-        latent = self.committee_.latent(x, at, expected)
-        points = (latent - self.center_) @ self.components_.T
-        self.region_ = CLASSIFIERS[self.classifier](points, low)
+        self.region_ = CLASSIFIERS[self.classifier]((latent - self.center_) @ self.components_.T, low)
         self.loss_region_ = CLASSIFIERS["threshold"](self._margin(prediction)[:, None], low)

@@ -29,7 +29,8 @@ class Fitted(NamedTuple):
     scaling: Scaling
     committee: Committee
     center: Float[np.ndarray, "L"]
-    components: Float[np.ndarray, "C L"]
+    axes: Float[np.ndarray, "L L"]
+    errors: Float[np.ndarray, "q"]
     region: Region
     loss_region: Region
     history: bool
@@ -41,7 +42,8 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "parameters": parameters, "learned_from": learned_from}, indent=2)
     committee = fitted.committee
-    arrays = {"center_": fitted.center, "components_": fitted.components, "able": committee.able}
+    arrays = {"center_": fitted.center, "axes_": fitted.axes, "able": committee.able}
+    arrays |= {"errors_": fitted.errors}
     arrays |= {"history_": np.array(fitted.history), "n_features_in_": np.array(fitted.n_features)}
     arrays |= {f"network.{name}": tensor.numpy() for name, tensor in committee.networks.state_dict().items()}
     parts = {"scaling": fitted.scaling, "region": fitted.region, "loss_region": fitted.loss_region}
@@ -72,7 +74,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     C, L, F, V = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size, arrays["able"].size
     networks = Autoencoders.of({name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()})
     S, inner = networks.head.weight.shape[:2]
-    shapes = {"center_": (L,), "components_": (C, L), "n_features_in_": (), "history_": (), "scaling.mean": (F,)}
+    shapes = {"center_": (L,), "axes_": (L, L), "n_features_in_": (), "history_": (), "scaling.mean": (F,)}
     shapes |= {"scaling.scale": (F,), "network.encoder.0.weight": (S, F, arrays["network.encoder.0.weight"].shape[2])}
     shapes |= {"region.intercept": (), "region.linear": (C,), "region.quadratic": (C, C)}
     shapes |= {"loss_region.intercept": (), "loss_region.linear": (1,), "loss_region.quadratic": (1, 1)}
@@ -82,12 +84,14 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     # NumPy would broadcast some wrong shapes instead of failing.
     if any(arrays[name].shape != shape for name, shape in shapes.items()) or S % V:
         raise ValueError("the shapes of its arrays do not match its parameters")
+    if arrays["able"].dtype != bool or arrays["errors_"].ndim != 1 or not arrays["errors_"].size:
+        raise ValueError("able or errors_ are not what this version writes")
     scaling: dict[str, Any] = {
         n: array if array.ndim else array.item() for n, array in _part(arrays, "scaling.").items()
     }
     committee = Committee(networks, weights, Gauge(**gauge) if gauge else None, arrays["able"])
     region, loss_region = (Region(**_part(arrays, f"{name}.")) for name in ("region", "loss_region"))
-    plane, n_features = (arrays["center_"], arrays["components_"]), int(arrays["n_features_in_"])
+    plane, n_features = (arrays["center_"], arrays["axes_"], arrays["errors_"]), int(arrays["n_features_in_"])
     fitted = Fitted(Scaling(**scaling), committee, *plane, region, loss_region, bool(arrays["history_"]), n_features)
     return parameters, learned_from, fitted
 

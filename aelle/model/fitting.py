@@ -15,7 +15,7 @@ from torch import Tensor
 from aelle.errors import TooFewError
 from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.columns import CONDITIONS, CURVES, Columns, columns, stage
-from aelle.model.committee import Committee, Weights, held_out, weighted
+from aelle.model.committee import Committee, Weights, gauge, held_out, weighted
 from aelle.model.samples import Rows, Sample, check_classes, checked, train_and_validation
 from aelle.model.scaling import Scaling
 from aelle.model.views import COMMITTEE, COMMITTEE_OF_SPECTRA, SINGLE, View, attention, folds, sees, usable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 COMMITTEE_LATENT = 8
 """Units of the latent of a committee's member, at most."""
 
-PLANE_ROWS = 4096
-"""Training rows that the plane is found from, at most."""
+JUDGED_ROWS = 4096
+"""Rows that weights, plane and classifier are found from, at most."""
 
 
 class Prepared(NamedTuple):
@@ -101,7 +101,7 @@ def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
         rows, validation = train_and_validation(rows, model.threshold, model.seed)
     else:
         check_classes(rows.losses[np.unique(rows.groups, return_index=True)[1]] < model.threshold, 2)
-    given = columns(rows.seen, model.points, model.scaling == "log")
+    given = columns(rows.seen, model.points_of(rows.seen.last.shape[1]), model.scaling == "log")
     views = SINGLE if not model.committee else COMMITTEE if rows.history else COMMITTEE_OF_SPECTRA
     fold = folds(rows.losses, rows.groups, model.seed) if model.committee else np.full(len(rows.losses), -1)
     scaling = Scaling.of(given, rows.losses, float(model.threshold), model.scaling)
@@ -128,19 +128,28 @@ def _trainees(one: Prepared, noise: float) -> "Trainees":
 
 def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
     """Weights from the predictions of the members that did not learn from a row; then plane and classifier."""
-    at, x, V = stage(one.rows.seen.share), one.inputs, len(one.views)
-    predictions = held_out(networks, x, one.fold, V) if one.folds > 1 else None
-    equal = Weights(np.ones(1), np.full((1, V), 1 / V))
-    weights = equal if predictions is None else weighted(predictions, one.targets.numpy(), at)
-    able = np.array([CURVES[0] in view.blocks for view in one.views], dtype=float)
-    committee = Committee(networks, weights, None, able)
-    some = np.linspace(0, len(x) - 1, min(len(x), PLANE_ROWS)).astype(int)
+    some = np.linspace(0, len(one.fold) - 1, min(len(one.fold), JUDGED_ROWS)).astype(int)
+    seen, at, x, V = one.rows.seen.take(some), stage(one.rows.seen.share[some]), one.inputs[some], len(one.views)
+    able = np.array([CURVES[0] in view.blocks and view.stage is None for view in one.views])
+    committee = Committee(networks, Weights(np.ones(1), np.full((1, V), 1 / V)), None, able)
+    left_out = held_out(committee, x, one.fold[some]) if one.folds > 1 else None
+    if left_out is not None:
+        committee.weights = weighted(left_out.predictions, one.targets[some].numpy(), at)
+    latents, predictions = committee.members(x)
+    prediction = committee.combined(predictions, at)
     if model.committee:
-        committee.set_gauge(x[some], at[some], model.latent_size)
-    model._set_committee(committee, one.scaling, one.rows.history, one.rows.seen.last.shape[1])
-    model._embed(one.rows.seen.take(some))
+        committee.gauge = gauge(latents, prediction, model.latent_size)
+    model._set_committee(committee, one.scaling, one.rows.history, seen.last.shape[1])
+    latent = committee.common(latents, prediction)
+    model._embed(latent, prediction)
+    model._set_errors(one.given.values[some], committee.decode(x) if left_out is None else left_out.decoded)
+    losses = one.rows.losses[some]
     if one.validation is not None:
-        model._classify(one.validation.seen, one.validation.losses)
-    else:
-        expected = None if predictions is None else np.einsum("nv,vn->n", weights.at(at), predictions)
-        model._classify(one.rows.seen, one.rows.losses, expected)
+        losses, given = one.validation.losses, one.validation.seen if one.rows.history else one.validation.seen.last
+        latent, prediction = model.latent(given), model.predict_target(given)
+    elif left_out is not None and committee.gauge is not None:
+        expected = np.einsum("nv,vn->n", committee.weights.at(at), left_out.predictions)
+        # The leading coordinate is the prediction: the one of the members that did not learn from the row.
+        latent[:, 0] += committee.gauge.matrix[-1, 0] * (expected - prediction)
+        prediction = expected
+    model._classify(latent, prediction, losses)
