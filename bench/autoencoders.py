@@ -1,9 +1,11 @@
-"""What each choice of the autoencoder brings: `python bench/autoencoders.py FILE`, an .npz file or a sweep's folder.
+"""What each choice of AeLLE brings, on several sweeps: `python bench/autoencoders.py SWEEP=THRESHOLD …`, each an .npz
+file or a sweep's folder.
 
-The ROC AUC (× 100) of AeLLE's plane on test variants, after each of some epochs, as the mean over
-random splits of the variants (32 / 8 / 60 %): from the paper's autoencoder to the default a step at a time, then the
-default with one choice changed. Every line is trained on the same splits. `--words` keeps the lines that hold one of
-them.
+The first tables have the ROC AUC (× 100) on test variants after some epochs, as the mean over random splits of the
+variants (32 / 8 / 60 %): of the best of three linear models of spectra (the epoch's, the mean so far, scalar features),
+chosen after the fact for each epoch, and of AeLLE's loss head and plane. The last one has the plane's mean over all
+measured epochs of each sweep, with one choice changed at a time, over a quarter of the splits. `--words` keeps its
+lines that contain one of them.
 """
 
 import argparse
@@ -11,16 +13,19 @@ import logging
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import yaml
-from sklearn.metrics import roc_auc_score
 
-from aelle.analysis.early import SPLIT_SHARES
-from aelle.analysis.predictors import Plane
+from aelle.analysis.baselines import LinearOnFeatures, LinearOnRunningMean, LinearOnSpectrum
+from aelle.analysis.early import SPLIT_SHARES, known_sample
+from aelle.analysis.predictors import LossHead, Plane
+from aelle.analysis.scores import roc_auc
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.samples import stratified_parts, sweep_sample
+from aelle.model.samples import stratified_parts
+from aelle.model.views import COMMITTEE, SHAPE, WHOLE, View
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
 
@@ -28,68 +33,102 @@ STAGES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 1)
 
 PAPER = yaml.safe_load((Path(__file__).parents[1] / "conf" / "aelle" / "paper.yaml").read_text())
 PAPER = {name: value for name, value in PAPER.items() if name != "defaults"}
-LOGS = {**PAPER, "points": None, "scaling": "log"}
-SHORT = {"epochs": 40, "learning_rate": 0.002}
-REGULAR = {"weight_decay": 0.01, "noise": 0.05}
 
-CHOICES = {
-    "paper": PAPER,
+CHOICES: dict[str, dict] = {
     "paper, the spectrum's own points": {**PAPER, "points": None},
-    "… and logarithms of spectra and losses": LOGS,
-    "… and 40 epochs of a larger step": {**LOGS, **SHORT},
-    "… and weight decay and noise": {**LOGS, **SHORT, **REGULAR},
-    "… and the running mean of spectra": {**LOGS, **SHORT, **REGULAR, "running_mean": True},
-    "default (… and smaller α)": {},
-    "default, last spectrum alone": {"running_mean": False},
-    "default, spectra and losses as they are": {"scaling": "range"},
-    "default, no noise": {"noise": 0.0},
-    "default, noise 0.2": {"noise": 0.2},
-    "default, no dropout": {"dropout": 0.0},
-    "default, dropout 0.3": {"dropout": 0.3},
-    "default, no weight decay": {"weight_decay": 0.0},
-    "default, weight decay 1": {"weight_decay": 1.0},
-    "default, latent of 2": {"latent_size": 2},
-    "default, latent of 128": {"latent_size": 128},
-    "default, α constant 1": {"alphas": [1]},
-    "default, α 200, 200, 300, 400": {"alphas": [200, 200, 300, 400]},
-    "default, absolute error of the loss": {"prediction_norm": 1},
-    "default, 200 epochs": {"epochs": 200},
-    "default, hyperplane": {"classifier": "hyperplane"},
-    "default, ellipse": {"classifier": "ellipse"},
+    "one autoencoder, spectra and losses as they are": {"committee": False, "scaling": "range"},
+    "one autoencoder": {"committee": False},
+    "committee": {},
+    "… without stages of training": {"views": [view for view in COMMITTEE if view.stage is None]},
+    "… without the views of features alone": {"views": [view for view in COMMITTEE if view.blocks != SHAPE]},
+    "… one view of everything": {"views": [View(WHOLE)]},
+    "… without the mean of spectra": {"views": [View((*SHAPE, "spectrum"), 1.0, view.stage) for view in COMMITTEE]},
+    "… all points of the spectrum": {"points": 64},
+    "… without noise": {"noise": 0.0},
+    "… noise 0.1": {"noise": 0.1},
+    "… noise 1": {"noise": 1.0},
+    "… without weight decay": {"weight_decay": 0.0},
+    "… weight decay 1": {"weight_decay": 1.0},
+    "… dropout 0.1": {"dropout": 0.1},
+    "… 100 steps": {"max_steps": 100},
+    "… 400 steps": {"max_steps": 400, "epochs": 400},
+    "… α constant 1": {"alphas": [1]},
+    "… α constant 10": {"alphas": [10]},
+    "… absolute error of the loss": {"prediction_norm": 1},
+    "… hyperplane": {"classifier": "hyperplane"},
+    "… ellipse": {"classifier": "ellipse"},
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("sweeps", nargs="+", metavar="SWEEP=THRESHOLD")
     parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--words", nargs="+", default=[""])
+    parser.add_argument("--words", nargs="*", default=[""])
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    source = load_arrays(options.file) if options.file.suffix == ".npz" else load_sweep(options.file)
-    sweep = replace(source, threshold=options.threshold).complete()
-    epochs = [round(share * sweep.epochs) for share in STAGES]
-    print(f"{'epoch':44}" + "".join(f"{k:>6}" for k in epochs) + "       s")
+    sweeps = [read(*one.rsplit("=", 1)) for one in options.sweeps]
+    for sweep in sweeps:
+        by_stage(sweep, options.splits)
+    print(
+        f"\n{'mean over the measured epochs':48}" + "".join(f"{s.name[:11]:>12}" for s in sweeps) + "    mean       s"
+    )
     for name, changes in CHOICES.items():
         if any(word in name for word in options.words):
             since = time.perf_counter()
-            aucs = [f"{100 * auc:6.1f}" for auc in measured(sweep, changes, options.splits, epochs)]
-            print(f"{name:44}" + "".join(aucs) + f"{time.perf_counter() - since:8.0f}", flush=True)
+            means = [100 * aucs(sweep, changes, max(options.splits // 4, 1))[Plane.name].mean() for sweep in sweeps]
+            cells = "".join(f"{value:12.1f}" for value in means)
+            print(f"{name:48}{cells}{np.mean(means):8.1f}{time.perf_counter() - since:8.0f}", flush=True)
 
 
-def measured(sweep: SweepTable, changes: dict, splits: int, epochs: list[int]) -> np.ndarray:
-    """The mean ROC AUC per epoch."""
+def read(place: str, threshold: str) -> SweepTable:
+    path = Path(place)
+    sweep = load_arrays(path) if path.suffix == ".npz" else load_sweep(path)
+    return replace(sweep, threshold=float(threshold)).complete()
+
+
+def by_stage(sweep: SweepTable, splits: int) -> None:
+    found = linear(sweep, splits) | aucs(sweep, {}, splits)
+    ahead = found[LossHead.name] - found["best linear model"]
+    behind, most = int((ahead < -0.005).sum()), max(0.0, -100 * ahead.min())
+    epochs = sweep.measured_epochs
+    shown = sorted({min(epochs, key=lambda k: abs(k - share * sweep.epochs)) for share in STAGES})
+    print(f"\n{sweep.name}: {len(sweep.losses)} variants; the loss head is {100 * ahead.mean():+.1f} on average")
+    print(f"to the best linear model, more than 0.5 behind at {behind} of {len(ahead)} epochs, {most:.1f} at most")
+    print(f"{'epoch':28}" + "".join(f"{k:>6}" for k in shown) + "   mean")
+    for name, values in found.items():
+        cells = "".join(f"{100 * values[epochs.index(k)]:6.1f}" for k in shown)
+        print(f"{name:28}{cells}{100 * values.mean():7.1f}", flush=True)
+
+
+def linear(sweep: SweepTable, splits: int) -> dict[str, np.ndarray]:
+    """The mean ROC AUC per epoch of the linear model that turns out best at that epoch."""
+    kinds, epochs = (LinearOnSpectrum, LinearOnRunningMean, LinearOnFeatures), sweep.measured_epochs
+    found = np.zeros((splits, len(kinds), len(epochs)))
+    for s in range(splits):
+        train, validation, test = stratified_parts(sweep.low_error, SPLIT_SHARES, s)
+        known, scored = sweep.take(np.union1d(train, validation)), sweep.take(test)
+        for i, kind in enumerate(kinds):
+            predictor = kind(known)
+            found[s, i] = [roc_auc(scored.low_error, predictor.score(scored, k)) for k in epochs]
+    return {"best linear model": found.mean(0).max(0)}
+
+
+def aucs(sweep: SweepTable, changes: dict, splits: int) -> dict[str, np.ndarray]:
+    """The mean ROC AUC per epoch of the loss head and of the plane. `views`: the committee's."""
+    changes = dict(changes)
+    views = changes.pop("views", COMMITTEE)
     parts = [stratified_parts(sweep.low_error, SPLIT_SHARES, seed) for seed in range(splits)]
     models = [AeLLE(sweep.threshold, **changes, seed=seed) for seed in range(splits)]
-    running_mean = models[0].running_mean
-    fit_side_by_side(models, [sweep_sample(sweep, running_mean, train, validation) for train, validation, _ in parts])
-    aucs = np.full((splits, len(epochs)), np.nan)
+    with patch("aelle.model.fitting.COMMITTEE", tuple(views)):
+        fit_side_by_side(models, [known_sample(sweep, models[0], *part[:2]) for part in parts])
+    found = {kind.name: np.zeros((splits, len(sweep.measured_epochs))) for kind in (LossHead, Plane)}
     for s, (model, (_, _, test)) in enumerate(zip(models, parts, strict=True)):
         scored = sweep.take(test)
-        for e, k in enumerate(epochs):
-            aucs[s, e] = roc_auc_score(scored.low_error, np.nan_to_num(Plane(model).score(scored, k)))
-    return aucs.mean(0)
+        for kind in (LossHead, Plane):
+            scores = [kind(model).score(scored, k) for k in sweep.measured_epochs]
+            found[kind.name][s] = [roc_auc(scored.low_error, np.nan_to_num(one)) for one in scores]
+    return {name: values.mean(0) for name, values in found.items()}
 
 
 if __name__ == "__main__":

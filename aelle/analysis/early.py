@@ -140,12 +140,12 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
-    fit_side_by_side(models, [_known(sweep, model, train, validation) for train, validation, _ in parts])
+    fit_side_by_side(models, [known_sample(sweep, model, train, validation) for train, validation, _ in parts])
     with config_context(assume_finite=True, skip_parameter_validation=True):
         return _scored(sweep, models, parts)
 
 
-def _known(sweep: SweepTable, model: AeLLE, train: np.ndarray, validation: np.ndarray) -> Sample:
+def known_sample(sweep: SweepTable, model: AeLLE, train: np.ndarray, validation: np.ndarray) -> Sample:
     """A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by those of the
     validation part."""
     return (

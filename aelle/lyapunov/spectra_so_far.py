@@ -60,6 +60,16 @@ class SpectraSoFar:
         return SpectraSoFar(self.last[rows], self.mean[rows], self.share[rows], self.exponents[rows])
 
     @classmethod
+    def of(cls, spectra: Float[np.ndarray, "V E M"], share: Float[np.ndarray, "E"]) -> "SpectraSoFar":
+        """A row per network and epoch, network by network, of trainings whose spectra were measured when these shares
+        of them had passed, e.g. `np.arange(E) / (E - 1)`."""
+        V, E, M = spectra.shape
+        mean = RunningMean()
+        means = np.stack([mean.add(spectra[:, epoch]) for epoch in range(E)], axis=1)
+        shares = np.tile(np.asarray(share, dtype=float), V)
+        return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), shares, np.full(V * E, M))
+
+    @classmethod
     def joined(cls, parts: Sequence["SpectraSoFar"]) -> "SpectraSoFar":
         """The networks of all parts, one part after the other."""
         names = ("last", "mean", "share", "exponents")
