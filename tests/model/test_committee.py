@@ -1,0 +1,193 @@
+"""A committee: what its members learn from, how they are weighted, and its latent."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from aelle import AeLLE
+from aelle.analysis.scores import roc_auc
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
+from aelle.model.columns import CONDITIONS, columns
+from aelle.model.committee import gauge, weighted
+from aelle.model.fitting import _prepared, _trainees
+from aelle.model.samples import Sample
+from aelle.model.views import COMMITTEE, FOLDS, usable
+
+V, E, M = 60, 5, 12
+SHARE = np.arange(E) / (E - 1)
+
+
+def trainings(seed: int = 0, variants: int = V) -> tuple[SpectraSoFar, np.ndarray, np.ndarray]:
+    """A steep spectrum means a high loss at first, and a low one at the end; rows, losses and groups."""
+    rng = np.random.default_rng(seed)
+    quality = rng.uniform(-1, 1, variants)
+    steepness = 3 + np.outer(quality, np.linspace(1, -1, E)) + 0.05 * rng.standard_normal((variants, E))
+    spectra = -steepness[:, :, None] * np.linspace(0, 1, M)
+    losses = np.exp(quality)
+    return SpectraSoFar.of(spectra, SHARE), losses.repeat(E), np.arange(variants).repeat(E)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> AeLLE:
+    seen, losses, groups = trainings()
+    return AeLLE(1.0).fit(seen, losses, groups=groups)
+
+
+def test_what_a_spectrum_means_depends_on_the_stage_of_training(fitted):
+    seen, losses, _ = trainings(seed=1, variants=200)
+    at = np.tile(np.arange(E), 200)
+    for epoch in (0, E - 1):
+        rows = at == epoch
+        assert roc_auc(losses[rows] < 1, fitted.decision_function(seen.take(rows))) > 0.95
+    # Without the stage, one row cannot tell, whatever is fitted to it.
+    blind = AeLLE(1.0).fit(seen.last, losses)
+    ends = [roc_auc(losses[at == e] < 1, blind.decision_function(seen.last[at == e])) for e in (0, E - 1)]
+    assert min(ends) < 0.7
+
+
+def test_the_plane_shows_what_the_head_knows(fitted):
+    seen, losses, _ = trainings(seed=2)
+    prediction, points = fitted.predict_target(seen), fitted.transform(seen)
+    assert np.corrcoef(prediction, points[:, 0])[0, 1] == pytest.approx(-1)
+    assert roc_auc(losses < 1, points[:, 0]) == roc_auc(losses < 1, -prediction)
+    own, _, _ = trainings()
+    latent = fitted.latent(own)
+    axes = PCA(3).fit(latent).components_
+    np.testing.assert_allclose(np.abs(axes @ fitted.axes_[:3].T), np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(fitted.embed(seen)[:, :2], points)
+    assert fitted.embed(seen, 5).shape == (len(seen), 5)
+
+
+def test_a_gauge_changes_the_basis_of_the_latent_and_nothing_else():
+    rng = np.random.default_rng(0)
+    latents, prediction = rng.standard_normal((50, 6)), rng.standard_normal(50)
+    found = gauge(latents, prediction, 7)(np.concatenate([latents, prediction[:, None]], 1))
+    covariance = np.cov(found.T)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-9)
+    assert (np.diff(np.diag(covariance)) < 0).all()
+    # Both ways linear: the members' latents follow from the committee's.
+    back = np.linalg.lstsq(np.c_[found, np.ones(50)], latents, rcond=None)[0]
+    np.testing.assert_allclose(np.c_[found, np.ones(50)] @ back, latents, atol=1e-9)
+
+
+def test_weights_are_those_of_who_predicts_best_at_a_stage():
+    rng = np.random.default_rng(0)
+    n = 400
+    targets, stage = np.tile(rng.standard_normal(n), 2), np.repeat([0.0, 1.0], n)
+    early = np.where(stage == 0, targets, rng.standard_normal(2 * n))
+    late = np.where(stage == 1, targets, rng.standard_normal(2 * n))
+    found = weighted(np.stack([early, late, -targets]), targets, stage)
+    np.testing.assert_array_equal(found.stages, [0, 1])
+    np.testing.assert_allclose(found.of_views, [[1, 0, 0], [0, 1, 0]], atol=0.1)
+    np.testing.assert_allclose(found.at(np.array([0.5]))[0], found.of_views.mean(0))
+    assert (found.of_views >= 0).all()
+
+
+def test_no_member_learns_from_the_fold_that_judges_it():
+    seen, losses, groups = trainings()
+    one = _prepared(AeLLE(1.0), Sample(seen, losses, groups))
+    weights = _trainees(one, 0.3).weights.numpy().reshape(FOLDS, len(COMMITTEE), -1)
+    for fold in range(FOLDS):
+        assert (weights[fold][:, one.fold == fold] == 0).all() and (weights[fold][:, one.fold != fold] > 0).all()
+    assert (one.fold.reshape(V, E) == one.fold.reshape(V, E)[:, :1]).all()
+
+
+def test_a_view_sees_its_columns_and_reconstructs_no_condition():
+    seen, losses, groups = trainings()
+    one = _prepared(AeLLE(1.0), Sample(seen, losses, groups))
+    trainees = _trainees(one, 0.3)
+    for m, view in enumerate(one.views * FOLDS):
+        for name, block in one.given.blocks.items():
+            condition, inside = name in CONDITIONS, name in view.blocks
+            assert (trainees.sees[m, block] == inside).all()
+            assert (trainees.noise[m, block] > 0).all() == (inside and not condition)
+            assert (trainees.reconstructs[m, block] > 0).all() == (inside and not condition)
+    torch.testing.assert_close(trainees.reconstructs.sum(1), torch.ones(len(trainees.sees)))
+
+
+def test_the_length_of_a_spectrum_enters():
+    """Curves alike, losses by the number of exponents they are made of."""
+    rng = np.random.default_rng(0)
+    spectra = -np.linspace(0, 1, M) + 0.05 * rng.standard_normal((V, E, M))
+    exponents = rng.choice([16, 64], V)
+    seen = replace(SpectraSoFar.of(spectra, SHARE), exponents=exponents.repeat(E))
+    losses = np.where(exponents == 16, 0.5, 2.0) * rng.uniform(0.8, 1.2, V)
+    model = AeLLE(1.0).fit(seen, losses.repeat(E), groups=np.arange(V).repeat(E))
+    assert ((model.predict_proba(seen)[:, 1] > 0.5) == (losses < 1).repeat(E)).all()
+
+
+def test_where_only_spectra_are_known_views_of_more_are_left_out():
+    seen, _, _ = trainings()
+    blocks = list(columns(seen, M, logarithmic=False).blocks)
+    assert blocks == ["spectrum"] and [view.stage for view in usable(COMMITTEE, blocks)] == [0, 1 / 3, 2 / 3, 1, None]
+
+
+def test_a_spectrum_unlike_those_of_the_fit_is_known_by_its_reconstruction(fitted):
+    seen, _, _ = trainings(seed=3, variants=200)
+    typicality = fitted.typicality(seen)
+    assert ((typicality >= 0) & (typicality <= 1)).all() and 0.35 < np.median(typicality) < 0.65
+    bent = replace(seen, last=seen.last * np.where(np.arange(M) % 2, 1.5, 0.5))
+    assert fitted.typicality(bent).max() < 0.01
+    far = replace(seen, last=1e3 * seen.last)
+    assert fitted.typicality(far).max() < 0.01 and np.isfinite(fitted.predict_loss(far)).all()
+
+
+def test_saved_and_loaded_a_committee_is_the_same(fitted, tmp_path):
+    seen, _, _ = trainings(seed=4)
+    fitted.save(tmp_path)
+    loaded = AeLLE.load(tmp_path)
+    for method in ("predict_proba", "predict_loss", "latent", "reconstruct", "typicality", "loss_decision_function"):
+        np.testing.assert_array_equal(getattr(loaded, method)(seen), getattr(fitted, method)(seen))
+
+
+def test_a_row_does_not_depend_on_the_others(fitted):
+    seen, _, _ = trainings(seed=5)
+    alone = np.concatenate([fitted.predict_target(seen.take(np.array([row]))) for row in range(7)])
+    np.testing.assert_allclose(alone, fitted.predict_target(seen)[:7], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mean": np.zeros((3, M))}, "mean of shape"),
+        ({"share": np.full(V * E, 1.5)}, "numbers from 0 to 1"),
+        ({"share": np.zeros(3)}, "numbers from 0 to 1"),
+        ({"exponents": np.zeros(V * E, dtype=int)}, "whole numbers above 0"),
+        ({"last": np.full((V * E, M), np.nan)}, "NaN"),
+    ],
+)
+def test_spectra_so_far_that_do_not_fit_together_are_refused(fitted, change, says):
+    seen, losses, groups = trainings()
+    object.__setattr__(seen, *next(iter(change.items())))
+    with pytest.raises(ValueError, match=says):
+        AeLLE(1.0).fit(seen, losses, groups=groups)
+    with pytest.raises(ValueError, match=says):
+        fitted.predict(seen)
+
+
+def test_a_model_of_histories_asks_for_them(fitted):
+    seen, losses, groups = trainings()
+    with pytest.raises(ValueError, match=r"SpectraSoFar: give these"):
+        fitted.predict(seen.last)
+    plain = AeLLE(1.0, max_steps=5).fit(seen.last, losses, groups=groups)
+    np.testing.assert_array_equal(plain.predict_loss(seen), plain.predict_loss(seen.last))
+    with pytest.raises(ValueError, match="n_components=40: give a whole number from 1 to 32"):
+        fitted.embed(seen, 40)
+
+
+@pytest.mark.parametrize("options", [{"latent_size": 1, "n_components": 1}, {"scaling": "range"}, {"points": 3}])
+def test_other_options_fit(options):
+    seen, losses, groups = trainings()
+    model = AeLLE(1.0, max_steps=20, **options).fit(seen, losses, groups=groups)
+    assert model.latent(seen).shape == (V * E, model.latent_size) and model.reconstruct(seen).shape == (V * E, M)
+
+
+def test_few_variants_and_one_exponent_are_enough():
+    seen, losses, groups = trainings(variants=8)
+    narrow = SpectraSoFar(seen.last[:, -1:], seen.mean[:, -1:], seen.share, np.ones(len(seen), dtype=int))
+    for given in (seen, narrow):
+        chance = AeLLE(1.0, max_steps=20).fit(given, losses, groups=groups).predict_proba(given)
+        assert np.isfinite(chance).all()
