@@ -67,7 +67,7 @@ def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):
         "--epochs",
         "3",
         "--prune",
-        "0.5",
+        "0.45",
         "hidden_size=4",
         "pack_size=12",
     ]
