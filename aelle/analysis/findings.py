@@ -17,7 +17,8 @@ class Findings:
     """`complete`: the variants of `sweep` whose training is over; `shares` (of low error) and `correlations` are
     computed from those. `early` is None for the `reason` given; `plane`, with the `comparison` of embeddings, is None
     for that in `no_plane`. `split_shares`: of training, validation and test variants. `elsewhere`: how AeLLE ranks
-    variants for other inputs, networks and tasks. `settings`: AeLLE's parameters in words."""
+    variants for other inputs, networks and tasks. `settings`: AeLLE's parameters that are not the
+    defaults, in words."""
 
     sweep: SweepTable
     complete: SweepTable

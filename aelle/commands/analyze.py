@@ -21,6 +21,7 @@ from aelle.analysis.weights import load_weights
 from aelle.commands.command_line import count_cores_quietly
 from aelle.commands.score import score_sweep
 from aelle.errors import TooFewError, UserError
+from aelle.model.autoencoder import Training
 from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
@@ -198,9 +199,16 @@ def learn(
         reason=reason,
         elsewhere=elsewhere,
         split_shares=request.split_shares,
-        settings=", ".join(f"{name} {value}" for name, value in request.parameters.items()),
+        settings=_in_words(request.parameters),
     )
     return found, fitted
+
+
+def _in_words(parameters: dict[str, Any]) -> str:
+    """AeLLE's parameters that are not the defaults."""
+    usual = AeLLE(1.0).get_params() | {"alphas": list(Training.alphas)}
+    changed = [f"{name} {value}" for name, value in parameters.items() if value != usual[name]]
+    return ", ".join(changed) or "default settings"
 
 
 def tell(request: Request, found: Findings, fitted: AeLLE | None) -> Path:
