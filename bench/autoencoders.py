@@ -34,6 +34,11 @@ STAGES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 1)
 PAPER = yaml.safe_load((Path(__file__).parents[1] / "conf" / "aelle" / "paper.yaml").read_text())
 PAPER = {name: value for name, value in PAPER.items() if name != "defaults"}
 
+
+def without_mean(view: View) -> View:
+    return view._replace(blocks=tuple(name for name in view.blocks if "mean" not in name))
+
+
 CHOICES: dict[str, dict] = {
     "paper, the spectrum's own points": {**PAPER, "points": None},
     "one autoencoder, spectra and losses as they are": {"committee": False, "scaling": "range"},
@@ -42,8 +47,8 @@ CHOICES: dict[str, dict] = {
     "… without stages of training": {"views": [view for view in COMMITTEE if view.stage is None]},
     "… without the views of features alone": {"views": [view for view in COMMITTEE if view.blocks != SHAPE]},
     "… one view of everything": {"views": [View(WHOLE)]},
-    "… without the mean of spectra": {"views": [View((*SHAPE, "spectrum"), 1.0, view.stage) for view in COMMITTEE]},
-    "… all points of the spectrum": {"points": 64},
+    "… without the mean of spectra": {"views": [without_mean(view) for view in COMMITTEE if view.blocks[0] != "mean"]},
+    "… 64 points of the spectrum": {"points": 64},
     "… without noise": {"noise": 0.0},
     "… noise 0.1": {"noise": 0.1},
     "… noise 1": {"noise": 1.0},

@@ -161,7 +161,7 @@ class LinearOnSpectrum(Ridge):
 
 
 class LinearOnRunningMean(Ridge):
-    """The running mean of the spectra up to epoch k: AeLLE's input, in a linear model."""
+    """The running mean of the spectra up to epoch k."""
 
     name = "running mean of spectra, linear"
     sees_spectra = True
@@ -171,7 +171,7 @@ class LinearOnRunningMean(Ridge):
 
 
 class PooledLinearOnRunningMean(LinearOnRunningMean):
-    """The same, but one model fitted to all epochs together, without the epoch as an input, as AeLLE is."""
+    """The same, but one model fitted to all epochs together, without the epoch as an input."""
 
     name = "running mean of spectra, linear, pooled"
 

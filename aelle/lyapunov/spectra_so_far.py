@@ -60,14 +60,20 @@ class SpectraSoFar:
         return SpectraSoFar(self.last[rows], self.mean[rows], self.share[rows], self.exponents[rows])
 
     @classmethod
-    def of(cls, spectra: Float[np.ndarray, "V E M"], share: Float[np.ndarray, "E"]) -> "SpectraSoFar":
+    def of(
+        cls,
+        spectra: Float[np.ndarray, "V E M"],
+        share: Float[np.ndarray, "E"],
+        exponents: Int[np.ndarray, "V"] | None = None,
+    ) -> "SpectraSoFar":
         """A row per network and epoch, network by network, of trainings whose spectra were measured when these shares
-        of them had passed, e.g. `np.arange(E) / (E - 1)`."""
+        of them had passed, e.g. `np.arange(E) / (E - 1)`. `exponents`: of each network, M if not given."""
         V, E, M = spectra.shape
         mean = RunningMean()
         means = np.stack([mean.add(spectra[:, epoch]) for epoch in range(E)], axis=1)
         shares = np.tile(np.asarray(share, dtype=float), V)
-        return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), shares, np.full(V * E, M))
+        lengths = np.full(V, M) if exponents is None else np.asarray(exponents)
+        return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), shares, lengths.repeat(E))
 
     @classmethod
     def joined(cls, parts: Sequence["SpectraSoFar"]) -> "SpectraSoFar":

@@ -45,7 +45,10 @@ def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None
     """The chance of low error after each epoch, or after the given ones; NaN where no spectrum was measured. Spectra of
     another length are resampled to the model's."""
     found = np.full(sweep.losses.shape, np.nan)
-    at_length = replace(sweep, spectra=curve(sweep.spectra, model.n_features_in_), test_spectra=None)
+    V, _, M = sweep.spectra.shape
+    exponents = np.full(V, M) if sweep.exponents is None else sweep.exponents
+    spectra = curve(sweep.spectra, model.n_features_in_)
+    at_length = replace(sweep, spectra=spectra, test_spectra=None, exponents=exponents)
     for k in sweep.measured_epochs if epochs is None else epochs:
         found[:, k] = chances_of(model, at_length.seen(k))
     return found

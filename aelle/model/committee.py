@@ -16,7 +16,7 @@ from aelle.model.autoencoder import Autoencoders
 STAGE_KERNEL = 0.05
 """Standard deviation of the stages whose rows decide about the weights at one."""
 
-SHRINKAGE = 0.03
+SHRINKAGE = 0.1
 """How strongly weights are drawn to equal ones, relative to the variance of the standardised targets."""
 
 PRIOR = 0.5
@@ -40,11 +40,10 @@ class Weights(NamedTuple):
 
 
 class Gauge(NamedTuple):
-    """The linear map from the members' latents and the prediction, [n, S·l + 1], to the committee's latent.
+    """The linear map from the members' latents and the prediction, next to each other, to the committee's latent.
 
-    Encoders end and decoders begin with a linear layer, so that a latent is known up to an invertible linear map. This
-    one makes the prediction the first coordinate and the leading direction; the others are principal components of the
-    part of the latents that is uncorrelated with it.
+    The first coordinate is the prediction, stretched to be the leading direction. The others are the principal
+    components of what in the members' latents is uncorrelated with it, the leading ones if there are more than fit.
     """
 
     center: Float[np.ndarray, "i"]
@@ -55,12 +54,14 @@ class Gauge(NamedTuple):
 
 
 class Committee:
-    """`networks`: a member for each fold and view, fold after fold; without a gauge, there is one member, and its
-    latent is that of the committee. `able`: the views that reconstruct the spectrum of any stage."""
+    """`networks`: a member for each fold and view, fold after fold. Without a gauge, the latent is that of the members,
+    next to each other. `reconstructing`: the views that reconstruct the spectrum of any stage."""
 
-    def __init__(self, networks: Autoencoders, weights: Weights, gauge: Gauge | None, able: Bool[np.ndarray, "V"]):
+    def __init__(
+        self, networks: Autoencoders, weights: Weights, gauge: Gauge | None, reconstructing: Bool[np.ndarray, "V"]
+    ):
         # In float32, a row's result would depend on the other rows of its batch.
-        self.networks, self.weights, self.gauge, self.able = networks.double(), weights, gauge, able
+        self.networks, self.weights, self.gauge, self.reconstructing = networks.double(), weights, gauge, reconstructing
 
     @property
     def views(self) -> int:
@@ -82,10 +83,12 @@ class Committee:
 
     @torch.no_grad()
     def decode(self, x: Float[Tensor, "n F"]) -> Float[np.ndarray, "n F"]:
-        """The mean reconstruction of the members that are `able`."""
+        """The mean reconstruction of the members that are `reconstructing`."""
         count = len(self.networks.head.weight)
-        able = self.networks.part([s for s in range(count) if self.able[s % self.views]])
-        found = [able.decode(able.encode(part)).mean(0).numpy() for part in _batches(x, able)]
+        reconstructing = self.networks.part([s for s in range(count) if self.reconstructing[s % self.views]])
+        found = [
+            reconstructing.decode(reconstructing.encode(part)).mean(0).numpy() for part in _batches(x, reconstructing)
+        ]
         return np.concatenate(found)
 
     def combined(self, predictions: Float[np.ndarray, "S n"], stage: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
@@ -117,7 +120,7 @@ def held_out(committee: Committee, x: Float[Tensor, "n F"], fold: Int[np.ndarray
     for f in np.unique(fold):
         rows = np.flatnonzero(fold == f)
         networks = committee.networks.part(slice(f * V, (f + 1) * V))
-        part = Committee(networks, committee.weights, None, committee.able)
+        part = Committee(networks, committee.weights, None, committee.reconstructing)
         predictions[:, rows], decoded[rows] = part.members(x[rows])[1], part.decode(x[rows])
     return HeldOut(predictions, decoded)
 

@@ -22,7 +22,7 @@ from aelle.model.columns import columns, stage
 from aelle.model.committee import Committee
 from aelle.model.files import Fitted, read_model, write_model
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.parameters import check_parameters
+from aelle.model.parameters import check_parameters, is_whole
 from aelle.model.regions import CLASSIFIERS, Region
 from aelle.model.samples import Sample, as_array, checked_history, spectra_alone
 from aelle.model.scaling import Scaling
@@ -46,7 +46,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     `committee`: several autoencoders that look at spectrum, mean of the spectra so far and scalar features, and attend
     to different stages of the training (`aelle.model.views`). Each is trained three times, each time without a third of
     the variants; at each stage of training, their predictions get the non-negative weights that predict best what was
-    left out. The latent is that of all of them, with the predicted loss as leading direction
+    left out. The latent is made of theirs and of the prediction, which is its leading direction
     (`aelle.model.committee.Gauge`). Otherwise one autoencoder of the spectrum, and a fifth of the variants is held back
     to set the classifier.
 
@@ -115,13 +115,13 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
         `groups` [n]: which variant a row belongs to, where rows are several epochs of one. `validation`: (spectra,
         losses) that set the classifier; without it, the variants that were left out in turn do, each by the prediction
-        of the autoencoders that did not learn from it.
+        of the autoencoders that did not learn from it. (A hyperplane or an ellipse also uses the other components, of
+        which two thirds of the autoencoders have learned from the variant: keep n_components small.)
 
         Raises ValueError for non-finite spectra, for no finite loss, and if all variants that set the classifier are
         of one class.
         """
         fit_side_by_side([self], [Sample(spectra, losses, groups, validation)])
-        self.learned_from_ = {}
         return self
 
     def __sklearn_tags__(self) -> Tags:
@@ -156,7 +156,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def embed(self, spectra: Any, n_components: int = 3) -> Float[Array, "n components"]:
         """The leading principal components of the latent, as many as wanted, e.g. for a picture in three dimensions."""
-        if not 1 <= n_components <= self.latent_size:
+        if not is_whole(n_components) or not 1 <= n_components <= self.latent_size:
             raise UserError(f"n_components={n_components}: give a whole number from 1 to {self.latent_size}")
         return (self.latent(spectra) - self.center_) @ self.axes_[:n_components].T
 
@@ -206,7 +206,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def save(self, folder: str | Path) -> None:
         """Parameters as JSON and arrays as NPZ: nothing that could run code when it is read."""
-        check_is_fitted(self)
+        check_is_fitted(self, "committee_")
         parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
         fitted = Fitted(
             self.scaling_,
@@ -230,7 +230,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             model.check_parameters()
             model._set_committee(fitted.committee, fitted.scaling, fitted.history, fitted.n_features)
             model.center_, model.axes_, model.errors_ = fitted.center, fitted.axes, fitted.errors
-            model.region_, model.loss_region_, model.learned_from_ = fitted.region, fitted.loss_region, learned_from
+            model.region_, model.loss_region_ = fitted.region, fitted.loss_region
+            model.learned_from_ = learned_from
             example = spectra_alone(np.zeros((1, model.n_features_in_)))
             model.predict_proba(example if model.history_ else example.last)
         except OSError as error:
@@ -261,16 +262,15 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def _set_committee(self, committee: Committee, scaling: Scaling, history: bool, n_features: int) -> None:
         self.classes_, self.n_features_in_, self.history_ = np.array([0, 1]), n_features, history
-        self.committee_, self.scaling_ = committee, scaling
+        self.committee_, self.scaling_, self.learned_from_ = committee, scaling, {}
 
     def _embed(self, latent: Float[Array, "n L"], prediction: Float[Array, "n"]) -> None:
         """PCA of the latent, PC1 turned so that it rises as the predicted loss falls."""
-        pca = PCA().fit(latent)
-        rise = np.cov(pca.transform(latent)[:, 0], prediction)[0, 1]
-        components = np.asarray(pca.components_) * (1.0 if rise < 0 else -1.0)
-        # A committee's latent is uncorrelated already: rounding must not rank networks with equal predictions.
-        self.center_, self.axes_ = pca.mean_, np.zeros((self.latent_size, self.latent_size))
-        self.axes_[: len(components)] = np.where(np.abs(components) < 1e-9, 0, components)
+        self.center_, self.axes_ = latent.mean(0), np.zeros((self.latent_size, self.latent_size))
+        # The gauge of a committee has made them principal components, the prediction the first even if it is constant.
+        components = np.eye(self.latent_size) if self.committee else np.asarray(PCA().fit(latent).components_)
+        rise = ((latent - self.center_) @ components[0]) @ (prediction - prediction.mean())
+        self.axes_[: len(components)] = components * (-1.0 if rise >= 0 else 1.0)
 
     def _errors(self, values: Float[Array, "n F"], decoded: Float[Array, "n F"]) -> Float[Array, "n"]:
         """The mean absolute error of the spectrum, in the scaled units of the fit."""

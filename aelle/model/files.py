@@ -42,7 +42,7 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, "parameters": parameters, "learned_from": learned_from}, indent=2)
     committee = fitted.committee
-    arrays = {"center_": fitted.center, "axes_": fitted.axes, "able": committee.able}
+    arrays = {"center_": fitted.center, "axes_": fitted.axes, "reconstructing": committee.reconstructing}
     arrays |= {"errors_": fitted.errors}
     arrays |= {"history_": np.array(fitted.history), "n_features_in_": np.array(fitted.n_features)}
     arrays |= {f"network.{name}": tensor.numpy() for name, tensor in committee.networks.state_dict().items()}
@@ -71,25 +71,30 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     with np.load(folder / ARRAYS, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     weights, gauge = Weights(**_part(arrays, "weights.")), _part(arrays, "gauge.")
-    C, L, F, V = parameters["n_components"], parameters["latent_size"], arrays["scaling.mean"].size, arrays["able"].size
+    C, L, F, V = (
+        parameters["n_components"],
+        parameters["latent_size"],
+        arrays["scaling.mean"].size,
+        arrays["reconstructing"].size,
+    )
     networks = Autoencoders.of({name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()})
     S, inner = networks.head.weight.shape[:2]
     shapes = {"center_": (L,), "axes_": (L, L), "n_features_in_": (), "history_": (), "scaling.mean": (F,)}
     shapes |= {"scaling.scale": (F,), "network.encoder.0.weight": (S, F, arrays["network.encoder.0.weight"].shape[2])}
     shapes |= {"region.intercept": (), "region.linear": (C,), "region.quadratic": (C, C)}
     shapes |= {"loss_region.intercept": (), "loss_region.linear": (1,), "loss_region.quadratic": (1, 1)}
-    shapes |= {"able": (V,), "weights.of_views": (*weights.stages.shape, V)}
+    shapes |= {"reconstructing": (V,), "weights.of_views": (*weights.stages.shape, V)}
     if gauge:
         shapes |= {"gauge.center": (S * inner + 1,), "gauge.matrix": (S * inner + 1, L)}
     # NumPy would broadcast some wrong shapes instead of failing.
     if any(arrays[name].shape != shape for name, shape in shapes.items()) or S % V:
         raise ValueError("the shapes of its arrays do not match its parameters")
-    if arrays["able"].dtype != bool or arrays["errors_"].ndim != 1 or not arrays["errors_"].size:
-        raise ValueError("able or errors_ are not what this version writes")
+    if arrays["reconstructing"].dtype != bool or arrays["errors_"].ndim != 1 or not arrays["errors_"].size:
+        raise ValueError("reconstructing or errors_ are not what this version writes")
     scaling: dict[str, Any] = {
         n: array if array.ndim else array.item() for n, array in _part(arrays, "scaling.").items()
     }
-    committee = Committee(networks, weights, Gauge(**gauge) if gauge else None, arrays["able"])
+    committee = Committee(networks, weights, Gauge(**gauge) if gauge else None, arrays["reconstructing"])
     region, loss_region = (Region(**_part(arrays, f"{name}.")) for name in ("region", "loss_region"))
     plane, n_features = (arrays["center_"], arrays["axes_"], arrays["errors_"]), int(arrays["n_features_in_"])
     fitted = Fitted(Scaling(**scaling), committee, *plane, region, loss_region, bool(arrays["history_"]), n_features)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aelle.errors import TooFewError
+from aelle.errors import TooFewError, UserError
 from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.columns import CONDITIONS, CURVES, Columns, columns, stage
 from aelle.model.committee import Committee, Weights, gauge, held_out, weighted
@@ -97,6 +97,8 @@ def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
     rows, validation = checked(sample), None
     if sample.validation is not None:
         validation = checked(Sample(*sample.validation))
+        if validation.history != rows.history:
+            raise UserError("validation: give aelle.lyapunov.SpectraSoFar in both or in none, as in spectra")
     elif not model.committee:
         rows, validation = train_and_validation(rows, model.threshold, model.seed)
     else:
@@ -128,10 +130,11 @@ def _trainees(one: Prepared, noise: float) -> "Trainees":
 
 def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
     """Weights from the predictions of the members that did not learn from a row; then plane and classifier."""
-    some = np.linspace(0, len(one.fold) - 1, min(len(one.fold), JUDGED_ROWS)).astype(int)
-    seen, at, x, V = one.rows.seen.take(some), stage(one.rows.seen.share[some]), one.inputs[some], len(one.views)
-    able = np.array([CURVES[0] in view.blocks and view.stage is None for view in one.views])
-    committee = Committee(networks, Weights(np.ones(1), np.full((1, V), 1 / V)), None, able)
+    some = _judged(one.rows)
+    share = one.rows.seen.share[some]
+    at, x, V = stage(share), one.inputs[some], len(one.views)
+    reconstructing = np.array([CURVES[0] in view.blocks and view.stage is None for view in one.views])
+    committee = Committee(networks, Weights(np.ones(1), np.full((1, V), 1 / V)), None, reconstructing)
     left_out = held_out(committee, x, one.fold[some]) if one.folds > 1 else None
     if left_out is not None:
         committee.weights = weighted(left_out.predictions, one.targets[some].numpy(), at)
@@ -139,7 +142,7 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
     prediction = committee.combined(predictions, at)
     if model.committee:
         committee.gauge = gauge(latents, prediction, model.latent_size)
-    model._set_committee(committee, one.scaling, one.rows.history, seen.last.shape[1])
+    model._set_committee(committee, one.scaling, one.rows.history, one.rows.seen.last.shape[1])
     latent = committee.common(latents, prediction)
     model._embed(latent, prediction)
     model._set_errors(one.given.values[some], committee.decode(x) if left_out is None else left_out.decoded)
@@ -149,7 +152,16 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
         latent, prediction = model.latent(given), model.predict_target(given)
     elif left_out is not None and committee.gauge is not None:
         expected = np.einsum("nv,vn->n", committee.weights.at(at), left_out.predictions)
-        # The leading coordinate is the prediction: the one of the members that did not learn from the row.
+        # The leading coordinate is the prediction, here of the members that did not learn from the row.
         latent[:, 0] += committee.gauge.matrix[-1, 0] * (expected - prediction)
         prediction = expected
     model._classify(latent, prediction, losses)
+
+
+def _judged(rows: Rows) -> Int[np.ndarray, "m"]:
+    """All rows of as many groups as `JUDGED_ROWS` allows: evenly spaced by their losses, so of both classes."""
+    names, firsts, sizes = np.unique(rows.groups, return_index=True, return_counts=True)
+    count = max(min(len(names), int(JUDGED_ROWS / sizes.mean())), 2)
+    order = np.argsort(np.nan_to_num(rows.losses[firsts], nan=np.inf), kind="stable")
+    chosen = order[np.linspace(0, len(names) - 1, count).astype(int)]
+    return np.flatnonzero(np.isin(rows.groups, names[chosen]))

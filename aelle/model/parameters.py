@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from aelle.errors import UserError
 from aelle.model.regions import CLASSIFIERS
 from aelle.model.scaling import SCALINGS
@@ -19,21 +21,23 @@ RANGES = {"learning_rate": (1e-9, 10.0), "weight_decay": (0.0, 100.0), "dropout"
 
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Raises ValueError for a parameter that no fit could use."""
+    if not 0 < float(parameters["threshold"]) < np.inf:
+        raise UserError(f"threshold={parameters['threshold']}: give a finite loss above 0")
     for name, allowed in CHOICES.items():
-        if parameters[name] not in allowed:
+        if parameters[name] not in allowed or (allowed == (True, False) and not isinstance(parameters[name], bool)):
             # t-SNE cannot embed new points, so nothing could be classified on it.
             hint = "; for t-SNE and UMAP next to it, set pictures=[tsne,umap]" if name == "embedding" else ""
             raise UserError(f"{name}={parameters[name]!r}: choose {' or '.join(map(repr, allowed))}{hint}")
     for name, least in MINIMA.items():
-        if not _is_whole(parameters[name]) or parameters[name] < least:
+        if not is_whole(parameters[name]) or parameters[name] < least:
             raise UserError(f"{name}={parameters[name]}: give a whole number of at least {least}")
     for name, (least, most) in RANGES.items():
         if not is_number(parameters[name]) or not least <= parameters[name] <= most:
             raise UserError(f"{name}={parameters[name]}: give a number from {least:g} to {most:g}")
-    if parameters["max_steps"] is not None and (not _is_whole(parameters["max_steps"]) or parameters["max_steps"] < 1):
+    if parameters["max_steps"] is not None and (not is_whole(parameters["max_steps"]) or parameters["max_steps"] < 1):
         raise UserError(f"max_steps={parameters['max_steps']}: give a whole number of at least 1, or null for no limit")
     points, components, alphas = parameters["points"], parameters["n_components"], parameters["alphas"]
-    if points is not None and (not _is_whole(points) or points < 2):
+    if points is not None and (not is_whole(points) or points < 2):
         raise UserError(f"points={points}: give a whole number of at least 2, or null for all points of the spectrum")
     if components > parameters["latent_size"]:
         raise UserError(f"n_components={components}: give at most latent_size={parameters['latent_size']}")
@@ -41,7 +45,7 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         raise UserError(f"alphas={list(alphas)}: give at least one number, none negative")
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

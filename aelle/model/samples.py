@@ -52,12 +52,14 @@ def checked_history(given: SpectraSoFar, last: Float[np.ndarray, "n M"]) -> Spec
     """Around the checked last spectra. Raises UserError if the other parts do not fit them."""
     mean, share = np.asarray(given.mean, dtype=np.float64), np.asarray(given.share, dtype=np.float64)
     exponents = np.asarray(given.exponents)
-    if mean.shape != last.shape or not np.isfinite(mean).all():
-        raise UserError(
-            f"mean of shape {list(mean.shape)}: give finite spectra of shape {list(last.shape)}, as in last"
-        )
-    if share.shape != (len(last),) or not ((share >= 0) & (share <= 1)).all():
-        raise UserError(f"share of shape {list(share.shape)}: give {len(last)} numbers from 0 to 1, one for each row")
+    if mean.shape != last.shape:
+        raise UserError(f"mean of shape {list(mean.shape)}: give spectra of shape {list(last.shape)}, as in last")
+    if not np.isfinite(mean).all():
+        raise UserError("mean contains NaN or infinity: leave out rows that are not known (SpectraSoFar.known)")
+    if share.shape != (len(last),):
+        raise UserError(f"share of shape {list(share.shape)}: give {len(last)} numbers, one for each row")
+    if not ((share >= 0) & (share <= 1)).all():
+        raise UserError(f"share from {share.min():g} to {share.max():g}: give numbers from 0 to 1")
     if exponents.shape != (len(last),) or exponents.dtype.kind not in "iu" or (exponents < 1).any():
         raise UserError(
             f"exponents of shape {list(exponents.shape)}: give {len(last)} whole numbers above 0, one for each row"

@@ -19,7 +19,7 @@ MAX_COLUMN = 8.0
 """Standard deviations at which a column is cut off: a network unlike those of the fit gets no extreme input."""
 
 MAX_TARGET = 1 - 1e-6
-"""Largest magnitude of a target before standardisation: its loss is finite."""
+"""Predicted targets are cut off here, before tanh is inverted: at 1, the loss would be infinite."""
 
 
 class Scaling(NamedTuple):
@@ -37,7 +37,7 @@ class Scaling(NamedTuple):
     """Standard deviation of the log losses."""
     threshold: float
     worst: float
-    """The largest finite loss, which replaces losses that are not finite."""
+    """The largest finite loss, but at least e times the threshold; it replaces losses that are not finite."""
     logarithmic: bool
 
     @classmethod
@@ -50,7 +50,8 @@ class Scaling(NamedTuple):
             raise UserError(
                 f"a loss of {finite.min():g} is not positive: AeLLE predicts the logarithm; give losses above 0"
             )
-        worst, F = float(finite.max()), given.values.shape[1]
+        # A diverged variant is high-error, also where all others are low-error.
+        worst, F = max(float(finite.max()), threshold * np.e), given.values.shape[1]
         if scaling == "range":
             return cls(np.zeros(F), np.ones(F), 0.0, float(np.ptp(finite)) or 1.0, 1.0, threshold, worst, False)
         mean, scale = given.values.mean(0), given.values.std(0)

@@ -16,6 +16,7 @@ STAGE_WIDTH = 0.15
 """Standard deviation of the stages that a view attends to."""
 
 FOLDS = 3
+"""Of the variants, two if there are only two."""
 
 
 class View(NamedTuple):
@@ -36,7 +37,7 @@ COMMITTEE = (
     View(WHOLE),
     View((CURVES[1], *CONDITIONS), 1 / 3),
 )
-"""Chosen on six data sets, on splits that no published figure uses (docs/results.md)."""
+"""Chosen on eight sweeps, on other random splits of them than docs/results.md uses."""
 
 COMMITTEE_OF_SPECTRA = (View((CURVES[0], FEATURES[0])), View((CURVES[0],), 2 / 3), View((FEATURES[0],), 1 / 3))
 """Where no more is known than a spectrum."""

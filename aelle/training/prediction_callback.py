@@ -88,7 +88,8 @@ class PredictionCallback(pl.Callback):
         self.chances[epoch] = chances
 
     def _epochs(self, trainer: pl.Trainer) -> int:
-        """How long the training is, or where it is open-ended, how long those were that the model was fitted to."""
+        """How long the training is, at most; if it is open-ended, how long those were that the model was fitted to; if
+        that is unknown, too, until now."""
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             return trainer.max_epochs
         return int(self.model.learned_from_.get("epochs", 0)) or trainer.current_epoch + 1

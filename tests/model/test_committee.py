@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.analysis.scores import roc_auc
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.columns import CONDITIONS, columns
 from aelle.model.committee import gauge, weighted
-from aelle.model.fitting import _prepared, _trainees
-from aelle.model.samples import Sample
+from aelle.model.fitting import _judged, _prepared, _trainees
+from aelle.model.samples import Sample, checked
 from aelle.model.views import COMMITTEE, FOLDS, usable
 
 V, E, M = 60, 5, 12
@@ -61,6 +62,16 @@ def test_the_plane_shows_what_the_head_knows(fitted):
     assert fitted.embed(seen, 5).shape == (len(seen), 5)
 
 
+def test_where_spectra_say_nothing_the_plane_shows_nothing():
+    for seed in range(4):
+        seen, losses, groups = trainings(seed)
+        shuffled = np.random.default_rng(seed).permutation(losses.reshape(V, E)[:, 0]).repeat(E)
+        model = AeLLE(1.0, seed=seed).fit(seen, shuffled, groups=groups)
+        prediction, plane = model.predict_target(seen), model.transform(seen)[:, 0]
+        stretch = plane.std() / prediction.std() if prediction.std() > 1e-9 else 0.0
+        np.testing.assert_allclose(plane, -stretch * (prediction - prediction.mean()), atol=1e-6 + 1e-2 * plane.std())
+
+
 def test_a_gauge_changes_the_basis_of_the_latent_and_nothing_else():
     rng = np.random.default_rng(0)
     latents, prediction = rng.standard_normal((50, 6)), rng.standard_normal(50)
@@ -103,8 +114,8 @@ def test_a_view_sees_its_columns_and_reconstructs_no_condition():
         for name, block in one.given.blocks.items():
             condition, inside = name in CONDITIONS, name in view.blocks
             assert (trainees.sees[m, block] == inside).all()
-            assert (trainees.noise[m, block] > 0).all() == (inside and not condition)
-            assert (trainees.reconstructs[m, block] > 0).all() == (inside and not condition)
+            for part in (trainees.noise[m, block], trainees.reconstructs[m, block]):
+                assert (part > 0).all() if inside and not condition else (part == 0).all()
     torch.testing.assert_close(trainees.reconstructs.sum(1), torch.ones(len(trainees.sees)))
 
 
@@ -153,8 +164,9 @@ def test_a_row_does_not_depend_on_the_others(fitted):
     ("change", "says"),
     [
         ({"mean": np.zeros((3, M))}, "mean of shape"),
+        ({"mean": np.full((V * E, M), np.nan)}, "mean contains NaN"),
         ({"share": np.full(V * E, 1.5)}, "numbers from 0 to 1"),
-        ({"share": np.zeros(3)}, "numbers from 0 to 1"),
+        ({"share": np.zeros(3)}, "share of shape"),
         ({"exponents": np.zeros(V * E, dtype=int)}, "whole numbers above 0"),
         ({"last": np.full((V * E, M), np.nan)}, "NaN"),
     ],
@@ -168,8 +180,43 @@ def test_spectra_so_far_that_do_not_fit_together_are_refused(fitted, change, say
         fitted.predict(seen)
 
 
+def test_many_rows_are_judged_by_whole_groups_of_both_classes():
+    groups = np.arange(20_000).repeat(4)
+    losses = np.where(np.arange(20_000) == 7, 0.1, 2.0).repeat(4)
+    rows = checked(Sample(np.zeros((80_000, 2)), losses, groups))
+    found = _judged(rows)
+    assert len(found) == 4096 and (np.bincount(groups[found])[np.unique(groups[found])] == 4).all()
+    assert (losses[found] < 1).sum() == 4
+
+
+def test_a_diverged_variant_is_high_error_where_all_others_are_low_error():
+    rng = np.random.default_rng(0)
+    spectra = np.linspace(0, 1, M) * np.repeat([-1.0, -4.0], 30)[:, None] + 0.05 * rng.standard_normal((60, M))
+    losses = np.repeat([0.1, np.inf], 30)
+    assert roc_auc(losses < 0.5, AeLLE(0.5).fit(spectra, losses).decision_function(spectra)) > 0.99
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, np.nan, np.inf])
+def test_a_threshold_that_no_loss_can_be_held_against_is_refused(threshold):
+    seen, losses, groups = trainings()
+    with pytest.raises(ValueError, match="give a finite loss above 0"):
+        AeLLE(threshold).fit(seen, losses, groups=groups)
+
+
+def test_a_failed_fit_leaves_an_unfitted_model(fitted, tmp_path):
+    seen, losses, groups = trainings()
+    model = AeLLE(1.0, max_steps=2).fit(seen, losses, groups=groups)
+    low = losses < 1
+    with pytest.raises(ValueError, match="all high-error"):
+        model.fit(seen, losses, groups=groups, validation=(seen.take(~low), losses[~low]))
+    with pytest.raises(NotFittedError):
+        model.save(tmp_path)
+
+
 def test_a_model_of_histories_asks_for_them(fitted):
     seen, losses, groups = trainings()
+    with pytest.raises(ValueError, match="in both or in none"):
+        AeLLE(1.0).fit(seen, losses, groups=groups, validation=(seen.last, losses))
     with pytest.raises(ValueError, match=r"SpectraSoFar: give these"):
         fitted.predict(seen.last)
     plain = AeLLE(1.0, max_steps=5).fit(seen.last, losses, groups=groups)

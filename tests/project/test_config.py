@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from aelle.commands.analyze import _in_words
 from aelle.commands.launch import register_resolvers
 from aelle.model.estimator import AeLLE
 from aelle.sweep.plan import Plan
@@ -62,6 +63,15 @@ def test_every_task_has_a_search_space_without_an_experiment(task, monkeypatch, 
 @pytest.mark.parametrize("choice", choices("aelle"))
 def test_every_aelle_configuration_makes_a_model(choice):
     AeLLE(0.5, **composed("analyze", f"aelle={choice}", "sweep=s")["aelle"])
+
+
+def test_the_default_configuration_is_the_models_own():
+    given = composed("analyze", "sweep=s")["aelle"]
+    assert {**given, "alphas": tuple(map(float, given["alphas"]))} == {
+        name: value for name, value in AeLLE(0.5).get_params().items() if name != "threshold"
+    }
+    assert _in_words(given) == "default settings"
+    assert _in_words(given | {"classifier": "ellipse", "points": 16}) == "points 16, classifier ellipse"
 
 
 @pytest.mark.parametrize("choice", choices("logger"))
