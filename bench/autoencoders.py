@@ -5,7 +5,7 @@ The first tables have the ROC AUC (× 100) on test variants after some epochs, a
 variants (32 / 8 / 60 %): of the best of three linear models of spectra (the epoch's, the mean so far, scalar features),
 chosen after the fact for each epoch, and of AeLLE's loss head and plane. The last one has the plane's mean over all
 measured epochs of each sweep, with one choice changed at a time, over a quarter of the splits. `--words` keeps its
-lines that contain one of them.
+lines that contain one of them. `--speed` only prints how long fitting takes at the paper's size.
 """
 
 import argparse
@@ -22,9 +22,10 @@ from aelle.analysis.baselines import LinearOnFeatures, LinearOnRunningMean, Line
 from aelle.analysis.early import SPLIT_SHARES, known_sample
 from aelle.analysis.predictors import LossHead, Plane
 from aelle.analysis.scores import roc_auc
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.samples import stratified_parts
+from aelle.model.samples import Sample, stratified_parts
 from aelle.model.views import COMMITTEE, SHAPE, WHOLE, View
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
@@ -67,11 +68,15 @@ CHOICES: dict[str, dict] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweeps", nargs="+", metavar="SWEEP=THRESHOLD")
+    parser.add_argument("sweeps", nargs="*", metavar="SWEEP=THRESHOLD")
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--words", nargs="*", default=[""])
+    parser.add_argument("--speed", action="store_true")
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    if options.speed:
+        print(f"{options.splits} splits of 1200 variants × 21 epochs × 64 exponents: {speed(options.splits):.0f} s")
+        return
     sweeps = [read(*one.rsplit("=", 1)) for one in options.sweeps]
     for sweep in sweeps:
         by_stage(sweep, options.splits)
@@ -84,6 +89,22 @@ def main() -> None:
             means = [100 * aucs(sweep, changes, max(options.splits // 4, 1))[Plane.name].mean() for sweep in sweeps]
             cells = "".join(f"{value:12.1f}" for value in means)
             print(f"{name:48}{cells}{np.mean(means):8.1f}{time.perf_counter() - since:8.0f}", flush=True)
+
+
+def speed(splits: int, V: int = 1200, E: int = 21, M: int = 64) -> float:
+    """Seconds of fitting one committee per split, after a first fit that imports what is needed."""
+    random = np.random.default_rng(0)
+    losses = random.lognormal(size=V)
+    spectra = -losses[:, None, None] * np.linspace(0, 1, M) + 0.1 * random.standard_normal((V, E, M))
+    AeLLE(1.0, max_steps=1).fit(spectra[:20, 0], losses[:20])
+    samples = []
+    for seed in range(splits):
+        known = np.concatenate(stratified_parts(losses < 1, SPLIT_SHARES, seed)[:2])
+        seen = SpectraSoFar.of(spectra[known], np.arange(E) / (E - 1))
+        samples.append(Sample(seen, losses[known].repeat(E), known.repeat(E)))
+    since = time.perf_counter()
+    fit_side_by_side([AeLLE(1.0, seed=seed) for seed in range(splits)], samples)
+    return time.perf_counter() - since
 
 
 def read(place: str, threshold: str) -> SweepTable:

@@ -9,7 +9,7 @@ import torch
 
 from aelle.data.images import digits
 from aelle.sweep.table import load_sweep
-from sweeps import ROOT
+from sweeps import ROOT, write_arrays
 
 
 @pytest.fixture
@@ -81,6 +81,18 @@ def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):
     assert all(row[1].endswith(" s") for row in (unmeasured, whole, pruned, once, halved))
     left = load_sweep(tmp_path / "pruned").complete()
     assert 0 < len(left.losses) < 12 and pruned[3] == f"{min(left.final_loss):.4f}"
+
+
+def test_choices_of_aelle_are_measured_beside_linear_models(bench, tmp_path, monkeypatch, capsys):
+    write_arrays(tmp_path / "a.npz")
+    line = ["autoencoders.py", f"{tmp_path / 'a.npz'}=0.5", "--splits", "1", "--words", "one view"]
+    monkeypatch.setattr(sys, "argv", line)
+    bench("autoencoders").main()
+    out = capsys.readouterr().out
+    assert "a: 60 variants; the loss head is " in out and out.count("… one view of everything") == 1
+    for name in ("best linear model", "AeLLE, loss head", "AeLLE, plane"):
+        (cells,) = [line for line in out.splitlines() if line.startswith(name)]
+        assert len(cells.removeprefix(name).split()) == 5 and float(cells.split()[-1]) > 90
 
 
 def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys):
