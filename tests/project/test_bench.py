@@ -92,7 +92,7 @@ def test_choices_of_aelle_are_measured_beside_linear_models(bench, tmp_path, mon
     assert "a: 60 variants; the loss head is " in out and out.count("… one view of everything") == 1
     for name in ("best linear model", "AeLLE, loss head", "AeLLE, plane"):
         (cells,) = [line for line in out.splitlines() if line.startswith(name)]
-        assert len(cells.removeprefix(name).split()) == 5 and float(cells.split()[-1]) > 90
+        assert len(cells.removeprefix(name).split()) == 4 and float(cells.split()[-1]) > 90
 
 
 def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys):
