@@ -5,10 +5,12 @@ Axes: V variant, M point of the common-length spectrum.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aelle.errors import UserError
 from aelle.lyapunov.spectrum import signed_exp, signed_log
 
 
@@ -62,18 +64,27 @@ class SpectraSoFar:
     @classmethod
     def of(
         cls,
-        spectra: Float[np.ndarray, "V E M"],
-        share: Float[np.ndarray, "E"],
-        exponents: Int[np.ndarray, "V"] | None = None,
+        spectra: Any,
+        share: Any,
+        exponents: Any = None,
     ) -> "SpectraSoFar":
-        """A row per network and epoch, network by network, of trainings whose spectra were measured when these shares
-        of them had passed, e.g. `np.arange(E) / (E - 1)`. `exponents`: of each network, M if not given."""
+        """A row per network and epoch, network by network, from `spectra` [V, E, M] in nats per step and `share` [E], how
+        much of the training had passed when they were measured, e.g. `np.arange(E) / (E - 1)`. `exponents` [V]: how
+        many each network has, M if not given.
+
+        Raises ValueError for other shapes.
+        """
+        spectra, share = np.asarray(spectra, dtype=float), np.asarray(share, dtype=float)
+        if spectra.ndim != 3 or share.shape != spectra.shape[1:2]:
+            raise UserError(
+                f"spectra of shape {list(spectra.shape)} and share of shape {list(share.shape)}: give [V, E, M] and [E], "
+                "V networks at E stages of their training"
+            )
         V, E, M = spectra.shape
         mean = RunningMean()
         means = np.stack([mean.add(spectra[:, epoch]) for epoch in range(E)], axis=1)
-        shares = np.tile(np.asarray(share, dtype=float), V)
         lengths = np.full(V, M) if exponents is None else np.asarray(exponents)
-        return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), shares, lengths.repeat(E))
+        return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), np.tile(share, V), lengths.repeat(E))
 
     @classmethod
     def joined(cls, parts: Sequence["SpectraSoFar"]) -> "SpectraSoFar":

@@ -1,8 +1,9 @@
 """The running mean of spectra while a network trains."""
 
 import numpy as np
+import pytest
 
-from aelle.lyapunov.spectra_so_far import RunningMean
+from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from sweeps import synthetic
 
 
@@ -19,3 +20,16 @@ def test_the_mean_is_taken_of_logarithms_and_leaves_out_what_is_not_finite():
     np.testing.assert_array_equal(found, sweep.running_means[:, :3])
     mean.take([4, 1])
     np.testing.assert_allclose(mean.add(sweep.spectra[[4, 1], 3]), expected[[4, 1], 3], rtol=1e-12)
+
+
+def test_rows_of_trainings_are_those_of_the_table():
+    sweep = synthetic(V=4, E=3)
+    seen = SpectraSoFar.of(sweep.spectra.tolist(), np.arange(4) / 3, exponents=[8, 8, 16, 16])
+    for epoch in range(4):
+        rows, expected = seen.take(np.arange(4) * 4 + epoch), sweep.seen(epoch)
+        for name in ("last", "mean", "share"):
+            np.testing.assert_allclose(getattr(rows, name), getattr(expected, name))
+        assert list(rows.exponents) == [8, 8, 16, 16] and rows.known.all()
+    for spectra, share in (([[1.0]], [0.0]), (sweep.spectra, [0.0, 1.0])):
+        with pytest.raises(ValueError, match=r"give \[V, E, M\] and \[E\]"):
+            SpectraSoFar.of(spectra, share)
