@@ -68,16 +68,16 @@ class SpectraSoFar:
         share: Any,
         exponents: Any = None,
     ) -> "SpectraSoFar":
-        """A row per network and epoch, network by network, from `spectra` [V, E, M] in nats per step and `share` [E], how
-        much of the training had passed when they were measured, e.g. `np.arange(E) / (E - 1)`. `exponents` [V]: how
-        many each network has, M if not given.
+        """A row per network and epoch, network by network, from `spectra` [V, E, M] in nats per step and `share` [E],
+        how much of the training had passed when they were measured, e.g. `np.arange(E) / (E - 1)`. `exponents` [V]:
+        how many each network has, M if not given.
 
         Raises ValueError for other shapes.
         """
         spectra, share = np.asarray(spectra, dtype=float), np.asarray(share, dtype=float)
         if spectra.ndim != 3 or share.shape != spectra.shape[1:2]:
             raise UserError(
-                f"spectra of shape {list(spectra.shape)} and share of shape {list(share.shape)}: give [V, E, M] and [E], "
+                f"spectra of shape {list(spectra.shape)}, share of shape {list(share.shape)}: give [V, E, M] and [E], "
                 "V networks at E stages of their training"
             )
         V, E, M = spectra.shape
