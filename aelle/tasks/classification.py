@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from aelle.cells import CELLS
 from aelle.data.images import ImageRows, Part
 from aelle.data.text import Characters
 from aelle.tasks.module import PopulationModule, ShuffledBatches
@@ -90,13 +91,18 @@ class SequenceClassification(PopulationModule):
 
     @property
     def capturable(self) -> bool:
-        """Whether a training step depends on nothing but its batch, the parameters and the buffers: then a GPU replays
-        it (`CapturedStep`). A subclass with `training_logits` of its own has to say so."""
-        return type(self).training_logits is SequenceClassification.training_logits
+        """Whether a training step depends on nothing but its batch, the parameters and the buffers, and reads nothing
+        back to the host: then a GPU replays it (`CapturedStep`). It speaks for its own class only: a subclass, whose
+        methods may do anything, has to define it anew."""
+        return self.network_of_aelle
+
+    @property
+    def network_of_aelle(self) -> bool:
+        return type(self.network) is Population and type(self.network.cell) in {type(cell) for cell in CELLS.values()}
 
     def training_step(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
-        if self.capturable and batch.shape[1] == self.batch_size:
-            return self.captured_loss(lambda batch: self.training_loss(batch, 0), batch)
+        if "capturable" in vars(type(self)) and self.capturable and batch.shape[1] == self.batch_size:
+            return self.captured_loss(lambda batch: self.training_loss(batch, number), batch)
         return self.training_loss(batch, number)
 
     def training_loss(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
