@@ -19,6 +19,10 @@ EVALUATION_CHUNK, DEVICE_EVALUATION_CHUNK = 2**20, 2**25
 """Preactivations of all variants in one step of an evaluation: a few megabytes, and on other devices more, since there
 every operation costs a launch."""
 
+MAX_EVALUATION_STATES = 2**28
+"""Numbers in the hidden states of all variants and steps of an evaluation, or in its inputs, on other devices than a
+CPU: 1 GiB in float32, and two to three such arrays are needed at once."""
+
 
 class SequenceClassification(PopulationModule):
     """V networks read a sequence and classify it at its end; Adam; cross entropy in nats.
@@ -136,8 +140,12 @@ class SequenceClassification(PopulationModule):
     @property
     def rows(self) -> int:
         """Number of sequences that all variants evaluate at once."""
-        chunk = EVALUATION_CHUNK if self.device.type == "cpu" else DEVICE_EVALUATION_CHUNK
-        return max(1, chunk // self.network.bias_hh_l0.numel())
+        preactivations = self.network.bias_hh_l0.numel()
+        if self.device.type == "cpu":
+            return max(1, EVALUATION_CHUNK // preactivations)
+        V, _, H = self.network.weight_hh_l0.shape
+        states = V * self.val_x.shape[1] * max(H, self.network.weight_ih_l0.shape[-1])
+        return max(1, min(DEVICE_EVALUATION_CHUNK // preactivations, MAX_EVALUATION_STATES // states))
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:
