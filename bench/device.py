@@ -1,13 +1,16 @@
-"""What this does on a GPU: `python bench/device.py`, at most five minutes, no network.
+"""What this does on a GPU: `python bench/device.py`, two to three minutes on an H100, no network.
 
 Writes FOLDER/device.json after every row, and FOLDER/device.md, a table per part (`--into FOLDER`, by default the
-current one). `--device cpu --quick` runs the same code at the size of a toy. A part that fails is recorded with its
-traceback, and the others go on. Each part has a share of the time; what does not fit is named as left out.
+current one). Select parts by name, `python bench/device.py training`; `peaks` always runs, because shares of the peak
+need it. `--device cpu --quick` runs the same code at the size of a toy. A part that fails is recorded with its
+traceback, and the others go on. `correctness`, `training` and `spectra` have a limited time each, and name what does
+not fit as left out; the other parts run to their end, on a slower GPU in more time.
 
 Packages: those that `pip install .` installs. Besides, on request: torchrecurrent (one cell of it is checked). With
 `AELLE_DATA` set to the folder of MNIST its images are used; without it random ones of the same shape, which take the
 same time.
 
+peaks        what large matrix products and a large copy reach.
 correctness  the device against the CPU: exponents, orthonormalised after every step (float64: 1e-9 nats), after as many
              as the error budget allows (1e-6 is promised), and in float32; FORCE; gradients of a training step.
 training     samples per second of V networks side by side, and of one `nn.LSTM` by cuDNN (whose default is TF32), which
@@ -21,7 +24,7 @@ early        `experiment=smnist_early` (200 LSTMs of 64, 60,000 images, spectra 
 
 import argparse
 import json
-import os
+import math
 import platform
 import traceback
 from collections.abc import Callable, Iterable
@@ -49,18 +52,18 @@ class Report:
 
     def write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "device.json").write_text(json.dumps(self.found, indent=1) + "\n")
+        (self.folder / "device.json").write_text(json.dumps(self.found, indent=1, allow_nan=False) + "\n")
         (self.folder / "device.md").write_text(as_markdown(self.found))
 
 
 def measure(report: Report, names: Iterable[str], device: torch.device, sizes: Sizes) -> None:
     report.found["machine"] = machine(device)
-    for name in names:
+    for name in ["peaks", *(name for name in names if name != "peaks")]:
         since, rows = perf_counter(), []
         part = report.found[name] = {"rows": rows}
         try:
             for row in PARTS[name](device, sizes, Clock(sizes.seconds[name]), report.found):
-                rows.append(row)
+                rows.append({column: as_json(value) for column, value in row.items()})
                 report.write()
                 print(name, row, flush=True)
         except Exception as error:
@@ -113,7 +116,14 @@ def as_row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def as_json(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become their names."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def as_text(value: Any) -> str:
+    if value is None:
+        return "not measured"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -128,7 +138,8 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     if chosen.device.type == "cuda" and not torch.cuda.is_available():
         parser.error("PyTorch finds no GPU: --device cpu --quick runs the same code on a CPU")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if chosen.device.type == "cuda":
+        torch.cuda.set_device(chosen.device)
     measure(Report(chosen.into), chosen.parts or PARTS, chosen.device, QUICK if chosen.quick else FULL)
     print((chosen.into / "device.md").read_text())
 

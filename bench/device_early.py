@@ -5,7 +5,7 @@ from time import perf_counter
 
 import pytorch_lightning as pl
 import torch
-from device_parts import Found, Rows, flops, memory, peak, variants
+from device_parts import Found, Rows, flops, memory, peak, share, variants
 from device_sizes import Clock, Sizes, data_of, seconds, synchronize
 
 from aelle.tasks.classification import SequenceClassification
@@ -42,7 +42,7 @@ def early(device: torch.device, sizes: Sizes, _clock: Clock, found: Found) -> Ro
     trainer = lean_trainer(
         max_epochs=2,
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=[torch.cuda.current_device()] if device.type == "cuda" else 1,
         enable_checkpointing=False,
         callbacks=[spectra, stopwatch],
     )
@@ -63,6 +63,6 @@ def early(device: torch.device, sizes: Sizes, _clock: Clock, found: Found) -> Ro
         "milliseconds per step": 1000 * taken,
         "20 epochs, minutes": (start + first + 19 * second) / 60,
         "goal, minutes": 5,
-        "share of float32 peak, %": 1e-10 * flops(V, H) / taken / peak(found, torch.float32),
+        "share of float32 peak, %": share(1e-12 * flops(V, H) / taken, peak(found, torch.float32)),
         "memory, GiB": memory(device),
     }

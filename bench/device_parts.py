@@ -1,4 +1,4 @@
-"""The parts of `bench/device.py`: each yields rows, dictionaries from column to value.
+"""The parts of `bench/device.py`: each yields rows, dictionaries from column to value, None if it was not measured.
 
 Axes: V variant, B sequence, T step, I input, H unit, N state dimension, K exponent.
 """
@@ -50,10 +50,15 @@ def peaks(device: torch.device, sizes: Sizes, _clock: Clock, _found: Found) -> R
     yield {"what": "copy, TB/s read and written", "value": 2e-12 * 4 * A.numel() / seconds(copy, device, repeats)}
 
 
-def peak(found: Found, dtype: torch.dtype) -> float:
-    """TFLOP/s, NaN if it was not measured."""
+def peak(found: Found, dtype: torch.dtype) -> float | None:
+    """TFLOP/s, None if measuring it failed."""
     rows = found.get("peaks", {}).get("rows", [])
-    return next((row["value"] for row in rows if row["what"].startswith(name_of(dtype))), float("nan"))
+    return next((row["value"] for row in rows if row["what"].startswith(name_of(dtype))), None)
+
+
+def share(achieved: float, peak: float | None) -> float | None:
+    """Per cent."""
+    return peak and 100 * achieved / peak
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -74,9 +79,11 @@ def correctness(device: torch.device, sizes: Sizes, clock: Clock, _found: Found)
         if clock.left < 0:
             yield {"what": "the other networks", "note": "left out: no time"}
             break
-    yield {"what": "FORCE, 200 steps", "float64": force_apart(device, torch.float64), "goal": 1e-9}
+    what = f"FORCE, {FORCE_STEPS} free steps after {FORCE_STEPS} of learning"
+    yield {"what": what, "float64": force_apart(device, torch.float64), "goal of float64": 1e-9}
     for cell in CELLS:
-        yield {"what": f"gradients of a training step, {cell}", "float64": gradients_apart(cell, device), "goal": 1e-9}
+        what = f"gradients of a training step, {cell}"
+        yield {"what": what, "float64": gradients_apart(cell, device), "goal of float64": 1e-9}
 
 
 def networks(N: int) -> Iterator[tuple[str, Any, dict[str, Any]]]:
@@ -119,16 +126,17 @@ def apart(what: str, network: nn.Module, x: Tensor, options: dict[str, Any], dev
         "float32, auto": largest(single - reference),
         "float32, auto, above −8 nats": largest((single - reference)[resolved]),
         "float32 of the CPU, above −8": largest((single_cpu - reference)[resolved]),
-        "goal": 1e-9,
+        "goal of float64": 1e-9,
     }
 
 
 def largest(difference: Tensor) -> float:
+    """NaN also where nothing is left to compare."""
     return float(difference.abs().max()) if difference.numel() else float("nan")
 
 
-def force_apart(device: torch.device, dtype: torch.dtype, steps: int = 200) -> float:
-    """The largest difference of an output over `steps` steps of learning and as many of free running."""
+def force_apart(device: torch.device, dtype: torch.dtype, steps: int = FORCE_STEPS) -> float:
+    """The largest difference of an output in `steps` free steps after as many of learning."""
     outputs = []
     for at in (torch.device("cpu"), device):
         network = RankOne(40, [1.2, 1.5], [0, 1]).to(at, dtype)
@@ -172,7 +180,7 @@ def training(device: torch.device, sizes: Sizes, clock: Clock, found: Found) -> 
                 "one nn.LSTM, samples/s": round(one),
                 "ratio": rate / one,
                 "TFLOP/s": achieved,
-                "share of float32 peak, %": 100 * achieved / peak(found, torch.float32),
+                "share of float32 peak, %": share(achieved, peak(found, torch.float32)),
                 "memory, GiB": memory(device),
             }
 
@@ -220,9 +228,9 @@ def steady(run: Callable[[], object], device: torch.device, aim: float) -> float
     return min(seconds(run, device, repeats) for _ in range(3))
 
 
-def memory(device: torch.device) -> float:
-    """The largest of this process so far."""
-    return torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
+def memory(device: torch.device) -> float | None:
+    """The largest of this process so far, on a GPU."""
+    return torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
 
 
 # --- spectra ---
@@ -248,7 +256,7 @@ def spectra(device: torch.device, sizes: Sizes, clock: Clock, found: Found) -> R
             "float64, s": ours[torch.float64],
             "float32, s": ours[torch.float32],
             "TFLOP/s of the products alone": achieved,
-            "share of float64 peak, %": 100 * achieved / peak(found, torch.float64),
+            "share of float64 peak, %": share(achieved, peak(found, torch.float64)),
         }
         for name, competitor in (("QR loop", qr_loop), ("prefix scan", prefix_scan)):
             row |= extrapolated(name, competitor, weights, x, device, min(3, clock.left / 4), ours[torch.float64])
@@ -280,7 +288,8 @@ def extrapolated(
         measured = competitor(part, x[:B])
         synchronize(device)
         taken, count = perf_counter() - since, V * B
-        room = memory_room(device) // (40 * STEPS * weights.weight_hh.shape[-1] ** 2 * 8 // 10)
+        # The scan holds about four arrays of the Jacobians of all steps, in float64.
+        room = memory_room(device) // (4 * STEPS * weights.weight_hh.shape[-1] ** 2 * 8)
         following = int(min(total, 8 * count, room))
         if following <= count or taken * following / count * 1.2 > allowed:
             break

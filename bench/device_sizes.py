@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -79,7 +80,8 @@ def seconds(run: Callable[[], object], device: torch.device, repeats: int = 1) -
 def data_of(images: int) -> tuple[ImageRows, str]:
     """MNIST, or random images of its shape, and which of the two."""
     root = os.environ.get("AELLE_DATA")
-    if root and images == FULL.images:
+    # Without the files `mnist` would download them.
+    if root and images == FULL.images and Path(root, "mnist", "MNIST", "raw").is_dir():
         return mnist(f"{root}/mnist"), "MNIST"
     generator = torch.Generator().manual_seed(0)
 

@@ -5,9 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.cells.cell import Cell, Slopes, State, Weights, driven, recurrent, sigmoids, tanh_and_slope
-
-fused_gates = torch.ops.aten._thnn_fused_gru_cell
-"""(W_ih x + b_ih, W_hh h + b_hh, h) -> (h', what the backward pass needs): PyTorch's own kernel for `nn.GRUCell`."""
+from aelle.cells.fused import GRU_GATES, kernel_for, one_step
 
 
 class GRU(Cell):
@@ -17,13 +15,13 @@ class GRU(Cell):
 
     def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
         (h,) = state
-        if h.is_cuda:
-            new_h, _ = fused_gates(driven.flatten(0, 1), recurrent(weights, h).flatten(0, 1), h.flatten(0, 1))
-            return (new_h.view_as(h),)
+        if gates := kernel_for(GRU_GATES, h):
+            return (one_step(gates, driven, recurrent(weights, h), h)[0].view_as(h),)
         a_r, a_z, a_n = driven.chunk(3, -1)
         b_r, b_z, b_n = recurrent(weights, h).chunk(3, -1)
         n = torch.addcmul(a_n, (a_r + b_r).sigmoid(), b_n).tanh()
-        return (torch.lerp(n, h, (a_z + b_z).sigmoid()),)
+        # Within autocast, only h has the full precision.
+        return (torch.lerp(n.to(h.dtype), h, (a_z + b_z).sigmoid().to(h.dtype)),)
 
     def linearize(self, weights: Weights, x: Float[Tensor, "V B I"], state: State, full: bool) -> tuple[State, Slopes]:
         """With D = diag((1 − z) tanh'(n)):

@@ -5,8 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.cells.cell import Cell, Slopes, State, Weights, preactivation, recurrent, sigmoids, tanh_and_slope
+from aelle.cells.fused import LSTM_GATES, LSTM_GATES_BACKWARD, kernel_for, one_step
 from aelle.cells.lstm_states import LSTMStates
-from aelle.cells.lstm_states_cuda import CUDALSTMStates, fused_gates
+from aelle.cells.lstm_states_cuda import CUDALSTMStates
 
 
 class LSTM(Cell):
@@ -16,9 +17,8 @@ class LSTM(Cell):
 
     def update(self, weights: Weights, driven: Float[Tensor, "V B GH"], state: State) -> State:
         h, c = state
-        if h.is_cuda:
-            parts = driven.flatten(0, 1), recurrent(weights, h).flatten(0, 1), c.flatten(0, 1)
-            new_h, new_c, _ = fused_gates(*parts)
+        if gates := kernel_for(LSTM_GATES, c):
+            new_h, new_c, _ = one_step(gates, driven, recurrent(weights, h), c)
             return new_h.view_as(h), new_c.view_as(c)
         z_i, z_f, z_g, z_o = recurrent(weights, h).add_(driven).chunk(4, -1)
         c = torch.addcmul(z_f.sigmoid() * c, z_i.sigmoid(), z_g.tanh())
@@ -29,9 +29,11 @@ class LSTM(Cell):
         bias = weights.bias_ih + weights.bias_hh
         if not x.is_cuda:
             return LSTMStates.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
-        # The backward pass knows no mixed precision.
+        fused = kernel_for(LSTM_GATES, x) and kernel_for(LSTM_GATES_BACKWARD, x)
+        # Neither backward pass knows mixed precision.
         with torch.autocast("cuda", enabled=False):
-            return CUDALSTMStates.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
+            states = CUDALSTMStates if fused else LSTMStates
+            return states.apply(x, weights.weight_ih, weights.weight_hh, bias, torch.is_grad_enabled())
 
     def linearize(self, weights: Weights, x: Float[Tensor, "V B I"], state: State, full: bool) -> tuple[State, Slopes]:
         """With D_i = diag(g σ'(z_i)), D_f = diag(c σ'(z_f)), D_g = diag(i tanh'(z_g)):

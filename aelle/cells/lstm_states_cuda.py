@@ -12,11 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-fused_gates = torch.ops.aten._thnn_fused_lstm_cell
-"""(W_ih x + b, W_hh h, c) -> (h', c', the gates)."""
-
-fused_gates_backward = torch.ops.aten._thnn_fused_lstm_cell_backward_impl
-"""(dh', dc' or None, c, c', the gates, whether there is a bias) -> (dz, dc, dbias)."""
+from aelle.cells.fused import LSTM_GATES, LSTM_GATES_BACKWARD, kernel
 
 
 class CUDALSTMStates(torch.autograd.Function):
@@ -33,6 +29,8 @@ class CUDALSTMStates(torch.autograd.Function):
     ) -> Float[Tensor, "T V B H"]:
         V, B, T, I = x.shape
         H = weight_hh.shape[-1]
+        fused_gates = kernel(LSTM_GATES)
+        assert fused_gates, "LSTM.states asks before"
         x_and_1 = x.new_ones(T, V, B, I + 1)
         x_and_1[..., :I] = x.permute(2, 0, 1, 3)
         W_ih, W_hh = torch.cat([weight_ih, bias[..., None]], -1).mT, weight_hh.mT
@@ -55,6 +53,8 @@ class CUDALSTMStates(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, *gradients: Float[Tensor, "T V B H"]):  # pyright: ignore[reportIncompatibleMethodOverride]
         (dh_all,) = gradients
+        fused_gates_backward = kernel(LSTM_GATES_BACKWARD)
+        assert fused_gates_backward, "LSTM.states asks before"
         x_and_1, weight_ih, weight_hh, *stored = ctx.saved_tensors
         T, V, B, _ = x_and_1.shape
         h, cells, gates = stored[:T], stored[T : 2 * T + 1], stored[2 * T + 1 :]

@@ -16,8 +16,8 @@ MATRICES_TOGETHER, MAX_NUMBERS_TOGETHER = 16, 2**20
 many numbers in total."""
 
 DEVICE_CHUNK_NUMBERS = 2**25
-"""Numbers in one stack on other devices: 256 MiB in float64; about ten stacks are needed at once. On an H100, a quarter
-of them takes 1.6 times as long, and more save nothing."""
+"""Numbers in one stack on other devices: 256 MiB in float64; about ten stacks are needed at once. On an H100, an
+eighth of them takes 2.2 times as long, and more save nothing (`bench/README.md`)."""
 
 Chunk = tuple[slice, slice]
 """Variants and sequences."""

@@ -194,7 +194,9 @@ def cholesky_qr(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], 
     identity = torch.eye(A.shape[-2], dtype=Q.dtype, device=Q.device)
     gram = Q @ Q.mT + CHOLESKY_SHIFT * A.shape[-1] * torch.finfo(Q.dtype).eps * identity
     for _ in range(CHOLESKY_FACTORS):
-        R = torch.linalg.cholesky_ex(gram).L
+        R, info = torch.linalg.cholesky_ex(gram)
+        # A factorisation that broke off may still lead to an orthonormal Q, with a diagonal that is not that of R.
+        R = torch.where(info[..., None, None] == 0, R, torch.nan)
         Q = torch.linalg.solve_triangular(R, Q, upper=False)
         diagonal = diagonal * R.diagonal(0, -2, -1)
         gram = Q @ Q.mT

@@ -34,7 +34,7 @@ class CharacterPrediction(SequenceClassification):
 
     @property
     def capturable(self) -> bool:
-        return not self.dropout and type(self).training_logits is CharacterPrediction.training_logits
+        return not self.dropout and self.network_of_aelle
 
     def training_logits(self, x: Int[Tensor, "V B T"], batch: int) -> Tensor:
         h = self.hidden(x)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from aelle.cells import CELLS
 from aelle.data.images import ImageRows, Part
 from aelle.data.text import Characters
 from aelle.tasks.module import PopulationModule, ShuffledBatches
@@ -17,6 +18,10 @@ from aelle.variants import Variant
 EVALUATION_CHUNK, DEVICE_EVALUATION_CHUNK = 2**20, 2**25
 """Preactivations of all variants in one step of an evaluation: a few megabytes, and on other devices more, since there
 every operation costs a launch."""
+
+MAX_EVALUATION_STATES = 2**28
+"""Numbers in the hidden states of all variants and steps of an evaluation, or in its inputs, on other devices than a
+CPU: 1 GiB in float32, and two to three such arrays are needed at once."""
 
 
 class SequenceClassification(PopulationModule):
@@ -90,13 +95,18 @@ class SequenceClassification(PopulationModule):
 
     @property
     def capturable(self) -> bool:
-        """Whether a training step depends on nothing but its batch, the parameters and the buffers: then a GPU replays
-        it (`CapturedStep`). A subclass with `training_logits` of its own has to say so."""
-        return type(self).training_logits is SequenceClassification.training_logits
+        """Whether a training step depends on nothing but its batch, the parameters and the buffers, and reads nothing
+        back to the host: then a GPU replays it (`CapturedStep`). It speaks for its own class only: a subclass, whose
+        methods may do anything, has to define it anew."""
+        return self.network_of_aelle
+
+    @property
+    def network_of_aelle(self) -> bool:
+        return type(self.network) is Population and type(self.network.cell) in {type(cell) for cell in CELLS.values()}
 
     def training_step(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
-        if self.capturable and batch.shape[1] == self.batch_size:
-            return self.captured_loss(lambda batch: self.training_loss(batch, 0), batch)
+        if "capturable" in vars(type(self)) and self.capturable and batch.shape[1] == self.batch_size:
+            return self.captured_loss(lambda batch: self.training_loss(batch, number), batch)
         return self.training_loss(batch, number)
 
     def training_loss(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
@@ -130,8 +140,12 @@ class SequenceClassification(PopulationModule):
     @property
     def rows(self) -> int:
         """Number of sequences that all variants evaluate at once."""
-        chunk = EVALUATION_CHUNK if self.device.type == "cpu" else DEVICE_EVALUATION_CHUNK
-        return max(1, chunk // self.network.bias_hh_l0.numel())
+        preactivations = self.network.bias_hh_l0.numel()
+        if self.device.type == "cpu":
+            return max(1, EVALUATION_CHUNK // preactivations)
+        V, _, H = self.network.weight_hh_l0.shape
+        states = V * self.val_x.shape[1] * max(H, self.network.weight_ih_l0.shape[-1])
+        return max(1, min(DEVICE_EVALUATION_CHUNK // preactivations, MAX_EVALUATION_STATES // states))
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aelle.seeds import seed_for
-from aelle.tasks.captured import CapturedStep
+from aelle.tasks.captured import CapturedStep, Loss, recordable
 from aelle.variants import Variant
 
 
@@ -30,28 +30,15 @@ class PopulationModule(pl.LightningModule):
         self.variants = list(variants)
         self.metrics: dict[str, Tensor] = {}
         self.register_buffer("alive", torch.ones(len(variants), dtype=torch.bool))
-        self.captured: CapturedStep | None = None
+        self.captured = CapturedStep()
 
-    def captured_loss(
-        self, loss: Callable[[Int[Tensor, "V B"]], Float[Tensor, ""]], batch: Int[Tensor, "V B"]
-    ) -> Float[Tensor, ""]:
-        """`loss(batch)`; on a GPU by a CUDA graph (see `CapturedStep`), whose gradients `backward` then takes."""
-        plain = self._trainer is None or (
-            self._trainer.accumulate_grad_batches == 1 and str(self._trainer.precision).endswith("true")
-        )
-        if batch.device.type != "cuda" or not plain:
+    def captured_loss(self, loss: Loss, batch: Int[Tensor, "V B"]) -> Float[Tensor, ""]:
+        """`loss(batch)`; on a GPU by a CUDA graph (see `CapturedStep`), unless anything speaks against it."""
+        if not recordable(self, batch):
             return loss(batch)
-        if self.captured is None:
-            self.captured = CapturedStep(loss)
-        buffers = [buffer for name, buffer in self.named_buffers() if name not in self.shared]
-        return self.captured(batch, list(self.parameters()), buffers)
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        if loss.requires_grad or self.captured is None:
-            super().backward(loss, *args, **kwargs)
-            return
-        for parameter, gradient in zip(self.parameters(), self.captured.gradients, strict=True):
-            parameter.grad = gradient
+        buffers = dict(self.named_buffers())
+        constant = [buffers.pop(name) for name in self.shared if name in buffers]
+        return self.captured(loss, batch, list(self.parameters()), list(buffers.values()), constant)
 
     def summed(self, losses: Float[Tensor, "V"]) -> Float[Tensor, ""]:
         """The loss to differentiate, without the variants that have diverged."""

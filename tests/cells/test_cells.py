@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from aelle.cells import CELLS, RNN, Cell, Weights, lstm_states_cuda
+from aelle.cells import CELLS, RNN, Cell, Weights, fused, gru, lstm, lstm_states_cuda
 from aelle.cells.lstm_states import LSTMStates
 from aelle.cells.lstm_states_cuda import CUDALSTMStates
 from aelle.cells.stack import stack_of
@@ -161,8 +161,8 @@ def gates_backward(dh, dc, c, new_c, gates, _):
 def test_the_lstms_states_on_a_gpu_are_those_of_a_cpu(monkeypatch, device, T):
     """On a CPU with the formulas of the kernels."""
     if device == "cpu":
-        monkeypatch.setattr(lstm_states_cuda, "fused_gates", gates)
-        monkeypatch.setattr(lstm_states_cuda, "fused_gates_backward", gates_backward)
+        kernels = {fused.LSTM_GATES: gates, fused.LSTM_GATES_BACKWARD: gates_backward}
+        monkeypatch.setattr(lstm_states_cuda, "kernel", kernels.get)
     generator = torch.Generator().manual_seed(T)
     shapes = (2, 3, T, 2), (2, 16, 2), (2, 16, 4), (2, 16)
     arguments = [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for shape in shapes]
@@ -195,3 +195,52 @@ def test_a_step_on_a_gpu_is_that_of_a_cpu(name):
 
     for one, other in zip(found("cpu"), found("cuda"), strict=True):
         torch.testing.assert_close(other.cpu(), one, atol=1e-11, rtol=1e-10)
+
+
+def tensors_of(cell: Cell) -> tuple[Weights, torch.Tensor, tuple[torch.Tensor, ...]]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, cell.gates * 4, 3), (2, cell.gates * 4, 4), (2, cell.gates * 4), (2, cell.gates * 4), (2, 5, 3)
+    *weights, x = [torch.randn(shape, generator=generator) for shape in shapes]
+    return Weights(*weights), x, tuple(torch.randn(2, 5, 4, generator=generator) for _ in range(cell.parts))
+
+
+def gru_gates(driven, recurrent, h):
+    """What PyTorch's kernel for GPUs computes."""
+    (a_r, a_z, a_n), (b_r, b_z, b_n) = driven.chunk(3, -1), recurrent.chunk(3, -1)
+    n, z = (a_n + (a_r + b_r).sigmoid() * b_n).tanh(), (a_z + b_z).sigmoid()
+    return (1 - z) * n + z * h, None
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("name", list(CELLS))
+def test_the_state_keeps_its_precision_within_autocast(monkeypatch, name, kernels):
+    """By the formulas, and by kernels, which autocast would give half precision."""
+    cell = CELLS[name]
+    weights, x, state = tensors_of(cell)
+    exact = cell.step(weights, x, state)
+    if kernels:
+
+        def asked(name, _):
+            of_name = {fused.LSTM_GATES: gates, fused.GRU_GATES: gru_gates}[name]
+
+            def single(*tensors):
+                assert all(t.dtype == torch.float32 for t in tensors) and not torch.is_autocast_enabled("cpu")
+                return of_name(*tensors)
+
+            return single
+
+        for module in (gru, lstm):
+            monkeypatch.setattr(module, "kernel_for", asked)
+        for one, other in zip(exact, cell.step(weights, x, state), strict=True):
+            torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cell.step(weights, x, state)
+    for one, other in zip(exact, found, strict=True):
+        assert other.dtype == torch.float32 or name == "rnn"
+        torch.testing.assert_close(other.float(), one, atol=0.1, rtol=0.1)
+
+
+def test_the_kernels_are_looked_up_when_they_are_used():
+    assert fused.kernel("_thnn_no_such_kernel") is None
+    for name in (fused.GRU_GATES, fused.LSTM_GATES, fused.LSTM_GATES_BACKWARD):
+        assert fused.kernel(name) is not None, "this PyTorch has them"

@@ -47,3 +47,16 @@ def test_of_a_callable():
 def test_a_single_precision_network_is_measured_where_it_lies():
     net = nn.LSTM(3, 8, batch_first=True).cuda()
     assert lyapunov_spectrum(net, torch.rand(2, 6, 3)).exponents.device.type == "cuda"
+
+
+@pytest.mark.parametrize("every", [1, "auto"])
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_a_saturated_network_is_measured(kind, every):
+    """Gates that are shut make Jacobians nearly singular: the last digit of an input may decide on small exponents."""
+    torch.manual_seed(0)
+    net = kind(8, 32, batch_first=True)
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, -8, 8)
+    x = torch.rand(20, 28, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = lyapunov_spectrum(net.cuda(), x.cuda(), orthonormalize_every=every)
+    assert found.per_sequence.isfinite().all()

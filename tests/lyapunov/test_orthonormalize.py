@@ -121,6 +121,30 @@ def test_cholesky_factors_make_the_qr_of_any_well_conditioned_matrix(by_househol
     assert R.tril(-1).abs().max() < 20 * eps
 
 
+@pytest.mark.parametrize("condition", [3e15, 1e16, 3e16, 1e17])
+def test_nearly_singular_matrices_have_a_diagonal_too(condition):
+    """Their first Cholesky factor fails for some, and with a negative diagonal where it gave up."""
+    A = torch.randn(200, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    U, _, V = torch.linalg.svd(A, full_matrices=False)
+    A = U * torch.logspace(0, -np.log10(condition), 24, dtype=torch.float64) @ V
+    Q, logs = cholesky_qr(A)
+    assert Q.isfinite().all() and not logs.isnan().any()
+    torch.testing.assert_close(Q @ Q.mT, torch.eye(24, dtype=torch.float64).expand_as(A), atol=1e-12, rtol=0)
+    # The last direction is that of rounding errors; the others are known to about 1e-16 × what is above them.
+    torch.testing.assert_close(logs[:, :16], householder(A)[1][:, :16], atol=1e-3, rtol=0)
+
+
+def test_a_device_measures_a_saturated_gru(by_device):
+    """Gates that are shut make its Jacobians nearly singular."""
+    torch.manual_seed(0)
+    net = nn.GRU(8, 32, batch_first=True)
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, -8, 8)
+    x = torch.rand(20, 28, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = lyapunov_spectrum(net, x, orthonormalize_every=1)
+    assert not found.per_sequence.isnan().any()
+
+
 @pytest.mark.parametrize("dtype, size", [(torch.float32, 1e20), (torch.float64, 1e155)])
 def test_the_squares_of_large_numbers_do_not_overflow(dtype, size):
     A = torch.randn(2, 9, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))

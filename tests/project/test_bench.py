@@ -119,6 +119,33 @@ def test_what_a_gpu_is_measured_by_runs_on_a_cpu(bench, tmp_path, monkeypatch):
     assert all(row["apart from prefix scan, nats"] < 1e-4 for row in found["spectra"]["rows"])
 
 
+def test_one_part_alone_knows_the_peak(bench, tmp_path, monkeypatch):
+    device = bench("device")
+    command = ["device.py", "training", "--device", "cpu", "--quick", "--into", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    device.main()
+    found = json.loads((tmp_path / "device.json").read_text(), parse_constant=pytest.fail)
+    assert list(found) == ["machine", "peaks", "training"]
+    assert found["training"]["rows"][0]["share of float32 peak, %"] > 0
+
+
+def test_what_is_no_number_is_still_json(bench, tmp_path, monkeypatch):
+    device = bench("device")
+    rows = [{"what": "lost", "float64": float("nan")}, {"what": "a CPU's", "memory, GiB": None}]
+    monkeypatch.setitem(device.PARTS, "force", lambda *_: rows)
+    device.measure(device.Report(tmp_path), ["force"], torch.device("cpu"), device.QUICK)
+    found = json.loads((tmp_path / "device.json").read_text(), parse_constant=pytest.fail)
+    assert found["force"]["rows"] == [{**rows[0], "float64": "nan"}, rows[1]]
+    assert "| nan |" in (tmp_path / "device.md").read_text() and "not measured" in (tmp_path / "device.md").read_text()
+
+
+def test_a_folder_without_mnist_is_not_downloaded_into(bench, tmp_path, monkeypatch):
+    sizes = bench("device_sizes")
+    monkeypatch.setenv("AELLE_DATA", str(tmp_path))
+    monkeypatch.setattr(sizes, "mnist", lambda root: pytest.fail("would download"))
+    assert sizes.data_of(sizes.FULL.images)[1] == "random images"
+
+
 def test_a_part_that_fails_leaves_the_others_alone(bench, tmp_path, monkeypatch):
     device = bench("device")
 

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from aelle.data.images import ImageRows
+from aelle.data.images import ImageRows, Part
 from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
 from aelle.tasks.module import ShuffledBatches
@@ -128,3 +128,16 @@ def test_the_example_is_what_a_network_thinks_of_one_image_of_each_class():
         x = module.val_x[labels.index(i)]
         logits = module(x.expand(2, 1, *x.shape))[:, 0]
         torch.testing.assert_close(example["class_probabilities"][:, i], logits.softmax(-1).detach())
+
+
+@pytest.mark.parametrize("steps, inputs, V", [(28, 28, 200), (784, 1, 200), (784, 1, 10), (5, 3000, 4), (1, 3, 1)])
+def test_an_evaluation_fits_the_memory_of_a_device(steps, inputs, V):
+    """The hidden states of all variants and steps, or their inputs, and a step's preactivations are bounded."""
+    part = Part(torch.zeros(2, steps, inputs), torch.zeros(2, dtype=torch.long))
+    H, data = 64, ImageRows(part, part, part, classes=2)
+    variants = [variant(n, hidden_size=H, batch_size=2) for n in range(V)]
+    module = SequenceClassification(data, variants)
+    assert module.rows == max(1, 2**20 // (V * 4 * H))
+    rows = module.to("meta").rows
+    assert V * rows * steps * max(H, inputs) <= 2**28 and V * rows * 4 * H <= 2**25
+    assert V * (rows + 1) * steps * max(H, inputs) > 2**28 or V * (rows + 1) * 4 * H > 2**25
