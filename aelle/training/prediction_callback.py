@@ -50,8 +50,8 @@ class PredictionCallback(pl.Callback):
     @property
     def state_key(self) -> str:
         """Distinguishes several of these callbacks in one trainer."""
-        plane = hashlib.sha256(self.model.components_.tobytes()).hexdigest()[:8]
-        return self._generate_state_key(watches=self.lyapunov.network, model=plane)
+        weights = self.model.committee_.networks.head.weight.detach().numpy().tobytes()
+        return self._generate_state_key(watches=self.lyapunov.network, model=hashlib.sha256(weights).hexdigest()[:8])
 
     def state_dict(self) -> dict[str, Any]:
         """Saved in the trainer's checkpoint, so that users' own trainings can resume."""

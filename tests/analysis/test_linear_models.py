@@ -20,6 +20,7 @@ THRESHOLDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_it_is_not_behind_a_straight_line(name, data_folder):
     """On average over the measured epochs; `bench/autoencoders.py` has each of them."""

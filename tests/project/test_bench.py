@@ -67,11 +67,11 @@ def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):
         "--epochs",
         "3",
         "--prune",
-        "0.45",
-        "hidden_size=4",
+        "0.5",
+        "hidden_size=16",
         "pack_size=12",
     ]
-    monkeypatch.setattr(sys, "argv", ["pruning.py", str(tmp_path), *sizes, "task.threshold=2.18"])
+    monkeypatch.setattr(sys, "argv", ["pruning.py", str(tmp_path), *sizes, "task.threshold=1.8"])
     pruning.main()
     _heading, _, unmeasured, whole, pruned, once, halved = rows(capsys.readouterr().out)
     best = min(load_sweep(tmp_path / "whole").final_loss)
