@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COMMITTEE_LATENT = 8
 """Units of the latent of a committee's member, at most."""
 
-JUDGED_ROWS = 4096
+JUDGED_ROWS = 2048
 """Rows that weights, plane and classifier are found from, at most."""
 
 

@@ -185,7 +185,7 @@ def test_many_rows_are_judged_by_whole_groups_of_both_classes():
     losses = np.where(np.arange(20_000) == 7, 0.1, 2.0).repeat(4)
     rows = checked(Sample(np.zeros((80_000, 2)), losses, groups))
     found = _judged(rows)
-    assert len(found) == 4096 and (np.bincount(groups[found])[np.unique(groups[found])] == 4).all()
+    assert len(found) == 2048 and (np.bincount(groups[found])[np.unique(groups[found])] == 4).all()
     assert (losses[found] < 1).sum() == 4
 
 
