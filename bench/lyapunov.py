@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from device_reference import step
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
@@ -40,20 +41,11 @@ def straightforward(weights: Weights, x: Tensor) -> Tensor:
     """[V, B, H] of V LSTMs over h: the definition, batched."""
     V, H = weights.weight_hh.shape[0], weights.weight_hh.shape[-1]
     B = len(x)
-    W_i, W_f, W_g, W_o = weights.weight_hh[:, None].chunk(4, -2)
     h = c = x.new_zeros(V, B, H)
     Q = torch.eye(H, dtype=x.dtype).expand(V, B, H, H)
     total = 0
     for t in range(x.shape[1]):
-        z = x[:, t] @ weights.weight_ih.mT + h @ weights.weight_hh.mT + (weights.bias_ih + weights.bias_hh)[:, None]
-        i, f, g, o = z.chunk(4, -1)
-        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-        new_c = f * c + i * g
-        tanh_c = new_c.tanh()
-        by_i, by_f, by_g = g * i * (1 - i), c * f * (1 - f), i * (1 - g**2)
-        dc = by_i[..., None] * W_i + by_f[..., None] * W_f + by_g[..., None] * W_g
-        J = (o * (1 - tanh_c**2))[..., None] * dc + (tanh_c * o * (1 - o))[..., None] * W_o
-        h, c = o * tanh_c, new_c
+        J, h, c = step(weights, x[:, t], h, c)
         Q, R = torch.linalg.qr(J @ Q)
         total = total + R.diagonal(0, -2, -1).abs().log()
     return total / x.shape[1]

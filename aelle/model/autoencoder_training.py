@@ -51,17 +51,26 @@ class AutoencoderTraining(pl.LightningModule):
     model_of: Tensor
 
     def __init__(
-        self, models: Sequence[Trainees], seeds: Sequence[int], latent_size: int, training: Training, **options: Any
+        self,
+        models: Sequence[Trainees],
+        seeds: Sequence[int],
+        latent_size: int,
+        training: Training,
+        *,
+        skip: bool = False,
+        anneal: bool = False,
     ):
-        """`options`: those of `Autoencoders`, and `anneal`, whether the learning rate falls."""
+        """`skip`: see `Autoencoders`; `anneal`: whether the learning rate falls."""
         super().__init__()
-        self.training_options, self.anneal = training, options.pop("anneal", False)
+        self.training_options, self.anneal = training, anneal
         self.random = torch.Generator().manual_seed(0)
         sizes = [len(model.weights) for model in models]
         keys = [(seed, s) for seed, size in zip(seeds, sizes, strict=True) for s in range(size)]
         generators = [torch.Generator().manual_seed(seed_for("autoencoder", *key)) for key in keys]
-        self.networks = Autoencoders(models[0].inputs.shape[1], latent_size, generators, **options)
+        self.networks = Autoencoders(models[0].inputs.shape[1], latent_size, generators, skip)
         self.longest = max(len(model.targets) for model in models)
+        steps = training.epochs * -(-self.longest // training.batch_size)
+        self.steps = min(steps, training.max_steps or steps)
         # Beyond a model's own rows, the cumulative weights stay at 1: these are never visited.
         cumulative = [
             nn.functional.pad(_cumulative(m.weights), (0, self.longest - len(m.targets)), value=1.0) for m in models
@@ -100,9 +109,7 @@ class AutoencoderTraining(pl.LightningModule):
 
     def _passed(self) -> float:
         """The share of the training that has passed, below 1."""
-        options = self.training_options
-        steps = options.epochs * len(self.train_dataloader())
-        return self.global_step / min(steps, options.max_steps or steps)
+        return self.global_step / self.steps
 
     def _rate(self, step: int) -> float:
         passed = min(self._passed(), 1.0) if step else 0.0
