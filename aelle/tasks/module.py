@@ -147,20 +147,21 @@ class ShuffledBatches:
         epoch: Callable[[], int],
         keep: int | float | Sequence[int | float] = 1.0,
     ):
-        self.batch_size, self.seeds, self.epoch = batch_size, list(seeds), epoch
-        shares = [keep] * len(self.seeds) if isinstance(keep, (int, float)) else list(keep)
-        self.used = [max(1, round(share * samples)) for share in shares]
-        self.samples = [
+        self.batch_size, self.epoch = batch_size, epoch
+        self.seeds: list[int] = list(seeds)
+        shares = list(keep) if isinstance(keep, Sequence) else [keep] * len(seeds)
+        self.used: list[int] = [max(1, round(share * samples)) for share in shares]
+        self.samples: list[Tensor] = [
             _permutation(samples, seed, "keep")[:used] if share < 1 else torch.arange(samples)
-            for seed, used, share in zip(self.seeds, self.used, shares, strict=True)
+            for seed, used, share in zip(seeds, self.used, shares, strict=True)
         ]
         self.longest = max(self.used)
 
     def take(self, rows: Sequence[int]) -> None:
         """Continue with these variants only. Epochs stay as long as they were."""
-        self.seeds, self.samples, self.used = (
-            [of[row] for row in rows] for of in (self.seeds, self.samples, self.used)
-        )
+        self.seeds = [self.seeds[row] for row in rows]
+        self.samples = [self.samples[row] for row in rows]
+        self.used = [self.used[row] for row in rows]
 
     def __len__(self) -> int:
         return -(-self.longest // self.batch_size)

@@ -33,7 +33,7 @@ class PopulationOptimizer(torch.optim.Optimizer):
     moments: ClassVar[tuple[str, ...]]
     decoupled: ClassVar[bool] = False
 
-    def __init__(self, parameters: Iterable[nn.Parameter], schedule: Schedule, **options: Sequence[float]):
+    def __init__(self, parameters: Iterable[nn.Parameter], schedule: Schedule, **options: Sequence[int | float]):
         wanted = ("learning_rate", "weight_decay", *self.options)
         # On the CPU, in double precision: a handful of numbers, which not every device can compute with.
         group = {name: torch.tensor([float(x) for x in options[name]], dtype=torch.float64) for name in wanted}
@@ -190,7 +190,7 @@ OPTIMIZERS: Mapping[str, type[PopulationOptimizer]] = {"adam": Adam, "adamw": Ad
 
 
 def optimizer_of(
-    variants: Sequence[Variant], parameters: Iterable[nn.Parameter], steps: Sequence[float]
+    variants: Sequence[Variant], parameters: Iterable[nn.Parameter], steps: Sequence[int | float]
 ) -> PopulationOptimizer:
     """The optimizer of a pack, with each variant's options; `steps`: how many each variant takes in all."""
     kind = OPTIMIZERS[shared_value(variants, "optimizer")]

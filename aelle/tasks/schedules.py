@@ -30,7 +30,7 @@ class Schedule(NamedTuple):
     total: Float[Tensor, "V"]
 
     @classmethod
-    def of(cls, variants: Sequence[Variant], total: Sequence[float]) -> "Schedule":
+    def of(cls, variants: Sequence[Variant], total: Sequence[int | float]) -> "Schedule":
         """The variants' schedules, for trainings of `total` steps each; inf for one without an end."""
         names, steps = values_of(variants, "schedule"), torch.tensor(list(total), dtype=torch.float64)
         share = torch.tensor(values_of(variants, "warmup"), dtype=torch.float64)
