@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from aelle.sweep.table import SweepTable
 
@@ -17,6 +17,10 @@ ROUND_WIDTHS = (1, 1.25, 2, 2.5, 5, 10)
 
 MAX_GROUPS = 8
 """Values of a hyperparameter that have a group each; more are binned."""
+
+
+MAGNITUDES = 20
+"""Ratio of the largest and the least value of a hyperparameter from which it is seen on a logarithmic scale."""
 
 
 class Paper(NamedTuple):
@@ -56,6 +60,14 @@ def groupable(sweep: SweepTable) -> list[str]:
     return [n for n in sweep.varied if pd.api.types.is_numeric_dtype(values[n]) or values[n].nunique() <= MAX_GROUPS]
 
 
+def spans_magnitudes(values: Shaped[np.ndarray, "V"]) -> bool:
+    """Whether a logarithmic scale shows them better."""
+    if values.dtype.kind not in "fiu":
+        return False
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() / finite.min() > MAGNITUDES)
+
+
 def shares(sweep: SweepTable) -> dict[str, list[Group]]:
     """Per hyperparameter that varies, its groups in ascending order."""
     loss = np.nan_to_num(sweep.final_loss, nan=np.inf)
@@ -92,7 +104,7 @@ def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
 
 def _edges(low: float, high: float) -> np.ndarray:
     """Of equal intervals between round numbers, or of equal ratios where values span orders of magnitude."""
-    if low > 0 and high / low > 20:
+    if low > 0 and high / low > MAGNITUDES:
         return np.geomspace(low, high, BINS + 1)
     width = (high - low) / BINS
     unit = 10.0 ** np.floor(np.log10(width))

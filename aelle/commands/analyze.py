@@ -29,7 +29,7 @@ from aelle.report.figures import figures
 from aelle.report.printed import print_elsewhere, print_shares, print_table
 from aelle.report.write import write_report
 from aelle.sweep.arrays import load_arrays
-from aelle.sweep.table import SweepTable, load_sweep
+from aelle.sweep.table import Reference, SweepTable, load_sweep
 from aelle.terminal import count, duration
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.tracking.tracker import AnalysisTracker
@@ -239,8 +239,15 @@ def _print_sweep(sweep: SweepTable) -> None:
         f"{sweep.name}: {count(sweep.size, 'variant')}, {len(complete.losses)} complete, "
         f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
     )
+    if sweep.reference is not None:
+        print(f"for comparison, {sweep.reference}: {_spread(sweep.reference)}")
     if sweep.pruned:
         print(f"{count(sweep.pruned, 'variant')} pruned: only the others are used for fitting and scoring")
+
+
+def _spread(reference: Reference) -> str:
+    low, high = reference.losses[[0, -1]]
+    return f"final loss {reference.median:.3g}, the median of {len(reference.losses)} from {low:.3g} to {high:.3g}"
 
 
 def _print_no_classification(request: Request, found: Findings) -> None:

@@ -147,10 +147,10 @@ def _check_swept(plan: Plan, overrides: list[str]) -> None:
 def _announce(plan: Plan) -> None:
     config, wanted = plan.config, plan.wanted()
     complete = wanted & plan.complete()
-    print(
-        f"{config['sweep']}: {count(len(wanted), 'variant')} in {count(len(plan.packs()), 'pack')}, "
-        f"{count(config['epochs'], 'epoch')} each, {_measurement(config)}"
-    )
+    compared = len([number for number in wanted if number >= config["size"]])
+    what = count(len(wanted) - compared, "variant") + (f" and {compared} for reference" if compared else "")
+    packs, epochs = count(len(plan.packs()), "pack"), count(config["epochs"], "epoch")
+    print(f"{config['sweep']}: {what} in {packs}, {epochs} each, {_measurement(config)}")
     if complete:
         print(f"{plan.folder}: {_reached(complete, complete & plan.pruned(), len(wanted))} already")
 
@@ -206,7 +206,7 @@ def _measurement(config: dict[str, Any]) -> str:
 
 
 def _say_next(plan: Plan) -> None:
-    size = plan.config["size"]
+    size = plan.total
     if size is None:
         complete = sum(len(run.numbers) for run in plan.runs() if run.status["state"] == "complete")
         print(f"{count(complete, 'variant')} complete in {plan.folder}")

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 from aelle.analysis.embeddings import Embedding
 from aelle.analysis.features import Correlation, features
 from aelle.analysis.plane import TrainedPlane
-from aelle.analysis.shares import groupable
+from aelle.analysis.shares import groupable, spans_magnitudes
 from aelle.lyapunov.features import FEATURES
 from aelle.report.style import (
     CLASSES,
@@ -38,18 +38,32 @@ MAX_COLUMNS = 4
 """Panels of embeddings in a row."""
 
 
+REFERENCE = {"dash": "dot", "color": "#1f5fbf"}
+"""The line of the networks that the sweep is compared with."""
+
+
 def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
     """Final validation loss against each hyperparameter that varies."""
     names = groupable(sweep) or sweep.hyperparameters[:1]
-    figure = make_subplots(1, len(names), shared_yaxes=True, x_title=None, y_title="final validation loss")
-    for column, name in enumerate(names, 1):
-        for trace in by_class(sweep, sweep.variants[name].to_numpy(), sweep.final_loss, show=column == 1):
-            figure.add_trace(trace, row=1, col=column)
-        figure.update_xaxes(title=name, row=1, col=column)
+    columns = min(len(names), MAX_COLUMNS)
+    rows = -(-len(names) // columns)
+    figure = make_subplots(
+        rows, columns, shared_yaxes=True, y_title="final validation loss", vertical_spacing=0.3 / rows
+    )
+    for i, name in enumerate(names):
+        place, values = {"row": i // columns + 1, "col": i % columns + 1}, sweep.variants[name].to_numpy()
+        for trace in by_class(sweep, values, sweep.final_loss, show=i == 0):
+            figure.add_trace(trace, **place)
+        figure.update_xaxes(title=name, **place)
+        if spans_magnitudes(values):
+            at, text = log_ticks(values.astype(float))
+            figure.update_xaxes(type="log", tickvals=at, ticktext=text, **place)
     figure.add_hline(sweep.threshold, line={"dash": "dash", "color": GREY})
+    if sweep.reference is not None:
+        figure.add_hline(sweep.reference.median, line=REFERENCE)
     at, text = log_ticks(sweep.final_loss)
     figure.update_yaxes(type="log", tickvals=at, ticktext=text)
-    return styled(figure)
+    return styled(figure).update_layout(height=None if rows == 1 else 320 * rows)
 
 
 def spectra_by_loss(sweep: SweepTable) -> go.Figure:
@@ -99,6 +113,8 @@ def loss_distribution(sweep: SweepTable) -> go.Figure:
         figure.add_bar(x=middles, y=counts, width=widths, name=name, marker_color=colour, hovertext=text)
     figure.update_traces(hovertemplate="%{hovertext}<extra></extra>")
     figure.add_vline(cut, line={"dash": "dash", "color": GREY})
+    if sweep.reference is not None:
+        figure.add_vline(np.log10(sweep.reference.median), line=REFERENCE)
     at, text = log_ticks(sweep.final_loss)
     figure.update_xaxes(
         title="final validation loss", range=[edges[0], edges[-1]], tickvals=np.log10(at), ticktext=text

@@ -42,6 +42,7 @@ def write_report(folder: Path, found: Findings) -> Path:
         sweep=sweep,
         complete=complete,
         low=int(complete.low_error.sum()),
+        better_than_reference=(complete.final_loss < sweep.reference.median).mean() if sweep.reference else None,
         plane=plane,
         reason=found.reason,
         paper=PAPER.get(sweep.task),

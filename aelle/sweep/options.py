@@ -5,10 +5,11 @@ from typing import Any
 
 from aelle.errors import UserError
 from aelle.sweep.pruning_model import check_prediction
-from aelle.variants import check_space
+from aelle.variants import check_space, check_spec
 
 OPTIONS = (
     *("outputs", "sweep", "size", "pack_size", "pack", "variants", "seed", "repeats", "epochs", "hyperparameters"),
+    "reference",
     *("task", "lyapunov", "prediction", "trainer", "logger"),
 )
 """The top level of a configuration; everything else there is a hyperparameter."""
@@ -30,6 +31,7 @@ def check_options(config: dict[str, Any]) -> None:
     for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0), ("repeats", 1)):
         if not (name == "size" and config[name] is None):
             check_whole(name, config[name], least)
+    check_reference(config)
     lyapunov, trainer, threshold = config["lyapunov"], config["trainer"], config["task"]["threshold"]
     for name in ("sequences", "steps", "k"):
         if not (name != "sequences" and lyapunov[name] is None):
@@ -58,6 +60,29 @@ def check_options(config: dict[str, Any]) -> None:
     parts = Path(sweep).parts if isinstance(sweep, str) else ()
     if not parts or Path(sweep).is_absolute() or ".." in parts or "\0" in sweep:
         raise UserError(f"sweep={sweep}: give the name of a folder below {config['outputs']}")
+
+
+def check_reference(config: dict[str, Any]) -> None:
+    """Raise UserError unless it says how many networks there are for reference, and what they have instead of draws."""
+    reference = config["reference"]
+    if reference is None:
+        return
+    if not isinstance(reference, dict) or "size" not in reference:
+        raise UserError(f"reference={reference}: give their number and values, e.g. {{size: 3, init: default}}")
+    check_whole("reference.size", reference["size"], 1)
+    for name, value in reference_values(config).items():
+        if name not in config["hyperparameters"]:
+            raise UserError(f"reference.{name}: {name} is not a hyperparameter of this sweep")
+        check_spec(name, value)
+
+
+def reference_size(config: dict[str, Any]) -> int:
+    return config["reference"]["size"] if config.get("reference") else 0
+
+
+def reference_values(config: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters that the networks for reference have instead of draws."""
+    return {name: value for name, value in (config.get("reference") or {}).items() if name != "size"}
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -16,11 +16,29 @@ from aelle.runs.format import MAX_VARIANTS
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
 from aelle.sweep.completion import complete_numbers
-from aelle.sweep.options import check_options, check_whole, with_names
+from aelle.sweep.options import (
+    check_options,
+    check_reference,
+    check_whole,
+    reference_size,
+    reference_values,
+    with_names,
+)
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw
 
-SETTINGS_OF_A_SWEEP = ("size", "pack_size", "seed", "repeats", "epochs", "lyapunov", "prediction", "trainer", "task")
+SETTINGS_OF_A_SWEEP = (
+    "size",
+    "pack_size",
+    "reference",
+    "seed",
+    "repeats",
+    "epochs",
+    "lyapunov",
+    "prediction",
+    "trainer",
+    "task",
+)
 """What sweep.json contains besides the search space."""
 
 
@@ -65,6 +83,7 @@ class Plan:
             check_whole("pack_size", identity["pack_size"], 1)
             check_whole("epochs", identity["epochs"], 1)
             check_whole("repeats", identity["repeats"], 1)
+            check_reference(plan.config)
             plan.packs()
             fingerprint(plan.config)
         except Exception:
@@ -78,7 +97,8 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change once the sweep has started."""
-        return {"size": self.config["size"], "pack_size": self.config["pack_size"], **settings(self.config)}
+        fixed = {name: self.config[name] for name in ("size", "pack_size", "reference")}
+        return {**fixed, **settings(self.config)}
 
     def _started(self) -> dict[str, Any]:
         try:
@@ -107,17 +127,24 @@ class Plan:
 
     def variant(self, number: int) -> Variant:
         space = {name: self.config.get(name) for name in self.config["hyperparameters"]}
+        if self.config["size"] is not None and number >= self.config["size"]:
+            space |= reference_values(self.config)
         return draw(space, self.config["seed"], number, self.config["repeats"])
+
+    @property
+    def total(self) -> int | None:
+        """How many networks the sweep trains: its variants, and after them those for reference."""
+        size = self.config["size"]
+        return None if size is None else size + reference_size(self.config)
 
     def packs(self) -> list[list[Variant]]:
         return self._packs
 
     @cached_property
     def _packs(self) -> list[list[Variant]]:
-        size = self.config["size"]
-        if size is None:
+        if self.total is None:
             raise UserError("this sweep has no size, and thus no packs: choose experiment=…, or set size=…")
-        return cut_into_packs([self.variant(n) for n in range(size)], self.config["pack_size"])
+        return cut_into_packs([self.variant(n) for n in range(self.total)], self.config["pack_size"])
 
     def pack_folder(self, pack: int) -> Path:
         return self.folder / f"pack-{pack:04d}"
@@ -125,8 +152,8 @@ class Plan:
     def wanted(self) -> set[int]:
         """The variants chosen by `variants`; by default all, or variant 0 if the sweep has no size."""
         if self.config["variants"] is not None:
-            return set(parse_numbers(self.config["variants"], self.config["size"]))
-        return {0} if self.config["size"] is None else set(range(self.config["size"]))
+            return set(parse_numbers(self.config["variants"], self.total))
+        return {0} if self.total is None else set(range(self.total))
 
     def jobs(self, overrides: list[str]) -> list[tuple[Path, list[Variant]]]:
         """The run folders of this job and the variants of each: its pack, or the chosen variants, cut into packs."""

@@ -85,7 +85,7 @@ def sweep_status(folder: Path) -> Status:
         packs = [PackStatus(run.path.name, state, run) for run, state in zip(found.runs, states, strict=True)]
     config = plan.config if plan else found.runs[0].config if found.runs else {"size": None, "epochs": 0}
     last = Counter(run.variants["state"][row].as_py() for run, rows in _counting(found) for row in rows)
-    size = config["size"] or last.total()
+    size = (plan.total if plan else config["size"]) or last.total()
     last["missing"] = max(size - last.total(), 0)
     workers = max(sum(pack.state == "running" for pack in packs), 1)
     spent = sum(_seconds(run).sum() for run in found.runs)

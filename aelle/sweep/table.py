@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,25 @@ from aelle.errors import UserError
 from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.runs.reader import Run
+from aelle.sweep.options import reference_values
 from aelle.sweep.selection import Selection, select
+
+
+class Reference(NamedTuple):
+    """Networks to compare the sweep with: what they have instead of draws, and their final losses, ascending."""
+
+    values: dict[str, Any]
+    losses: Float[np.ndarray, "R"]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.losses))
+
+    def __str__(self) -> str:
+        default = self.values.get("init") == "default"
+        name = "PyTorch's default initialisation" if default else "reference"
+        values = ", ".join(f"{name} {value}" for name, value in self.values.items() if not (default and name == "init"))
+        return f"{name} ({values})" if values else name
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,8 @@ class SweepTable:
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `exponents` [V]: how
     many exponents a variant has, of which its common-length spectra are made; None if all have M. `problems`: what
-    could not be read, a line each. `size`: how many variants the sweep has when complete.
+    could not be read, a line each. `size`: how many variants the sweep has when complete. `reference`: networks
+    besides its variants, complete and with a finite loss.
     """
 
     name: str
@@ -42,6 +62,7 @@ class SweepTable:
     problems: list[str]
     test_spectra: Float[np.ndarray, "V E M"] | None = None
     exponents: Int[np.ndarray, "V"] | None = None
+    reference: Reference | None = None
 
     @property
     def epochs(self) -> int:
@@ -138,7 +159,7 @@ def _assemble(name: str, found: Selection) -> SweepTable:
         mine = slice(since, since := since + len(rows))
         places_of = dict(zip(numbers[mine].tolist(), places[mine], strict=True))
         _fill(losses, spectra, test_spectra, exponents, run.epochs, places_of)
-    return SweepTable(
+    table = SweepTable(
         name=name,
         task=config["task"]["name"],
         threshold=config["task"]["threshold"],
@@ -151,6 +172,17 @@ def _assemble(name: str, found: Selection) -> SweepTable:
         test_spectra=test_spectra,
         exponents=exponents,
     )
+    return table if size is None else _without_reference(table, reference_values(config))
+
+
+def _without_reference(table: SweepTable, values: dict[str, Any]) -> SweepTable:
+    others = table.variants["variant"].to_numpy() >= table.size
+    if not others.any():
+        return table
+    losses = table.take(np.flatnonzero(others)).complete().final_loss
+    losses = np.sort(losses[np.isfinite(losses)])
+    table = table.take(np.flatnonzero(~others))
+    return replace(table, reference=Reference(values, losses) if len(losses) else None)
 
 
 def _frame(used: list[tuple[Run, list[int]]]) -> pd.DataFrame:
