@@ -8,7 +8,7 @@ from aelle.cells.gru import GRU
 from aelle.cells.lstm import LSTM
 from aelle.cells.rnn import RNN
 
-CELLS: dict[str, Cell] = {"lstm": LSTM(), "gru": GRU(), "rnn": RNN()}
+CELLS: dict[str, Cell] = {"lstm": LSTM(), "gru": GRU(), "rnn": RNN(), "rnn_relu": RNN(relu=True)}
 """By the names that the tasks' option `cell` takes."""
 
 __all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell", "State", "Weights", "driven", "looked_up"]
