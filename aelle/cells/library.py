@@ -17,6 +17,9 @@ from aelle.errors import UserError, in_one_line
 NOT_SWEPT = re.compile(r"bias|device|dtype|.*_init")
 """Parameters of a cell's constructor that are no hyperparameters of its dynamics."""
 
+BUILT_IN = {nn.LSTM: "lstm", nn.LSTMCell: "lstm", nn.GRU: "gru", nn.GRUCell: "gru", nn.RNN: "rnn", nn.RNNCell: "rnn"}
+"""PyTorch's own, which `vmap` cannot run, or only slowly."""
+
 WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -78,7 +81,9 @@ def check_option_names(cls: type[nn.Module], options: Mapping[str, Any]) -> None
             raise UserError(f"{name}={options[name]!r}: {cls.__name__} has no such option; {has}")
     missing = [name for name, default in known.items() if default is inspect.Parameter.empty and name not in options]
     if missing:
-        raise UserError(f"{cls.__name__} requires {', '.join(missing)}: give a value of each, or a default in the class")
+        raise UserError(
+            f"{cls.__name__} requires {', '.join(missing)}: give a value of each, or a default in the class"
+        )
 
 
 @cache
@@ -104,11 +109,11 @@ def _delayed(cls: type[nn.Module]) -> type[nn.Module]:
             if not isinstance(delay, int) or delay < 1:
                 raise ValueError(f"delay={delay!r}: give a whole number of at least 1")
             super().__init__(input_size, hidden_size, **options)
-            self.delay = delay
+            self.delay, self.units = delay, hidden_size
 
         def forward(self, inp: Tensor, state: tuple[Tensor, ...] | None = None) -> tuple[Tensor, ...]:
             if state is None:
-                state = (inp.new_zeros(len(inp), self.hidden_size),) * (self.delay + 1)
+                state = (inp.new_zeros(len(inp), self.units),) * (self.delay + 1)
             return super().forward(inp, state[0], state[-1]), *state[:-1]
 
         def uses_double_state(self) -> bool:
@@ -123,13 +128,13 @@ def _own_class(path: str) -> type[nn.Module]:
     try:
         module = import_module(where)
     except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{error.name}.")
-        raise UserError(
-            f"cell={path!r}: no module {where}; put {where.split('.')[0]}.py beside train.py, or its folder on PYTHONPATH"
-            if missing
-            else f"cell={path!r}: importing {where} fails with {type(error).__name__}: {in_one_line(error)}; mend it"
-        ) from error
+        why = f"importing {where} fails with {type(error).__name__}: {in_one_line(error)}; mend it"
+        if isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{error.name}."):
+            why = f"no module {where}; put {where.split('.')[0]}.py beside train.py, or its folder on PYTHONPATH"
+        raise UserError(f"cell={path!r}: {why}") from error
     found = getattr(module, name, None)
+    if isinstance(found, type) and found in BUILT_IN:
+        raise UserError(f"cell={path!r}: PyTorch's own is built in; use cell={BUILT_IN[found]}")
     if isinstance(found, type) and issubclass(found, nn.Module):
         return found
     if found is not None:

@@ -118,7 +118,6 @@ def _check_calls(cell: ModuleCell, x: Tensor) -> None:
 
     try:
         first, again, at_zero = steps(x), steps(x), steps(torch.zeros_like(x))
-        alone = [torch.cat(tensors) for tensors in zip(*(steps(one) for one in x.split(1)), strict=True)]
     except UserError:
         raise
     except Exception as error:
@@ -139,10 +138,15 @@ def _check_calls(cell: ModuleCell, x: Tensor) -> None:
         )
     if not all(tensor.isfinite().all() for tensor in at_zero):
         raise UserError(f"{name} returns NaN or infinite numbers for zeros: check its formula and initial weights")
-    if not all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(first, alone, strict=True)):
+    try:
+        alone = [torch.cat(tensors) for tensors in zip(*(steps(one) for one in x.split(1)), strict=True)]
+        apart = not all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(first, alone, strict=True))
+    except Exception:
+        apart = True
+    if apart:
         raise UserError(
-            f"{name} gives a sequence another result beside others, as batch normalisation does: a sequence must not "
-            "depend on the rest of its batch"
+            f"{name} gives a sequence another result beside others, or none alone, as batch normalisation does: a "
+            "sequence must not depend on the rest of its batch"
         )
 
 
@@ -164,8 +168,8 @@ def _check_under_vmap(cells: Sequence[ModuleCell], x: Tensor) -> None:
                 torch.autograd.grad(outputs.sum(), learned, allow_unused=True)
     except Exception as error:
         raise UserError(
-            f"{name} does not run for many members at once, in double precision: {in_one_line(error)} (torch.func.vmap: "
-            "no branch on the values of tensors, no .item(), no random numbers, tensors made in x's dtype)"
+            f"{name} does not run for many members at once, in double precision: {in_one_line(error)} (torch.func.vmap "
+            "allows no branch on the values of tensors, no .item(), no random numbers; make tensors in x's dtype)"
         ) from error
     if outputs.dtype != x.dtype:
         raise UserError(f"{name} returns {outputs.dtype} for inputs in {x.dtype}: keep to the dtype of x")

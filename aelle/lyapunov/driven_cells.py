@@ -4,7 +4,8 @@ Axes: V variant, B sequence, T step, I input, N state dimension, K tangent vecto
 D [V, B, K, N].
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,18 +20,12 @@ class DrivenCells:
 
     The state is flat, [V, B, N], layer by layer. The spectrum is always the full state's, since of a module that is
     only a function nothing says which part of the state is "hidden" and may be differentiated with the rest held fixed.
-    Sequences do not depend on each other, so a product with the Jacobians of all B is one forward-mode derivative; a
-    module that supports only reverse mode is differentiated row by row of its Jacobian.
+    Sequences do not depend on each other, so a row of all their Jacobians is one reverse-mode derivative, and a product
+    with all of them one forward-mode derivative: rows are faster unless there are few tangent vectors.
     """
 
     def __init__(self, stack: ModuleStack, inputs: Float[Tensor, "B T I"]):
         self.stack, self.inputs, self.N = stack, inputs, stack.dimension()
-        state = self.start(None)
-        try:
-            self.forward_mode = True
-            self.advance(0, state, D := state[:, :, None], torch.empty_like(D))
-        except (RuntimeError, NotImplementedError):
-            self.forward_mode = False
 
     def start(self, flat: Float[Tensor, "1 B N"] | None) -> Float[Tensor, "V B N"]:
         """The zero state, or a given one for all networks."""
@@ -41,21 +36,38 @@ class DrivenCells:
         self, t: int, state: Float[Tensor, "V B N"], D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]
     ) -> Float[Tensor, "V B N"]:
         """The state after step t; `out` becomes the tangent vectors D after it."""
-        x = self.inputs[:, t]
-
-        def of_one(tensors: tuple[Tensors, ...], state: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
-            step = partial(self.stack.step, tensors, x)
-            if self.forward_mode:
-                return step(state), vmap(lambda d: jvp(step, (state,), (d,))[1], in_dims=1, out_dims=1)(D)
-            new, pulled = vjp(step, state)
-            rows = torch.eye(self.N, dtype=state.dtype, device=state.device)
-            J = vmap(lambda row: pulled(row.expand_as(state))[0], out_dims=1)(rows)  # [B, N, N]
-            return new, D @ J.mT
-
-        new, pushed = vmap(of_one)(self.stack.tensors, state, D)
+        mapped = vmap(partial(self._advanced, self.inputs[:, t]))
+        new, pushed = mapped(self.stack.tensors, state, D)
         out.copy_(pushed)
         return new
 
     def finite(self, state: Float[Tensor, "V B N"]) -> Bool[Tensor, "V B"]:
         """Which sequences' states contain no NaN and no infinity."""
         return state.isfinite().all(-1)
+
+    def _advanced(
+        self, x: Float[Tensor, "B I"], tensors: tuple[Tensors, ...], state: Float[Tensor, "B N"], D: Tensor
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B K N"]]:
+        """One network's."""
+        step = partial(self.stack.step, tensors, x)
+        if 2 * D.shape[1] <= self.N and self._forward_mode:
+            return step(state), _pushed(step, state, D)
+        new, pulled = vjp(step, state)[:2]
+        rows = torch.eye(self.N, dtype=state.dtype, device=state.device)
+        J = vmap(lambda row: pulled(row.expand_as(state))[0], out_dims=1)(rows)  # [B, N, N]
+        return new, D @ J.mT
+
+    @cached_property
+    def _forward_mode(self) -> bool:
+        """Whether the module's operations have forward-mode derivatives."""
+        zeros = self.start(None)[0]
+        tensors = self.stack.map(lambda w: w[0]).tensors
+        try:
+            _pushed(partial(self.stack.step, tensors, self.inputs[:, 0]), zeros, zeros[:, None])
+        except (RuntimeError, NotImplementedError):
+            return False
+        return True
+
+
+def _pushed(step: Callable[[Tensor], Tensor], state: Float[Tensor, "B N"], D: Float[Tensor, "B K N"]) -> Tensor:
+    return vmap(lambda d: jvp(step, (state,), (d,))[1], in_dims=1, out_dims=1)(D)

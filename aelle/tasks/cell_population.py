@@ -70,11 +70,14 @@ class CellPopulation(nn.Module):
             _member(cell, sizes, hidden_size, outputs, init, seed, own, bool(member_options))
             for init, seed, own in zip(initializations, seeds, own_options, strict=True)
         ]
+        _check_reproducible(cell, sizes, hidden_size, own_options[0], seeds[0])
         tried = members if member_options else [members[0], *members[1:][-1:]]
         self._cells: list[ModuleCell] = []  # A list hides them, whose tensors are one member's, from PyTorch.
+        self._names: list[list[str]] = []
         for l, size in enumerate(sizes):
             self._cells.append(checked_cell([cells[l] for cells, _ in tried], size, hidden_size))
             of_members = [tensors_of(cells[l]) for cells, _ in members]
+            self._names.append(list(of_members[0]))
             for name, first in of_members[0].items():
                 self._add(_name(name, l), first, torch.stack([tensors[name].detach() for tensors in of_members]))
         self.readout_weight = nn.Parameter(torch.stack([readout.weight.detach() for _, readout in members]))
@@ -95,10 +98,7 @@ class CellPopulation(nn.Module):
         """The recurrent part, as `aelle.lyapunov.estimate.population_spectrum` takes it."""
         for cell in self._cells:
             cell.train(self.training)
-        tensors = [
-            {name: getattr(self, _name(name, l)) for name in tensors_of(cell.module)}
-            for l, cell in enumerate(self._cells)
-        ]
+        tensors = [{name: getattr(self, _name(name, l)) for name in names} for l, names in enumerate(self._names)]
         return ModuleStack(tuple(self._cells), tuple(tensors))
 
     @property
@@ -195,6 +195,21 @@ def _constructed(cell: type[nn.Module], size: int, hidden_size: int, options: Ma
         ) from error
 
 
+def _check_reproducible(
+    cell: type[nn.Module], sizes: Sequence[int], hidden_size: int, options: Mapping[str, Any], seed: int
+) -> None:
+    made = []
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            made.append(tensors_of(_constructed(cell, sizes[0], hidden_size, options)))
+    if not all(torch.equal(one, made[1][name]) for name, one in made[0].items()):
+        raise UserError(
+            f"{cell.__name__} draws its initial weights from another generator than PyTorch's: a variant's come from "
+            "its seed; draw them with torch.randn or torch.nn.init"
+        )
+
+
 @torch.no_grad()
 def _initialize(
     module: nn.Module, hidden_size: int, initialization: Initialization, generator: torch.Generator
@@ -206,8 +221,8 @@ def _initialize(
             matrices += 1
     if not matrices and (initialization.name != "default" or initialization.gain != 1):
         raise UserError(
-            f"init={initialization.name}, gain={initialization.gain}: {name} has no weight matrices of its own, outside "
-            "of a parametrization: use init=default and gain=1"
+            f"init={initialization.name}, gain={initialization.gain}: {name} has no weight matrices of its own, outside"
+            " of a parametrization: use init=default and gain=1"
         )
     if initialization.forget_bias:
         raise UserError(
