@@ -3,44 +3,24 @@
 A hyperparameter is given in the configuration as
     0.01                        a value: the same for every variant
     [32, 64, 128, 256]          assigned in turn; several lists are assigned in all combinations
-    uniform(2.0, 3.0)           drawn from the interval
-    log_uniform(1e-4, 1e-1)     its logarithm drawn uniformly
-    integers(8, 64)             drawn from 8, 9, …, 64
+    uniform(2.0, 3.0)           drawn from a distribution (`aelle.distributions`)
+    {optimizer: {sgd: …, adam: …}}
+                                any of these, by the value of another hyperparameter
+    null                        its default
 """
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
+from aelle.distributions import ALLOWED, is_distribution, parse
 from aelle.errors import UserError
+from aelle.hyperparameters import HYPERPARAMETERS, NOT_READ, check_value, cuts_packs, default, not_read
 from aelle.seeds import generator, seed_for
 
-DISTRIBUTIONS = {
-    "uniform": lambda rng, low, high: float(rng.uniform(low, high)),
-    "log_uniform": lambda rng, low, high: math.exp(rng.uniform(math.log(low), math.log(high))),
-    "integers": lambda rng, low, high: int(rng.integers(int(low), int(high), endpoint=True)),
-}
-ALLOWED = "a number, a list, uniform(a, b), log_uniform(a, b) or integers(a, b)"
-WHOLE = (lambda x: x == int(x) and x >= 1, "a whole number of at least 1")
-POSITIVE = (lambda x: x > 0, "a number above 0")
-NUMERIC = {
-    "hidden_size": WHOLE,
-    "batch_size": WHOLE,
-    "p": POSITIVE,
-    "g": POSITIVE,
-    "learning_rate": POSITIVE,
-    "keep": (lambda x: 0 < x <= 1, "a number above 0 and at most 1"),
-    "dropout": (lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
-}
-"""Allowed values of a hyperparameter: a test, and its description."""
-
-WORDS = {"cell": ("lstm", "gru", "rnn"), "target": ("fixed", "random")}
-"""Hyperparameters whose values are names, not numbers."""
-
-SCALING = ("p", "g")
-"""Hyperparameters that may differ within a pack: only the initial scale and the seeds do."""
+Space = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,74 +29,197 @@ class Variant:
     hyperparameters: dict[str, Any]
     seeds: dict[str, int]
 
+    def value(self, name: str) -> Any:
+        """A hyperparameter's value, or its default if the search space does not name it."""
+        value = self.hyperparameters.get(name, NOT_READ)
+        return default(name) if not_read(value) else value
+
     @property
     def shape(self) -> tuple:
         """What the variants of one pack have in common."""
-        return tuple(value for name, value in self.hyperparameters.items() if name not in SCALING)
+        cutting = [value for name, value in self.hyperparameters.items() if cuts_packs(name)]
+        # NaN would equal nothing, not even itself.
+        return tuple(-math.inf if not_read(value) else value for value in cutting)
 
 
-def check_space(space: Mapping[str, Any]) -> None:
+def values_of(variants: Sequence[Variant], name: str) -> list[Any]:
+    """Each variant's value of a hyperparameter."""
+    return [variant.value(name) for variant in variants]
+
+
+def shared_value(variants: Sequence[Variant], name: str) -> Any:
+    """The value that all variants of a pack have."""
+    return variants[0].value(name)
+
+
+def draw(space: Space, seed: int, number: int, repeats: int = 1) -> Variant:
+    """The variant with this number in the sweep with this seed; `repeats` in a row differ only in their seeds."""
+    row, values = number // repeats, {}
+    left = row
+    for name in _parents_first(space):
+        spec = _branch(space[name], values)
+        if not _is_read(name, values):
+            values[name] = NOT_READ
+        elif spec is None:
+            values[name] = default(name)
+        elif _is_list(spec):
+            dealt = spec[left % len(spec)]
+            values[name] = default(name) if dealt is None else dealt
+            left //= len(spec)
+        elif is_distribution(spec):
+            values[name] = parse(name, spec).draw(generator(seed, row, name))
+            _check_draw(name, spec, values[name], number)
+        else:
+            values[name] = spec
+    hyperparameters, purposes = {name: values[name] for name in space}, ("init", "shuffle")
+    if not_read(chosen := values.get("variant_seed", NOT_READ)):
+        seeds = {purpose: seed_for(seed, number, f"{purpose} seed") for purpose in purposes}
+    else:
+        seeds = {purpose: seed_for("variant seed", chosen, f"{purpose} seed") for purpose in purposes}
+    return Variant(number, hyperparameters, seeds)
+
+
+def check_space(space: Space) -> None:
     """Raise UserError for a search space that cannot be drawn from, before anything is trained."""
     if not space:
         raise UserError("the search space is empty: give its names, e.g. hyperparameters=[hidden_size,p]")
-    for name, spec in space.items():
-        if isinstance(spec, Sequence) and not isinstance(spec, str):
-            if not len(spec):
-                raise UserError(f"{name}=[] is an empty list: give {ALLOWED}")
-            for value in spec:
-                _check_value(name, value)
-        elif isinstance(spec, str) and name not in WORDS:
-            function, low, high = _parse(name, spec)
-            if not low < high or (function == "log_uniform" and low <= 0):
-                raise UserError(f"{name}={spec}: the lower bound must be below the upper, and positive for log_uniform")
-            if NUMERIC.get(name) is WHOLE and function != "integers":
-                raise UserError(f"{name}={spec}: {name} must be a whole number; give integers(a, b), a list or a value")
-            for bound in (low, high):
-                _check_value(name, int(bound) if function == "integers" and bound == int(bound) else bound)
-                if function == "integers" and bound != int(bound):
-                    raise UserError(f"{name}={spec}: the bounds of integers(a, b) must be whole numbers")
-        else:
-            _check_value(name, spec)
+    for name in _parents_first(space):
+        spec = space[name]
+        for branch in _checked_branches(name, spec, space):
+            check_spec(name, branch)
+        known = HYPERPARAMETERS.get(name)
+        if spec is None or known is None or known.where is None:
+            continue
+        parent, readers = known.where
+        possible = _possible(space, parent)
+        if possible is not None and not possible & set(readers):
+            raise UserError(
+                f"{name}={spec}: {name} is read only where {parent} is {' or '.join(readers)}, and here it is "
+                f"{', '.join(sorted(map(str, possible)))}; leave it out with {name}=null, or change {parent}"
+            )
 
 
-def _check_value(name: str, value: Any) -> None:
-    if name in WORDS:
-        if value not in WORDS[name]:
-            raise UserError(f"{name}={value}: choose one of {', '.join(WORDS[name])}")
+def check_spec(name: str, spec: Any) -> None:
+    """Raise UserError for a value, list or distribution that the hyperparameter cannot have."""
+    known = HYPERPARAMETERS.get(name)
+    if spec is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(f"{name}={value!r} is not a finite number: give {ALLOWED}")
-    if name in NUMERIC:
-        allows, allowed = NUMERIC[name]
-        if not allows(value):
-            raise UserError(f"{name}={value}: give {allowed}")
-
-
-def _parse(name: str, spec: str) -> tuple[str, float, float]:
-    number = r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*"
-    match = re.fullmatch(rf"\s*(\w+)\({number},{number}\)\s*", spec)
-    if not match or match[1] not in DISTRIBUTIONS:
+    if _is_list(spec):
+        if not len(spec):
+            raise UserError(f"{name}=[] is an empty list: give {ALLOWED}")
+        for value in spec:
+            if value is not None:
+                check_value(name, value)
+    elif is_distribution(spec):
+        distribution = parse(name, spec)
+        if known is not None and known.words is not None and distribution.values is None:
+            raise UserError(f"{name}={spec}: give {known.allowed}, a list of them, or choice(a, b, …)")
+        if known is not None and known.whole and not distribution.whole:
+            raise UserError(
+                f"{name}={spec}: {name} must be a whole number; give integers(a, b), a whole step=, a list or a value"
+            )
+        for value in (*distribution.bounds, *(distribution.values or ())):
+            check_value(name, value)
+    elif isinstance(spec, str) and known is not None and known.words is None:
         raise UserError(f"{name}={spec!r} is not a distribution: give {ALLOWED}")
+    else:
+        check_value(name, spec)
+
+
+def _check_draw(name: str, spec: str, value: Any, number: int) -> None:
     try:
-        return match[1], float(match[2]), float(match[3])
-    except ValueError:
-        raise UserError(f"{name}={spec!r} has a bound that is not a number: give {ALLOWED}") from None
+        check_value(name, value)
+    except UserError as error:
+        raise UserError(f"{name}={spec} drew a value for variant {number} that is not allowed: {error}") from None
 
 
-def draw(space: Mapping[str, Any], seed: int, number: int) -> Variant:
-    """The variant with this number in the sweep with this seed."""
-    hyperparameters, dealt = {}, number
-    for name, spec in space.items():
-        if isinstance(spec, str) and name not in WORDS:
-            function, low, high = _parse(name, spec)
-            hyperparameters[name] = DISTRIBUTIONS[function](generator(seed, number, name), low, high)
-        elif isinstance(spec, Sequence) and not isinstance(spec, str):
-            hyperparameters[name] = spec[dealt % len(spec)]
-            dealt //= len(spec)
+def _checked_branches(name: str, spec: Any, space: Space) -> Iterator[Any]:
+    """The value, list or distribution of each branch, once the conditions are checked."""
+    if not isinstance(spec, Mapping):
+        yield spec
+        return
+    form = f"{name}: {{optimizer: {{sgd: …, adam: …}}}}"
+    if len(spec) != 1 or not isinstance(branches := next(iter(spec.values())), Mapping) or not branches:
+        raise UserError(f"{name}={dict(spec)}: give one hyperparameter and its values, as in {form}")
+    parent = str(next(iter(spec)))
+    if parent not in space:
+        near = get_close_matches(parent, space, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"{name} depends on {parent}, which is not a hyperparameter: {hint}choose one of {', '.join(space)}"
+        )
+    possible = _possible(space, parent)
+    if possible is None:
+        raise UserError(
+            f"{name} depends on {parent}={space[parent]}: give {parent} as a value, a list or choice(a, b, …)"
+        )
+    allowed = {str(value) for value in possible}
+    for value, branch in branches.items():
+        if str(value) not in allowed:
+            raise UserError(f"{name} depends on {parent}={value}, but {parent} is {' or '.join(sorted(allowed))}")
+        if isinstance(branch, Mapping):
+            raise UserError(f"{name}: one condition within another is not supported; write it as in {form}")
+        yield branch
+
+
+def _branch(spec: Any, values: Mapping[str, Any]) -> Any:
+    """The value, list or distribution that these values of other hyperparameters choose; None: the default."""
+    if not isinstance(spec, Mapping):
+        return spec
+    ((parent, branches),) = spec.items()
+    return {str(value): branch for value, branch in branches.items()}.get(str(values[parent]))
+
+
+def _is_read(name: str, values: Mapping[str, Any]) -> bool:
+    known = HYPERPARAMETERS.get(name)
+    if known is None or known.where is None:
+        return True
+    parent, readers = known.where
+    return values.get(parent, default(parent)) in readers
+
+
+def _possible(space: Space, name: str) -> set[Any] | None:
+    """The values that a hyperparameter can have in this space; None if there is no list of them."""
+    found: set[Any] = set()
+    spec = space.get(name)
+    for branch in next(iter(spec.values())).values() if isinstance(spec, Mapping) else [spec]:
+        if branch is None:
+            found.add(default(name))
+        elif _is_list(branch):
+            found |= {default(name) if value is None else value for value in branch}
+        elif is_distribution(branch):
+            values = parse(name, branch).values
+            if values is None:
+                return None
+            found |= set(values)
         else:
-            hyperparameters[name] = spec
-    seeds = {purpose: seed_for(seed, number, f"{purpose} seed") for purpose in ("init", "shuffle")}
-    return Variant(number, hyperparameters, seeds)
+            found.add(branch)
+    return found | ({default(name)} if isinstance(spec, Mapping) else set())
+
+
+def _parents_first(space: Space) -> list[str]:
+    """The names in their order, each after those that it depends on. Raises UserError if they depend on each other."""
+    order: list[str] = []
+
+    def place(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise UserError(f"{' and '.join(path)} depend on each other: let only one depend on the other")
+        if name in order or name not in space:
+            return
+        spec, known = space[name], HYPERPARAMETERS.get(name)
+        if isinstance(spec, Mapping) and len(spec) == 1:
+            place(str(next(iter(spec))), (*path, name))
+        if known is not None and known.where is not None:
+            place(known.where[0], (*path, name))
+        order.append(name)
+
+    for name in space:
+        place(name, ())
+    return order
+
+
+def _is_list(spec: Any) -> bool:
+    return isinstance(spec, Sequence) and not isinstance(spec, str)
 
 
 def cost(variant: Variant) -> float:

@@ -1,8 +1,8 @@
 """What a population of any cell saves: `python bench/cells.py`. On one thread.
 
 25 networks of 32 units (batches of 50 sequences of 8 steps, 8 inputs, Adam) are trained as a population by `vmap`, and
-one by one, each the cell's own module in a loop over the steps with its own optimizer. Both take turns in one run, after
-a check in double precision that they do the same.
+one by one, each the cell's own module in a loop over the steps with its own optimizer. Both take turns in one run,
+after a check in double precision that they do the same.
 """
 
 import argparse

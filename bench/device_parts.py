@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aelle import lyapunov_spectrum
 from aelle.cells import CELLS, Weights
 from aelle.cells.stack import Stack
-from aelle.data.images import ImageRows
+from aelle.data.images import Sequences
 from aelle.lyapunov.estimate import population_spectrum
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.force_network import RankOne
@@ -195,7 +195,7 @@ def force(device: torch.device, sizes: Sizes, _clock: Clock, _found: Found) -> R
         yield {"V": V, "N": N, "microseconds per step": 1e6 * taken, "per step and network": 1e6 * taken / V}
 
 
-def population_step(data: ImageRows, V: int, H: int, device: torch.device) -> Callable[[], None]:
+def population_step(data: Sequences, V: int, H: int, device: torch.device) -> Callable[[], None]:
     module = SequenceClassification(data, variants(V, H)).to(device)
     optimizer: Any = module.configure_optimizers()
     batches = iter([])

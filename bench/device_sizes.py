@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from aelle.data.images import ImageRows, Part, mnist
+from aelle.data.images import Part, Sequences, mnist
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def seconds(run: Callable[[], object], device: torch.device, repeats: int = 1) -
     return (perf_counter() - since) / repeats
 
 
-def data_of(images: int) -> tuple[ImageRows, str]:
+def data_of(images: int) -> tuple[Sequences, str]:
     """MNIST, or random images of its shape, and which of the two."""
     root = os.environ.get("AELLE_DATA")
     # Without the files `mnist` would download them.
@@ -88,4 +88,4 @@ def data_of(images: int) -> tuple[ImageRows, str]:
     def part(n: int) -> Part:
         return Part(torch.rand(n, 28, 28, generator=generator), torch.randint(10, (n,), generator=generator))
 
-    return ImageRows(part(images), part(images // 12), part(images // 12), 10), "random images"
+    return Sequences(part(images), part(images // 12), part(images // 12), 10), "random images"

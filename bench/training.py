@@ -27,7 +27,7 @@ from one_by_one import Member, bare_epochs, evaluate, train
 from starting import first_help, first_step
 from torch import Tensor
 
-from aelle.data.images import ImageRows, digits, mnist
+from aelle.data.images import Sequences, digits, mnist
 from aelle.runs.writer import RunFolder
 from aelle.tasks.classification import SequenceClassification, cross_entropy
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -135,7 +135,7 @@ def framework(options: Options, V: int = 25, hidden_size: int = 64, epochs: int 
 
 def spectra(
     options: Options,
-    data: ImageRows | None = None,
+    data: Sequences | None = None,
     V: int = 10,
     sizes: tuple[int, ...] = (32, 64, 128, 256),
     steps: int = 20,

@@ -3,7 +3,7 @@
 import pytorch_lightning as pl
 import torch
 
-from aelle.data.images import ImageRows, Part
+from aelle.data.images import Part, Sequences
 from aelle.variants import Variant
 
 
@@ -26,11 +26,11 @@ def variant(number: int, p: float = 0.5, **changes) -> Variant:
     return Variant(number, hyperparameters, {"init": 100 + number, "shuffle": 200 + number})
 
 
-def small_data(dtype=torch.float64) -> ImageRows:
+def small_data(dtype=torch.float64) -> Sequences:
     generator = torch.Generator().manual_seed(0)
 
     def part(n: int) -> Part:
         x = torch.rand(n, 5, 3, generator=generator, dtype=dtype)
         return Part(x, (x.sum((1, 2)) > 7.5).long() + (x[:, -1].sum(1) > 1.5).long())
 
-    return ImageRows(part(60), part(20), part(20), classes=3)
+    return Sequences(part(60), part(20), part(20), classes=3)

@@ -214,14 +214,20 @@ def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarra
 
 
 def _encoder(known: SweepTable, names: list[str]) -> Callable[[SweepTable], Inputs]:
-    """Numbers as they are; words one-hot, over those of the known variants."""
+    """Numbers as they are; words one-hot, over those of the known variants. Variants without a finite number, because
+    they do not read it or it has no limit, get the mean of the known others, and a column says which have one."""
     words = {name: set(known.variants[name]) for name in names if not _is_number(known, name)}
 
     def encode(sweep: SweepTable) -> Inputs:
         columns = [np.zeros((len(sweep.losses), 0))]
         for name in names:
             values = sweep.variants[name]
-            parts = [values == word for word in sorted(words[name])] if name in words else [values]
+            if name in words:
+                parts = [values == word for word in sorted(words[name])]
+            else:
+                finite = np.isfinite(known.variants[name].astype(float))
+                has, mean = np.isfinite(values.astype(float)), known.variants[name][finite].mean()
+                parts = [values.where(has, 0 if np.isnan(mean) else mean), *([] if finite.all() else [has])]
             columns += [part.to_numpy(np.float64)[:, None] for part in parts]
         return np.concatenate(columns, axis=1)
 

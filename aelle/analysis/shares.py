@@ -61,7 +61,7 @@ def shares(sweep: SweepTable) -> dict[str, list[Group]]:
     loss = np.nan_to_num(sweep.final_loss, nan=np.inf)
     result = {}
     for name in groupable(sweep):
-        labels, group = _grouped(sweep.variants[name])
+        labels, group = _with_none(sweep.variants[name])
         members = [np.flatnonzero(group == i) for i in range(len(labels))]
         result[name] = [
             Group(label, len(rows), int(sweep.low_error[rows].sum()), float(np.median(loss[rows])))
@@ -69,6 +69,15 @@ def shares(sweep: SweepTable) -> dict[str, list[Group]]:
             if len(rows)
         ]
     return result
+
+
+def _with_none(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
+    """Labels and groups; the last one, if needed, are variants that do not read the hyperparameter or have no limit."""
+    has = values.notna() & ~values.isin([np.inf, -np.inf])
+    labels, groups = _grouped(values[has])
+    found = np.full(len(values), len(labels))
+    found[has.to_numpy()] = groups
+    return (labels if has.all() else [*labels, "none"]), found
 
 
 def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:

@@ -140,14 +140,14 @@ MIN_SIMILARITY = 0.8
 def nearest(name: str) -> str:
     """`did you mean …? ` with the most similar option of the running program; empty if there is none."""
     program = Path(sys.argv[0]).resolve()
-    groups = {"train": ("task", ""), "analyze": ("aelle", "aelle.")}
-    if program.stem not in groups:
+    folders = {"train": ("task", "space"), "analyze": ("aelle",)}
+    if program.stem not in folders:
         return ""
-    group, prefix = groups[program.stem]
-    conf = program.parent / "conf"
+    conf, prefix = program.parent / "conf", "aelle." if program.stem == "analyze" else ""
     names = set(_names(conf / f"{program.stem}.yaml", ""))
-    for file in (conf / group).glob("*.yaml"):
-        names |= set(_names(file, prefix))
+    for folder in folders[program.stem]:
+        for file in (conf / folder).glob("*.yaml"):
+            names |= set(_names(file, prefix))
     longer = [one for one in sorted(names) if one.startswith(name)]
     near = longer or get_close_matches(name, sorted(names), 1, cutoff=MIN_SIMILARITY)
     return f"did you mean {near[0]}? " if near else ""

@@ -18,7 +18,7 @@ from aelle.errors import UnwritableError, UserError
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
 from aelle.terminal import count
-from aelle.variants import check_space
+from aelle.variants import check_spec
 
 
 def register_resolvers() -> None:
@@ -141,7 +141,7 @@ def _check_swept(plan: Plan, overrides: list[str]) -> None:
             raise UserError(f"{name} cannot be swept over: a sweep has one {name}; start a sweep for each")
         if name in plan.config["hyperparameters"]:
             for value in override.sweep_iterator():
-                check_space({name: value})
+                check_spec(name, value)
 
 
 def _announce(plan: Plan) -> None:

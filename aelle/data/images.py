@@ -28,20 +28,21 @@ MNIST_FILES = {
 
 
 class Part(NamedTuple):
-    """n sequences of vectors, or of the indices of one-hot vectors, and a class for each sequence or step."""
+    """n sequences of vectors, or of the indices of one-hot vectors, and what is to be learned of each sequence or each
+    of its steps: classes, or numbers."""
 
     x: Float[Tensor, "n T I"] | Int[Tensor, "n T"]
-    y: Int[Tensor, "n"] | Int[Tensor, "n T"]
+    y: Int[Tensor, "n"] | Int[Tensor, "n T"] | Float[Tensor, "n O"] | Float[Tensor, "n T O"]
 
 
 @dataclass(frozen=True)
-class ImageRows:
-    """A data set of images as sequences of rows, or of single pixels, in [0, 1]."""
+class Sequences:
+    """A data set of sequences of vectors. `classes`: how many there are; 0 where numbers are to be learned."""
 
     train: Part
     val: Part
     test: Part
-    classes: int
+    classes: int = 0
 
     @property
     def inputs(self) -> int:
@@ -61,7 +62,7 @@ def first_sequences(part: Part, sequences: int, name: str) -> Tensor:
 
 
 @lru_cache
-def digits() -> ImageRows:
+def digits() -> Sequences:
     """scikit-learn's 1797 digits of 8×8 pixels, split 1077 / 360 / 360. Part of scikit-learn: no download."""
     from sklearn.datasets import load_digits
 
@@ -71,11 +72,11 @@ def digits() -> ImageRows:
     x = torch.as_tensor(images[order].reshape(-1, 8, 8) / 16, dtype=torch.float32)
     y = torch.as_tensor(labels[order])
     cut = [slice(0, 1077), slice(1077, 1437), slice(1437, 1797)]
-    return ImageRows(*(Part(x[part], y[part]) for part in cut), classes=10)
+    return Sequences(*(Part(x[part], y[part]) for part in cut), classes=10)
 
 
 @lru_cache
-def mnist(root: str) -> ImageRows:
+def mnist(root: str) -> Sequences:
     """MNIST: its 60,000 training images, and its 10,000 others split into validation and test, 5,000 each.
 
     Downloaded through torchvision into `root` if it is not there, by one process while others wait.
@@ -101,17 +102,17 @@ def mnist(root: str) -> ImageRows:
         raise UserError(_mnist_remedy(folder, f"found {sizes[0]} training and {sizes[2]} other images"))
     order = torch.as_tensor(generator(SPLIT_SEED, "mnist split").permutation(10000))
     val, test = order[:5000], order[5000:]
-    return ImageRows(
+    return Sequences(
         Part(train_x, train_y), Part(rest_x[val], rest_y[val]), Part(rest_x[test], rest_y[test]), classes=10
     )
 
 
 @lru_cache
-def mnist_pixels(root: str) -> ImageRows:
+def mnist_pixels(root: str) -> Sequences:
     """The images of `mnist` read pixel by pixel, row after row: 784 steps of one number."""
     data = mnist(root)
     train, val, test = (Part(part.x.flatten(1).unsqueeze(-1), part.y) for part in (data.train, data.val, data.test))
-    return ImageRows(train, val, test, data.classes)
+    return Sequences(train, val, test, data.classes)
 
 
 def _rows(images: Tensor) -> Float[Tensor, "n T I"]:

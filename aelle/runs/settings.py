@@ -16,8 +16,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     task.pop("threshold", None)
     task["data"].pop("root", None)
     trainer = {name: value for name, value in config["trainer"].items() if name not in ("accelerator", "devices")}
-    space = {name: config[name] for name in config["hyperparameters"]}
-    fixed = {name: config[name] for name in ("seed", "epochs", "lyapunov")}
+    space = {name: config.get(name) for name in config["hyperparameters"]}
+    fixed = {name: config[name] for name in ("seed", "repeats", "epochs", "lyapunov")}
     prediction = config.get("prediction") or {}
     if prediction.get("prune") is not None:
         fixed["prediction"] = {name: prediction[name] for name in ("prune", "after", "digest")}

@@ -7,14 +7,27 @@ from aelle.errors import UserError
 from aelle.sweep.pruning_model import check_prediction
 from aelle.variants import check_space
 
+OPTIONS = (
+    *("outputs", "sweep", "size", "pack_size", "pack", "variants", "seed", "repeats", "epochs", "hyperparameters"),
+    *("task", "lyapunov", "prediction", "trainer", "logger"),
+)
+"""The top level of a configuration; everything else there is a hyperparameter."""
+
+
+def with_names(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the names of all hyperparameters, those first that it lists itself."""
+    listed = config["hyperparameters"]
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise UserError(f"hyperparameters={listed}: give a list of their names, e.g. [hidden_size,p]")
+    if taken := [name for name in listed if name in OPTIONS]:
+        raise UserError(f"hyperparameters: {taken[0]} is an option, not a hyperparameter; leave it out")
+    return config | {"hyperparameters": [*dict.fromkeys([*listed, *(name for name in config if name not in OPTIONS)])]}
+
 
 def check_options(config: dict[str, Any]) -> None:
     """Raise UserError for a value that no run could use."""
-    names = config["hyperparameters"]
-    if not isinstance(names, list):
-        raise UserError(f"hyperparameters={names}: give a list of their names, e.g. [hidden_size,p]")
-    check_space({name: config.get(name) for name in names})
-    for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0)):
+    check_space({name: config.get(name) for name in config["hyperparameters"]})
+    for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0), ("repeats", 1)):
         if not (name == "size" and config[name] is None):
             check_whole(name, config[name], least)
     lyapunov, trainer, threshold = config["lyapunov"], config["trainer"], config["task"]["threshold"]

@@ -16,11 +16,11 @@ from aelle.runs.format import MAX_VARIANTS
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
 from aelle.sweep.completion import complete_numbers
-from aelle.sweep.options import check_options, check_whole
+from aelle.sweep.options import check_options, check_whole, with_names
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw
 
-SETTINGS_OF_A_SWEEP = ("size", "pack_size", "seed", "epochs", "lyapunov", "prediction", "trainer", "task")
+SETTINGS_OF_A_SWEEP = ("size", "pack_size", "seed", "repeats", "epochs", "lyapunov", "prediction", "trainer", "task")
 """What sweep.json contains besides the search space."""
 
 
@@ -34,6 +34,7 @@ class Plan:
     @classmethod
     def of(cls, config: dict[str, Any]) -> "Plan":
         """Check the configuration and, if the sweep has been started, that its settings are the same."""
+        config = with_names(config)
         check_options(config)
         config = with_digest(config)
         plan = cls(config, Path(config["outputs"]) / config["sweep"])
@@ -63,6 +64,7 @@ class Plan:
             check_space({name: identity[name] for name in names})
             check_whole("pack_size", identity["pack_size"], 1)
             check_whole("epochs", identity["epochs"], 1)
+            check_whole("repeats", identity["repeats"], 1)
             plan.packs()
             fingerprint(plan.config)
         except Exception:
@@ -104,7 +106,8 @@ class Plan:
             ) from error
 
     def variant(self, number: int) -> Variant:
-        return draw({name: self.config[name] for name in self.config["hyperparameters"]}, self.config["seed"], number)
+        space = {name: self.config.get(name) for name in self.config["hyperparameters"]}
+        return draw(space, self.config["seed"], number, self.config["repeats"])
 
     def packs(self) -> list[list[Variant]]:
         return self._packs

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aelle.errors import UserError
+from aelle.hyperparameters import default, not_read
 from aelle.runs.locks import is_held, lock_file
 from aelle.runs.reader import Run, run_folders
 from aelle.runs.settings import fingerprint
@@ -46,7 +47,8 @@ class Reached(NamedTuple):
 class Status:
     """`variants`: how many are complete, diverged, pruned, running or failed at their last update, or missing. `spent`:
     seconds of training so far; `left`: seconds for the rest with `workers` packs at a time, None if unknown.
-    `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: the others.
+    `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: others that do
+    not have their default.
     `problems`: what could not be read, a line each.
     """
 
@@ -101,7 +103,7 @@ def sweep_status(folder: Path) -> Status:
         workers=workers,
         best=_best(found),
         varied=varied,
-        fixed={name: different[0] for name, different in values.items() if len(different) == 1},
+        fixed={name: one[0] for name, one in values.items() if len(one) == 1 and one[0] != default(name)},
         problems=[*problems, *found.problems],
     )
 
@@ -185,12 +187,13 @@ def _work(plan: Plan | None, found: Selection) -> tuple[float, float]:
 
 
 def _hyperparameters(found: Selection) -> dict[str, list[Any]]:
-    """The different values of each, in order of appearance."""
+    """The different values of each, in order of appearance; not that of variants that do not read it."""
     values: dict[str, dict[Any, None]] = {}
     for run, rows in _counting(found):
         for name in run.config["hyperparameters"]:
             column = run.variants[name].to_pylist()
-            values.setdefault(name, {}).update(dict.fromkeys(column[row] for row in rows))
+            read = [column[row] for row in rows if not not_read(column[row])]
+            values.setdefault(name, {}).update(dict.fromkeys(read))
     return {name: list(different) for name, different in values.items()}
 
 

@@ -1,4 +1,7 @@
-"""The base of every task's LightningModule: V variants, each with its own loss, shuffling and divergence."""
+"""The base of every task's LightningModule: V variants, each with its own loss, options, shuffling and divergence.
+
+Axes: V variant, B sequence in a batch.
+"""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -11,25 +14,42 @@ from torch import Tensor
 
 from aelle.seeds import seed_for
 from aelle.tasks.captured import CapturedStep, Loss, recordable
-from aelle.variants import Variant
+from aelle.tasks.optimizers import PopulationOptimizer, optimizer_of
+from aelle.variants import Variant, values_of
+
+NETWORK = ("cell", "hidden_size", "layers", "init", "p", "spectral_radius", "gain", "forget_bias")
+"""The hyperparameters that `networks_of` reads."""
+
+TRAINING = (
+    *("optimizer", "learning_rate", "schedule", "warmup", "weight_decay", "momentum", "beta1", "beta2"),
+    "gradient_clip",
+)
+"""The hyperparameters that `PopulationModule` reads if it is trained by the optimizer that it configures."""
 
 
 class PopulationModule(pl.LightningModule):
     """Trains V variants with one backward pass of their summed losses, which gives each exactly its own gradient.
 
-    A variant whose loss or gradient is not finite has diverged: from that step on its gradient is zero, from the end
-    of that epoch its weights are frozen; the others continue. `metrics` contains the results of the last evaluation,
-    [V] each. Every parameter has a leading variant axis, and so has every buffer except those named in `shared`.
+    A variant whose loss or gradient is not finite has diverged: from that step on its weights are frozen; the others
+    continue. `metrics` contains the results of the last evaluation, [V] each. Every parameter has a leading variant
+    axis, and so has every buffer except those named in `shared`. `reads` names the hyperparameters that the module
+    reads: others are refused before anything is trained.
     """
 
     alive: Tensor
+    gradient_clip: Tensor
     shared: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, variants: Sequence[Variant]):
         super().__init__()
         self.variants = list(variants)
         self.metrics: dict[str, Tensor] = {}
         self.register_buffer("alive", torch.ones(len(variants), dtype=torch.bool))
+        clip = torch.tensor(values_of(variants, "gradient_clip"), dtype=torch.float32)
+        self.register_buffer("gradient_clip", clip, persistent=False)
+        self.clips = bool(clip.isfinite().any())
+        self.learning: Bool[Tensor, "V"] | None = None
         self.captured = CapturedStep()
 
     def captured_loss(self, loss: Loss, batch: Int[Tensor, "V B"]) -> Float[Tensor, ""]:
@@ -45,26 +65,41 @@ class PopulationModule(pl.LightningModule):
         self.alive &= losses.detach().isfinite()
         return torch.where(self.alive, losses, 0).sum()
 
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Each variant's optimizer and schedule, by its hyperparameters."""
+        return optimizer_of(self.variants, self.parameters(), self.training_steps())
+
+    def training_steps(self) -> list[float]:
+        """How many steps each variant takes in all; inf for a training without an end."""
+        steps = float("inf") if self._trainer is None else float(self.trainer.estimated_stepping_batches)
+        return [steps] * len(self.variants)
+
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """Clip each variant's gradient by its own norm (or value), and zero that of diverged variants."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         finite = torch.stack([g.flatten(1).isfinite().all(1) for g in gradients]).all(0)
         self.alive &= finite
+        by_value = gradient_clip_val if gradient_clip_algorithm == "value" else None
+        by_norm = None if by_value else gradient_clip_val
         scale = self.alive.to(gradients[0].dtype)
-        if gradient_clip_val and gradient_clip_algorithm != "value":
+        if self.clips or by_norm:
+            most = self.gradient_clip.clamp(max=by_norm) if by_norm else self.gradient_clip
             norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
-            scale = scale * (gradient_clip_val / norm).clamp(max=1)
+            scale = scale * torch.where(norm > most, most / norm, 1)
         for g in gradients:
             rows = (slice(None),) + (None,) * (g.ndim - 1)
-            if gradient_clip_val and gradient_clip_algorithm == "value":
-                g.clamp_(-gradient_clip_val, gradient_clip_val)
+            if by_value:
+                g.clamp_(-by_value, by_value)
             g.copy_(torch.where(self.alive[rows], g * scale[rows], 0))
+        if isinstance(optimizer, PopulationOptimizer):
+            optimizer.alive, optimizer.learning = self.alive, self.learning
 
     def on_train_epoch_end(self) -> None:
-        """Reset the momentum of diverged variants: with a zero gradient, their weights are frozen from here on."""
+        """Of an optimizer of PyTorch's, reset the momentum of diverged variants, which freezes their weights."""
+        foreign = [one for one in self.trainer.optimizers if not isinstance(one, PopulationOptimizer)]
         diverged = ~self.alive
-        if diverged.any():
-            for optimizer in self.trainer.optimizers:
+        if foreign and diverged.any():
+            for optimizer in foreign:
                 for state in optimizer.state.values():
                     state["exp_avg"][diverged] = 0
 
@@ -74,6 +109,9 @@ class PopulationModule(pl.LightningModule):
         state and everything else."""
         rows = list(rows)
         for optimizer in optimizers:
+            if isinstance(optimizer, PopulationOptimizer):
+                optimizer.take(rows)
+                continue
             for parameter, state in optimizer.state.items():
                 for name, value in state.items():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -97,30 +135,53 @@ class PopulationModule(pl.LightningModule):
 class ShuffledBatches:
     """Index batches [V, B]: in epoch e, variant v visits its samples in an order determined by its seed and e.
 
-    Its samples are all, or a share `keep` of them, chosen by its seed.
+    Its samples are all, or a share `keep` of them, chosen by its seed; every variant may have its own share. The
+    indices of those that have no samples left are −1. `used` [V]: how many samples each has.
     """
 
     def __init__(
-        self, samples: int, batch_size: int, seeds: Sequence[int], epoch: Callable[[], int], keep: float = 1.0
+        self,
+        samples: int,
+        batch_size: int,
+        seeds: Sequence[int],
+        epoch: Callable[[], int],
+        keep: int | float | Sequence[int | float] = 1.0,
     ):
-        self.batch_size, self.seeds, self.epoch = batch_size, seeds, epoch
-        self.used = max(1, round(keep * samples))
-        self.samples = [_permutation(samples, seed, "keep")[: self.used] for seed in seeds] if keep < 1 else None
+        self.batch_size, self.epoch = batch_size, epoch
+        self.seeds: list[int] = list(seeds)
+        shares = list(keep) if isinstance(keep, Sequence) else [keep] * len(seeds)
+        self.used: list[int] = [max(1, round(share * samples)) for share in shares]
+        self.samples: list[Tensor] = [
+            _permutation(samples, seed, "keep")[:used] if share < 1 else torch.arange(samples)
+            for seed, used, share in zip(seeds, self.used, shares, strict=True)
+        ]
+        self.longest = max(self.used)
 
     def take(self, rows: Sequence[int]) -> None:
-        """Continue with these variants only."""
+        """Continue with these variants only. Epochs stay as long as they were."""
         self.seeds = [self.seeds[row] for row in rows]
-        self.samples = self.samples and [self.samples[row] for row in rows]
+        self.samples = [self.samples[row] for row in rows]
+        self.used = [self.used[row] for row in rows]
 
     def __len__(self) -> int:
-        return -(-self.used // self.batch_size)
+        return -(-self.longest // self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    @property
+    def uneven(self) -> bool:
+        """Whether some have fewer samples than others."""
+        return any(used < self.longest for used in self.used)
+
+    @property
+    def steps(self) -> list[int]:
+        """In how many of an epoch's batches each variant has samples."""
+        return [-(-used // self.batch_size) for used in self.used]
+
+    def __iter__(self) -> Iterator[Int[Tensor, "V B"]]:
         epoch = self.epoch()
-        orders = [_permutation(self.used, seed, epoch) for seed in self.seeds]
-        if self.samples is not None:
-            orders = [samples[order] for samples, order in zip(self.samples, orders, strict=True)]
-        yield from torch.stack(orders).split(self.batch_size, dim=1)
+        orders = torch.full((len(self.seeds), self.longest), -1)
+        for order, seed, samples in zip(orders, self.seeds, self.samples, strict=True):
+            order[: len(samples)] = samples[_permutation(len(samples), seed, epoch)]
+        yield from orders.split(self.batch_size, dim=1)
 
 
 def _permutation(n: int, *key: int | str) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from aelle.data.sines import PERIOD, FourSines
 from aelle.tasks.force_network import RankOne
 from aelle.tasks.module import PopulationModule
-from aelle.variants import Variant
+from aelle.variants import Variant, shared_value, values_of
 
 EXAMPLE_STEPS = 600
 """Length of an example output, in steps."""
@@ -25,13 +25,14 @@ class TargetLearning(PopulationModule):
 
     target: Tensor
     output: Tensor
+    reads = ("hidden_size", "g", "target")
 
     def __init__(self, data: FourSines, variants: Sequence[Variant]):
         super().__init__(variants)
         self.automatic_optimization = False
         self.network = RankOne(
-            int(variants[0].hyperparameters["hidden_size"]),
-            [v.hyperparameters["g"] for v in variants],
+            int(shared_value(variants, "hidden_size")),
+            values_of(variants, "g"),
             [v.seeds["init"] for v in variants],
         )
         self.register_buffer("target", data.of(variants), persistent=False)

@@ -1,5 +1,6 @@
 """What a tracker receives of a pack: its variants, their rows after each epoch, and their outcomes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Pack:
         """A variant's hyperparameters and what else identifies it. Seeds are text: dashboards would round numbers."""
         config = self.config
         return {
-            **variant.hyperparameters,
+            **{name: value for name, value in variant.hyperparameters.items() if _is_shown(value)},
             "variant": variant.number,
             **{f"{purpose}_seed": str(seed) for purpose, seed in variant.seeds.items()},
             "sweep": self.sweep,
@@ -50,6 +51,11 @@ class Pack:
             "epochs": config["epochs"],
             "threshold": config["task"]["threshold"],
         }
+
+
+def _is_shown(value: Any) -> bool:
+    """Not one that the variant does not read, nor "no limit": dashboards cannot store them."""
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 @dataclass(frozen=True)

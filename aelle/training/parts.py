@@ -1,7 +1,8 @@
 """The parts that a sweep's packs are trained with, built once from its configuration."""
 
 import inspect
-from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from aelle.errors import UserError, in_one_line
 from aelle.runs.settings import target
+from aelle.sweep.options import OPTIONS
 from aelle.sweep.pruning_model import check_digest
 from aelle.tasks.module import PopulationModule
 from aelle.tracking.tracker import tracker_of
@@ -42,7 +44,9 @@ class Parts:
         self.trainer([])
         self.model = _model(config["prediction"])
         tracker_of(config["logger"])
-        self.module = _module(config["task"]["module"])
+        module = _module(config["task"]["module"])
+        check_read(config, module)
+        self.module = partial(module, **_options(config["task"]["module"], module))
 
     @property
     def warnings(self) -> list[str]:
@@ -92,7 +96,7 @@ def load_data(config: dict[str, Any]) -> Data:
     return data
 
 
-def _module(options: dict[str, Any]) -> Callable[..., PopulationModule]:
+def _module(options: dict[str, Any]) -> type[PopulationModule]:
     try:
         module = target(options)
     except Exception as error:
@@ -102,6 +106,33 @@ def _module(options: dict[str, Any]) -> Callable[..., PopulationModule]:
             f"task.module: {options['_target_']} is not a PopulationModule; give a subclass of it as _target_"
         )
     return module
+
+
+def _options(options: dict[str, Any], module: type[PopulationModule]) -> dict[str, Any]:
+    """What the module takes besides the data and the variants."""
+    chosen = {name: value for name, value in options.items() if name != "_target_"}
+    try:
+        inspect.signature(module).bind(None, [], **chosen)
+    except TypeError as error:
+        raise UserError(f"task.module: {in_one_line(error)}; give the options that {module.__name__} takes") from error
+    return chosen
+
+
+ALWAYS_READ = ("variant_seed",)
+
+
+def check_read(config: dict[str, Any], module: type[PopulationModule]) -> None:
+    """Raise UserError for a hyperparameter that nobody reads."""
+    known = sorted({*module.reads, *ALWAYS_READ})
+    for name in config["hyperparameters"]:
+        if name in known:
+            continue
+        near = get_close_matches(name, [*known, *OPTIONS], 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"{name} is not read by {module.__name__}, nor is it an option: {hint}its hyperparameters are "
+            f"{', '.join(known)}"
+        )
 
 
 def _model(options: dict[str, Any]) -> "AeLLE | None":

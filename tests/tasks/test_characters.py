@@ -7,6 +7,7 @@ import torch
 
 from aelle.data.text import characters
 from aelle.tasks import CharacterPrediction
+from aelle.tasks.initialization import Initialization
 from aelle.tasks.module import ShuffledBatches
 from aelle.tasks.population import Population
 from aelle.variants import Variant
@@ -49,7 +50,9 @@ def test_a_population_equals_its_members(cell):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_a_lookup_equals_its_one_hot_form_and_its_gradient(cell):
-    network = Population(cell, 7, 4, 7, [0.5, 0.9], [1, 2], recurrent_bias=False).double()
+    network = Population(
+        cell, 7, 4, 7, [Initialization(p=0.5), Initialization(p=0.9)], [1, 2], recurrent_bias=False
+    ).double()
     torch.nn.init.normal_(network.bias_ih_l0)
     x = torch.randint(7, (2, 3, 6), generator=torch.Generator().manual_seed(0))
     gradients = []
@@ -90,14 +93,15 @@ def test_the_recurrent_bias_stays_zero_and_the_other_is_trained():
 def test_dropout_leaves_its_share_and_depends_on_variant_epoch_and_batch_alone():
     module = CharacterPrediction(characters(TEXT, "every"), [variant(0), variant(1)])
     trainer(max_epochs=1).fit(module)
-    h = torch.zeros(2, 8, 100, 5)
-    mask = module.mask(h, 0)
-    assert mask.double().mean().item() == pytest.approx(0.7, abs=0.03)
-    assert torch.equal(mask, module.mask(h, 0)) and not torch.equal(mask, module.mask(h, 1))
+    h = torch.ones(2, 8, 100, 5)
+    mask = module.dropped(h, 0)
+    assert (mask > 0).double().mean().item() == pytest.approx(0.7, abs=0.03)
+    assert mask.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert torch.equal(mask, module.dropped(h, 0)) and not torch.equal(mask, module.dropped(h, 1))
     assert not torch.equal(mask[0], mask[1])
     alone = CharacterPrediction(characters(TEXT, "every"), [variant(1)])
     trainer(max_epochs=1).fit(alone)
-    assert torch.equal(alone.mask(h[:1], 0)[0], mask[1])
+    assert torch.equal(alone.dropped(h[:1], 0)[0], mask[1])
 
 
 def test_each_variant_keeps_a_share_of_its_own():

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from aelle.data.images import ImageRows, Part
+from aelle.data.images import Part, Sequences
 from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
 from aelle.tasks.module import ShuffledBatches
@@ -14,7 +14,7 @@ from aelle.variants import Variant
 from trainings import small_data, trainer, variant
 
 
-def train(variants: list[Variant], callbacks=(), epochs: int = 4, data: ImageRows | None = None, **options):
+def train(variants: list[Variant], callbacks=(), epochs: int = 4, data: Sequences | None = None, **options):
     module = SequenceClassification(data or small_data(), variants).double()
     trainer(callbacks, max_epochs=epochs, **options).fit(module)
     return module
@@ -134,7 +134,7 @@ def test_the_example_is_what_a_network_thinks_of_one_image_of_each_class():
 def test_an_evaluation_fits_the_memory_of_a_device(steps, inputs, V):
     """The hidden states of all variants and steps, or their inputs, and a step's preactivations are bounded."""
     part = Part(torch.zeros(2, steps, inputs), torch.zeros(2, dtype=torch.long))
-    H, data = 64, ImageRows(part, part, part, classes=2)
+    H, data = 64, Sequences(part, part, part, classes=2)
     variants = [variant(n, hidden_size=H, batch_size=2) for n in range(V)]
     module = SequenceClassification(data, variants)
     assert module.rows == max(1, 2**20 // (V * 4 * H))

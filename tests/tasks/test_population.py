@@ -6,13 +6,14 @@ from torch import nn
 
 from aelle import lyapunov_spectrum
 from aelle.lyapunov.estimate import population_spectrum
+from aelle.tasks.initialization import Initialization
 from aelle.tasks.population import Population
 from reference import NETWORKS
 
 
 def population(kind: str, V: int = 3, I: int = 2, H: int = 5, C: int = 4) -> Population:
     p = [0.3 * (v + 1) for v in range(V)]
-    made = Population(kind, I, H, C, p=p, seeds=range(10, 10 + V)).double()
+    made = Population(kind, I, H, C, [Initialization(p=p_v) for p_v in p], range(10, 10 + V)).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for bias in (made.bias_ih_l0, made.bias_hh_l0):
@@ -56,8 +57,8 @@ def test_shared_sequences_may_be_expanded(kind):
 
 
 def test_initial_weights_are_the_papers_and_a_members_own():
-    together = Population("lstm", 3, 50, 10, p=[0.4, 2.0], seeds=[1, 2])
-    alone = Population("lstm", 3, 50, 10, p=[2.0], seeds=[2])
+    together = Population("lstm", 3, 50, 10, [Initialization(p=0.4), Initialization(p=2.0)], [1, 2])
+    alone = Population("lstm", 3, 50, 10, [Initialization(p=2.0)], [2])
     for name, p in alone.named_parameters():
         assert torch.equal(getattr(together, name)[1], p[0]), name
     for weight in (together.weight_hh_l0, together.weight_ih_l0):
@@ -70,7 +71,7 @@ def test_initial_weights_are_the_papers_and_a_members_own():
 
 def test_an_unknown_cell_is_named():
     with pytest.raises(ValueError, match=r"cell='elman'.*lstm, gru, rnn"):
-        Population("elman", 1, 2, 3, p=[1.0], seeds=[0])
+        Population("elman", 1, 2, 3, [Initialization()], [0])
 
 
 @pytest.mark.parametrize("over", ["hidden", "full"])

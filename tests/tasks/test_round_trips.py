@@ -1,5 +1,6 @@
 """What would make a GPU wait for the host, counted on a CPU as the operations whose result the host has to read."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -31,21 +32,28 @@ class RoundTrips(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def of_an_epoch(batch_size: int) -> tuple[Counter[str], int]:
-    """What the host has read, and how often Adam has looked at its count of steps, which is kept on the host."""
-    space = {"cell": "lstm", "hidden_size": 4, "p": 2.0, "learning_rate": 0.01, "batch_size": batch_size}
+def of_an_epoch(batch_size: int, **options) -> tuple[Counter[str], int]:
+    """What the host has read, and in how many steps."""
+    space = {"cell": "lstm", "hidden_size": 4, "p": 2.0, "learning_rate": 0.01, "batch_size": batch_size, **options}
     module = SequenceClassification(digits(), [draw(space, 0, n) for n in range(2)])
     trainer = lean_trainer(max_epochs=1, accelerator="cpu", enable_checkpointing=False, gradient_clip_val=1.0)
     with RoundTrips() as seen:
         trainer.fit(module)
-    return seen.found, trainer.global_step * len(list(module.parameters()))
+    return seen.found, trainer.global_step
 
 
-def test_the_host_waits_as_often_for_an_epoch_of_many_steps_as_for_one_of_few():
-    (few, counted_few), (many, counted_many) = of_an_epoch(600), of_an_epoch(50)
-    assert counted_many > 5 * counted_few > 0
-    few["_local_scalar_dense"] -= counted_few
-    many["_local_scalar_dense"] -= counted_many
+OPTIONS = [
+    {},
+    {"optimizer": "adamw", "weight_decay": [0.1, 0.0], "schedule": ["cosine", "step"], "warmup": 0.1},
+    {"optimizer": "sgd", "momentum": [0.9, 0.0], "gradient_clip": [1.0, math.inf], "label_smoothing": [0.1, 0.0]},
+    {"optimizer": "rmsprop", "weight_decay": [0.1, 0.0], "layers": 2, "readout": ["last", "mean"], "keep": [1.0, 0.5]},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_host_waits_as_often_for_an_epoch_of_many_steps_as_for_one_of_few(options):
+    (few, steps), (many, more_steps) = of_an_epoch(600, **options), of_an_epoch(50, **options)
+    assert more_steps > 5 * steps > 0
     assert few == many
 
 

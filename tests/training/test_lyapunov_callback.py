@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from aelle import LyapunovCallback, lyapunov_spectrum
+from aelle.tasks.initialization import Initialization
 from aelle.tasks.population import Population
 
 
@@ -88,7 +89,7 @@ def test_it_takes_a_population(tmp_path):
     class Members(Ordinary):
         def __init__(self):
             super().__init__()
-            self.network = Population("rnn", 2, 6, 1, p=[0.2, 0.5, 0.8], seeds=[1, 2, 3])
+            self.network = Population("rnn", 2, 6, 1, [Initialization(p=p) for p in (0.2, 0.5, 0.8)], [1, 2, 3])
 
         def training_step(self, batch, _):
             x, y = batch
