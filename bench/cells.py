@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from aelle.cells.library import cell_class
 from aelle.tasks.cell_population import CellPopulation
-from aelle.tasks.classification import cross_entropy
 from aelle.tasks.initialization import Initialization
 
 CELLS = ("co_rnn", "lem", "mgu", "antisymmetric_rnn", "li_gru", "nas", "LipschitzRNN", "OrthogonalRNN")
@@ -63,7 +62,7 @@ def together(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], Tensor]:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
     def step() -> Tensor:
-        losses = cross_entropy(network(x), y)
+        losses = F.cross_entropy(network(x).flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(1)
         optimizer.zero_grad()
         losses.sum().backward()
         optimizer.step()

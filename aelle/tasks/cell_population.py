@@ -19,11 +19,9 @@ from aelle.lyapunov.estimate import population_spectrum
 from aelle.lyapunov.spectrum import Spectrum
 from aelle.seeds import seed_for
 from aelle.tasks.initialization import Initialization, initialized
+from aelle.tasks.population import Between
 
 MAX_LAYERS = 4
-
-Between = Callable[[Float[Tensor, "T V B H"], int], Tensor]
-"""What happens to the output of layer l (0, 1, …) before the next one reads it, e.g. dropout."""
 
 Noise = Callable[[int, tuple[int, int, int]], Tensor]
 """The normal numbers [V, T, B, H] for a layer, given its number and (T, B, H)."""
@@ -100,6 +98,13 @@ class CellPopulation(nn.Module):
             cell.train(self.training)
         tensors = [{name: getattr(self, _name(name, l)) for name in names} for l, names in enumerate(self._names)]
         return ModuleStack(tuple(self._cells), tuple(tensors))
+
+    @property
+    def preactivations(self) -> int:
+        """How many numbers a step computes per sequence, in all variants' widest layer, by its state and matrices."""
+        stack = self.stack
+        rows = [w.shape[1] for tensors in stack.tensors for w in tensors.values() if w.ndim == 3]
+        return len(self) * max(rows + [cell.size for cell in stack.layers])
 
     @property
     def noisy(self) -> bool:

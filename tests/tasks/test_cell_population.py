@@ -137,7 +137,7 @@ def test_making_and_running_one_leaves_the_global_generator_alone():
 @pytest.mark.parametrize("cell, kind", [(own_cells.Elman, "rnn"), (own_cells.LSTM, "lstm")])
 def test_an_own_class_of_a_built_in_cell_is_the_built_in_one(cell, kind):
     made = population(cell).double()
-    built_in = Population(kind, 3, 4, 2, p=[1.0] * 3, seeds=[0, 1, 2]).double()
+    built_in = Population(kind, 3, 4, 2, [DEFAULT] * 3, [0, 1, 2]).double()
     built_in.load_state_dict(made.state_dict())
     x = torch.randn(3, 5, 6, 3, dtype=torch.float64)
     torch.testing.assert_close(made(x), built_in(x))
@@ -241,6 +241,18 @@ def test_initial_weights_by_name_are_for_matrices_of_the_cells_own():
     )
     torch.testing.assert_close(twice.U__weight_l0, 2 * made.U__weight_l0)
     assert torch.equal(twice.Q__parametrizations__weight__original_l0, made.Q__parametrizations__weight__original_l0)
+
+
+def test_matrices_follow_their_rule_and_the_variants_seed():
+    rules = [Initialization("orthogonal", gain=0.5), Initialization("identity"), Initialization("uniform", p=3.0)]
+    made = CellPopulation(own_cells.LSTM, 3, 4, 2, rules, [1, 2, 3])
+    blocks = made.weight_hh_l0.detach().unflatten(1, (4, 4))
+    torch.testing.assert_close(blocks[0] @ blocks[0].mT, 0.25 * torch.eye(4).expand(4, 4, 4), atol=1e-5, rtol=0)
+    assert torch.equal(blocks[1], torch.eye(4).expand(4, 4, 4)) and 2 < blocks[2].abs().max() <= 3
+    again = CellPopulation(own_cells.LSTM, 3, 4, 2, rules[::-1], [3, 2, 1])
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name].flip(0)), name
+    assert made.preactivations == 3 * 16 and population(own_cells.FastWeights).preactivations == 3 * 20
 
 
 def test_an_orthogonal_matrix_stays_orthogonal():
