@@ -4,6 +4,7 @@ Axes: V variant, B sequence, T step, I input, N state dimension, K tangent vecto
 D [V, B, K, N].
 """
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property, partial
 
@@ -62,10 +63,13 @@ class DrivenCells:
         """Whether the module's operations have forward-mode derivatives."""
         zeros = self.start(None)[0]
         tensors = self.stack.map(lambda w: w[0]).tensors
-        try:
-            _pushed(partial(self.stack.step, tensors, self.inputs[:, 0]), zeros, zeros[:, None])
-        except (RuntimeError, NotImplementedError):
-            return False
+        with warnings.catch_warnings():
+            # PyTorch's first forward-mode derivative warns of PyTorch's own use of torch.jit.
+            warnings.simplefilter("ignore", FutureWarning)
+            try:
+                _pushed(partial(self.stack.step, tensors, self.inputs[:, 0]), zeros, zeros[:, None])
+            except (RuntimeError, NotImplementedError):
+                return False
         return True
 
 
