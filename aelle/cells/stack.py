@@ -51,6 +51,10 @@ class Stack:
         """The same networks with every tensor replaced."""
         return replace(self, layers=tuple(Weights(*map(function, layer)) for layer in self.layers))
 
+    def to(self, dtype: torch.dtype) -> "Stack":
+        """The same networks in that precision, detached."""
+        return self.map(lambda w: w.detach().to(dtype))
+
 
 def is_recurrent(network: object) -> TypeGuard[Module]:
     """Whether `stack_of` accepts it; a subclass with its own `forward` computes something else."""

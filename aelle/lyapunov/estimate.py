@@ -8,14 +8,17 @@ Axes: V variant, B sequence, T step, I input, N state dimension, K exponent.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from aelle.cells.module_cell import ModuleStack
 from aelle.cells.stack import Stack, is_recurrent, stack_of
 from aelle.lyapunov.checks import averaged_steps, check_options, check_whole, checked_inputs, checked_k, finite
 from aelle.lyapunov.chunks import Chunk
+from aelle.lyapunov.driven_cells import DrivenCells
 from aelle.lyapunov.driven_map import DrivenMap, Step, flat_state
 from aelle.lyapunov.driven_stack import DrivenStack
 from aelle.lyapunov.ensemble import Ensemble, measure
@@ -89,7 +92,7 @@ def lyapunov_spectrum(
 
 @torch.no_grad()
 def population_spectrum(
-    weights: Stack,
+    weights: Stack | ModuleStack,
     inputs: Tensor,
     *,
     k: int | None = None,
@@ -99,14 +102,15 @@ def population_spectrum(
     """Spectra of V networks, each driven from the zero state by the same B sequences of T steps, inputs [B, T, I].
 
     `k`: the leading k exponents, or all if there are fewer, so that one k suits every shape. `over`, `dtype` and errors
-    as in `lyapunov_spectrum`; every field of the result has a leading V axis. A variant with non-finite weights, or one
-    that diverges under the inputs, gets NaN and does not affect the others.
+    as in `lyapunov_spectrum`; for cells that are modules it is always the full state. Every field of the result has a
+    leading V axis. A variant with non-finite weights, or one that diverges under the inputs, gets NaN and does not
+    affect the others.
     """
     check_options(over, "tangent", "auto", dtype)
     if k is not None:
         check_whole("k", k, 1)
     inputs = checked_inputs(inputs, weights.input_size, weights.device, dtype)
-    sound = weights.map(lambda w: w.to(dtype)).finite()
+    sound = weights.to(dtype).finite()
     N, steps = weights.dimension(over == "full"), averaged_steps(inputs, None, 0)
     K = min(k or N, N)
     rates = torch.full((len(weights), len(inputs), K), torch.nan, dtype=dtype, device=weights.device)
@@ -116,9 +120,12 @@ def population_spectrum(
     return Spectrum.from_rates(rates, steps, N)
 
 
-def _of_stack(stack: Stack, inputs: Tensor | None, state: StartingState, full: bool, dtype: torch.dtype) -> Ensemble:
+def _of_stack(
+    stack: Stack | ModuleStack, inputs: Tensor | None, state: StartingState, full: bool, dtype: torch.dtype
+) -> Ensemble:
+    """Modules are a user's functions, and so run on one thread."""
     inputs = checked_inputs(inputs, stack.input_size, stack.device, dtype)
-    stack = stack.map(lambda w: w.detach().to(dtype))
+    stack = stack.to(dtype)
     start = None if state is None else flat_state(state, len(inputs), stack.device, dtype)[0]
     carried = stack.dimension(full=True)
     if start is not None and start.shape[-1] != carried:
@@ -126,12 +133,14 @@ def _of_stack(stack: Stack, inputs: Tensor | None, state: StartingState, full: b
             f"state of {start.shape[-1]} numbers: give the {carried} of the network, layer by layer, h before c"
         )
 
-    def part(chunk: Chunk) -> tuple[DrivenStack, tuple]:
+    def part(chunk: Chunk) -> tuple[DrivenStack | DrivenCells, Any]:
         variants, sequences = chunk
-        system = DrivenStack(stack.map(lambda w: w[variants]), inputs[sequences], full)
+        some, x = stack.map(lambda w: w[variants]), inputs[sequences]
+        system = DrivenStack(some, x, full) if isinstance(some, Stack) else DrivenCells(some, x)
         return system, system.start(None if start is None else start[None, sequences])
 
-    return Ensemble(len(stack), len(inputs), stack.dimension(full), stack.device, dtype, True, part)
+    analytic = isinstance(stack, Stack)
+    return Ensemble(len(stack), len(inputs), stack.dimension(full), stack.device, dtype, analytic, part)
 
 
 def _of_map(step: Step, inputs: Tensor | None, state: StartingState, full: bool, dtype: torch.dtype) -> Ensemble:

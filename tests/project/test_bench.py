@@ -95,6 +95,20 @@ def test_choices_of_aelle_are_measured_beside_linear_models(bench, tmp_path, mon
         assert len(cells.removeprefix(name).split()) == 4 and float(cells.split()[-1]) > 90
 
 
+def test_cells_are_measured_beside_their_members(bench, monkeypatch, capsys):
+    cells = bench("cells")
+    line = ["cells.py", "lem", "LipschitzRNN", "--variants", "2", "--units", "4", "--rounds", "1"]
+    monkeypatch.setattr(sys, "argv", line)
+    cells.main()
+    _heading, _, *found = rows(capsys.readouterr().out)
+    assert [row[0] for row in found] == ["lem", "LipschitzRNN"]
+    assert all(np.isfinite(float(row[2].rstrip("×"))) for row in found)
+    of_members = cells.one_by_one
+    monkeypatch.setattr(cells, "one_by_one", lambda members, x, y: of_members(members, 1.001 * x, y))
+    with pytest.raises(SystemExit, match="do not do the same"):
+        cells.main()
+
+
 def test_competitors_that_do_other_work_are_found_out(bench, monkeypatch, capsys):
     training, one_by_one = bench("training"), bench("one_by_one")
     of_network = one_by_one.member_state

@@ -279,7 +279,10 @@ def given_for(page: str) -> dict[str, object]:
     return {}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "own-module.md"], ids=lambda p: p.name)
+RUN = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("own-module.md", "own-cell.md"))]
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda p: p.name)
 def test_the_code_runs(page, monkeypatch, tmp_path, documented):
     monkeypatch.chdir(tmp_path)
     names = given_for(page.name)
