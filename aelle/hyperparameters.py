@@ -88,10 +88,11 @@ def default(name: str) -> Any:
     return NOT_READ if known is None else known.default
 
 
-def cuts_packs(name: str) -> bool:
-    """Whether variants that differ in it are trained separately; so they are for a name that is not listed here."""
+def cuts_packs(name: str, value: Any) -> bool:
+    """Whether variants that differ in it are trained separately. Of a name that is not listed here, only floats may
+    differ within a pack: whole numbers and words tend to change shapes."""
     known = HYPERPARAMETERS.get(name)
-    return known is None or known.cuts
+    return not isinstance(value, float) if known is None else known.cuts
 
 
 def not_read(value: Any) -> bool:

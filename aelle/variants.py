@@ -9,7 +9,6 @@ A hyperparameter is given in the configuration as
     null                        its default
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -37,9 +36,7 @@ class Variant:
     @property
     def shape(self) -> tuple:
         """What the variants of one pack have in common."""
-        cutting = [value for name, value in self.hyperparameters.items() if cuts_packs(name)]
-        # NaN would equal nothing, not even itself.
-        return tuple(-math.inf if not_read(value) else value for value in cutting)
+        return tuple(pair for pair in self.hyperparameters.items() if cuts_packs(*pair))
 
 
 def values_of(variants: Sequence[Variant], name: str) -> list[Any]:
@@ -91,7 +88,7 @@ def check_space(space: Space) -> None:
         if spec is None or known is None or known.where is None:
             continue
         parent, readers = known.where
-        possible = _possible(space, parent)
+        possible = possible_values(space, parent)
         if possible is not None and not possible & set(readers):
             raise UserError(
                 f"{name}={spec}: {name} is read only where {parent} is {' or '.join(readers)}, and here it is "
@@ -148,7 +145,7 @@ def _checked_branches(name: str, spec: Any, space: Space) -> Iterator[Any]:
         raise UserError(
             f"{name} depends on {parent}, which is not a hyperparameter: {hint}choose one of {', '.join(space)}"
         )
-    possible = _possible(space, parent)
+    possible = possible_values(space, parent)
     if possible is None:
         raise UserError(
             f"{name} depends on {parent}={space[parent]}: give {parent} as a value, a list or choice(a, b, …)"
@@ -178,8 +175,8 @@ def _is_read(name: str, values: Mapping[str, Any]) -> bool:
     return values.get(parent, default(parent)) in readers
 
 
-def _possible(space: Space, name: str) -> set[Any] | None:
-    """The values that a hyperparameter can have in this space; None if there is no list of them."""
+def possible_values(space: Space, name: str) -> set[Any] | None:
+    """The values that a hyperparameter can have; None if there is no list of them."""
     found: set[Any] = set()
     spec = space.get(name)
     for branch in next(iter(spec.values())).values() if isinstance(spec, Mapping) else [spec]:

@@ -99,12 +99,14 @@ class SweepCallback(Callback):
             with swift_imports():
                 from aelle.training.parts import Parts
 
-            warnings = Parts(plan.config).warnings
+            parts = Parts(plan.config)
+            if plan.config["size"] is not None:
+                parts.check([variant for pack in plan.packs() for variant in pack])
             plan.start()
             if plan.config["size"] is not None:
                 _announce(plan)
             _announce_jobs(config.hydra)
-            _warn(warnings)
+            _warn(parts.warnings)
         except UserError as error:
             # Hydra would turn an exception into a warning and continue.
             print(f"error: {error}", file=sys.stderr)

@@ -47,23 +47,22 @@ def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
     names = groupable(sweep) or sweep.hyperparameters[:1]
     columns = min(len(names), MAX_COLUMNS)
     rows = -(-len(names) // columns)
-    figure = make_subplots(
-        rows, columns, shared_yaxes=True, y_title="final validation loss", vertical_spacing=0.3 / rows
-    )
+    gap = 0.3 / rows
+    figure = make_subplots(rows, columns, shared_yaxes=True, y_title="final validation loss", vertical_spacing=gap)
     for i, name in enumerate(names):
-        place, values = {"row": i // columns + 1, "col": i % columns + 1}, sweep.variants[name].to_numpy()
+        row, column, values = i // columns + 1, i % columns + 1, sweep.variants[name].to_numpy()
         for trace in by_class(sweep, values, sweep.final_loss, show=i == 0):
-            figure.add_trace(trace, **place)
-        figure.update_xaxes(title=name, **place)
+            figure.add_trace(trace, row=row, col=column)
+        figure.update_xaxes(title=name, row=row, col=column)
         if spans_magnitudes(values):
             at, text = log_ticks(values.astype(float))
-            figure.update_xaxes(type="log", tickvals=at, ticktext=text, **place)
+            figure.update_xaxes(type="log", tickvals=at, ticktext=text, row=row, col=column)
     figure.add_hline(sweep.threshold, line={"dash": "dash", "color": GREY})
     if sweep.reference is not None:
         figure.add_hline(sweep.reference.median, line=REFERENCE)
     at, text = log_ticks(sweep.final_loss)
     figure.update_yaxes(type="log", tickvals=at, ticktext=text)
-    return styled(figure).update_layout(height=None if rows == 1 else 320 * rows)
+    return styled(figure).update_layout(height=420 if rows == 1 else 320 * rows)
 
 
 def spectra_by_loss(sweep: SweepTable) -> go.Figure:

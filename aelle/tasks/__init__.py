@@ -3,7 +3,8 @@
 from aelle.tasks.characters import CharacterPrediction
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.module import NETWORK, TRAINING, PopulationModule, ShuffledBatches
-from aelle.tasks.population import Population, networks_of
+from aelle.tasks.networks import networks_of
+from aelle.tasks.population import Population
 from aelle.tasks.regression import SequenceRegression
 from aelle.tasks.sequences import SequenceLearning
 from aelle.tasks.target import TargetLearning

@@ -15,7 +15,6 @@ from aelle.cells.stack import Stack
 from aelle.lyapunov.estimate import population_spectrum
 from aelle.lyapunov.spectrum import Spectrum
 from aelle.tasks.initialization import Initialization, initialized
-from aelle.variants import Variant, shared_value
 
 Between = Callable[[Float[Tensor, "T V B H"], int], Float[Tensor, "T V B H"]]
 """What lies between two layers, such as dropout: the states of the layer of that number in, the next input out."""
@@ -112,20 +111,6 @@ class Population(nn.Module):
 
     def readout(self, h: Float[Tensor, "V n H"]) -> Float[Tensor, "V n C"]:
         return torch.baddbmm(self.readout_bias[:, None], h, self.readout_weight.mT)
-
-
-def networks_of(variants: Sequence[Variant], inputs: int, outputs: int, *, recurrent_bias: bool = True) -> Population:
-    """The networks of a pack, by its hyperparameters."""
-    return Population(
-        shared_value(variants, "cell"),
-        inputs,
-        int(shared_value(variants, "hidden_size")),
-        outputs,
-        [Initialization.of(variant) for variant in variants],
-        [variant.seeds["init"] for variant in variants],
-        layers=int(shared_value(variants, "layers")),
-        recurrent_bias=recurrent_bias,
-    )
 
 
 def _layer(

@@ -15,8 +15,10 @@ from aelle.cells import CELLS
 from aelle.data.images import Part
 from aelle.errors import UserError
 from aelle.seeds import seed_for
+from aelle.tasks.cell_population import CellPopulation, drawn_noise
 from aelle.tasks.module import NETWORK, TRAINING, PopulationModule, ShuffledBatches
-from aelle.tasks.population import Population, networks_of
+from aelle.tasks.networks import networks_of
+from aelle.tasks.population import Population
 from aelle.variants import Variant, shared_value, values_of
 
 EVALUATION_CHUNK, DEVICE_EVALUATION_CHUNK = 2**20, 2**25
@@ -105,13 +107,24 @@ class SequenceLearning(PopulationModule):
 
     def training_outputs(self, x: Tensor, batch: int) -> Tensor:
         """The outputs during training, for the epoch's batch of that number."""
-        if not self.drops:
+        if not self.drops and not self.noisy:
             return self(x)
 
         def between(h: Float[Tensor, "T V B H"], layer: int) -> Tensor:
             return self.dropped(h.transpose(0, 1), batch, layer).transpose(0, 1)
 
-        return self._read(self.network.hidden(x, between), batch)
+        dropout = between if self.drops else None
+        if isinstance(self.network, CellPopulation):
+            seeds = [v.seeds["shuffle"] for v in self.variants]
+            noise = drawn_noise(seeds, self.current_epoch, batch, like=self.network.readout_weight)
+            hidden = self.network.hidden(x, dropout, noise)
+        else:
+            hidden = self.network.hidden(x, dropout)
+        return self._read(hidden, batch if self.drops else None)
+
+    @property
+    def noisy(self) -> bool:
+        return isinstance(self.network, CellPopulation) and self.network.noisy
 
     def _read(self, h: Float[Tensor, "T V B H"], batch: int | None = None) -> Tensor:
         """The readout's outputs; with dropout before it in the training batch of that number."""

@@ -1,6 +1,7 @@
 """The parts that a sweep's packs are trained with, built once from its configuration."""
 
 import inspect
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -14,9 +15,11 @@ from aelle.runs.settings import target
 from aelle.sweep.options import OPTIONS
 from aelle.sweep.pruning_model import check_digest
 from aelle.tasks.module import PopulationModule
+from aelle.tasks.networks import options_of
 from aelle.tracking.tracker import tracker_of
 from aelle.trainer import lean_trainer
 from aelle.training.lyapunov_callback import LyapunovCallback
+from aelle.variants import Variant, possible_values
 
 if TYPE_CHECKING:
     from aelle.model.estimator import AeLLE
@@ -47,6 +50,12 @@ class Parts:
         module = _module(config["task"]["module"])
         check_read(config, module)
         self.module = partial(module, **_options(config["task"]["module"], module))
+
+    def check(self, variants: Sequence[Variant]) -> None:
+        """Raise UserError if there is no network of one of these variants, trying the first of each cell."""
+        first = {variant.hyperparameters.get("cell"): variant for variant in reversed(variants)}
+        for variant in first.values():
+            self.module(self.data, [variant])
 
     @property
     def warnings(self) -> list[str]:
@@ -122,17 +131,27 @@ ALWAYS_READ = ("variant_seed",)
 
 
 def check_read(config: dict[str, Any], module: type[PopulationModule]) -> None:
-    """Raise UserError for a hyperparameter that nobody reads."""
-    known = sorted({*module.reads, *ALWAYS_READ})
-    for name in config["hyperparameters"]:
-        if name in known:
+    """Raise UserError for a hyperparameter that nobody reads, and for a cell that does not exist."""
+    space = {name: config[name] for name in config["hyperparameters"]}
+    cells = sorted(possible_values(space, "cell") or ()) if "cell" in module.reads else []
+    options = {cell: options_of(cell) for cell in cells}
+    known = sorted({*module.reads, *ALWAYS_READ, *(name for of_cell in options.values() for name in of_cell)})
+    for name, spec in space.items():
+        if name not in known:
+            near = get_close_matches(name, [*known, *OPTIONS], 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                f"{name} is not read by {module.__name__}, nor is it an option: {hint}its hyperparameters are "
+                f"{', '.join(known)}"
+            )
+        if name in module.reads or name in ALWAYS_READ or spec is None:
             continue
-        near = get_close_matches(name, [*known, *OPTIONS], 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(
-            f"{name} is not read by {module.__name__}, nor is it an option: {hint}its hyperparameters are "
-            f"{', '.join(known)}"
-        )
+        conditional = isinstance(spec, Mapping) and "cell" in spec
+        if deaf := [cell for cell in (spec["cell"] if conditional else cells) if name not in options[cell]]:
+            reader = next(cell for cell in cells if name in options[cell])
+            raise UserError(
+                f"{name} is not an option of cell={deaf[0]}: give it where it is one, {name}: {{cell: {{{reader}: …}}}}"
+            )
 
 
 def _model(options: dict[str, Any]) -> "AeLLE | None":

@@ -1,0 +1,65 @@
+"""The networks of a pack, by its hyperparameters: of a built-in cell, or of a class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aelle.cells import CELLS
+from aelle.cells.library import cell_class, cell_options
+from aelle.errors import UserError
+from aelle.hyperparameters import HYPERPARAMETERS, not_read
+from aelle.tasks.cell_population import CellPopulation
+from aelle.tasks.initialization import Initialization
+from aelle.tasks.population import Population
+from aelle.variants import Variant, shared_value
+
+Networks = Population | CellPopulation
+
+
+def networks_of(
+    variants: Sequence[Variant], inputs: int, outputs: int, *, recurrent_bias: bool = True
+) -> Population | CellPopulation:
+    """Those that `cell`, `hidden_size`, `layers`, `init` and what belongs to it ask for; see `Population`.
+
+    Options of a cell's constructor are hyperparameters as well. Without `recurrent_bias` built-in cells have none.
+    """
+    name, hidden_size = shared_value(variants, "cell"), int(shared_value(variants, "hidden_size"))
+    initializations, seeds = [Initialization.of(variant) for variant in variants], [v.seeds["init"] for v in variants]
+    layers = int(shared_value(variants, "layers"))
+    if name in CELLS:
+        return Population(
+            *(name, inputs, hidden_size, outputs, initializations, seeds),
+            layers=layers,
+            recurrent_bias=recurrent_bias,
+        )
+    cell = cell_class(name)
+    shared, own = _options(variants, options_of(name))
+    return CellPopulation(
+        *(cell, inputs, hidden_size, outputs, initializations, seeds),
+        layers=layers,
+        options=shared,
+        member_options=own,
+    )
+
+
+def options_of(cell: str) -> dict[str, Any]:
+    """The hyperparameters that the constructor of a cell of that name takes, and their defaults."""
+    if cell in CELLS:
+        return {}
+    return {name: value for name, value in cell_options(cell_class(cell)).items() if name not in HYPERPARAMETERS}
+
+
+def _options(variants: Sequence[Variant], defaults: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """What all members share, and what each has of its own: the numbers whose default is a float."""
+    given = [
+        {name: value for name, value in variant.hyperparameters.items() if name in defaults and not not_read(value)}
+        for variant in variants
+    ]
+    shared = {name: value for name, value in given[0].items() if not isinstance(defaults[name], float)}
+    for name, value in shared.items():
+        if any(one[name] != value for one in given):
+            raise UserError(
+                f"{name}: only options whose default in the class is a float can differ within a pack; write a default "
+                "such as 1.0, or train with pack_size=1"
+            )
+    own = [{name: float(value) for name, value in one.items() if name not in shared} for one in given]
+    return shared, own if any(own) else []
