@@ -29,7 +29,16 @@ def planned(folder: Path, *overrides: str) -> Plan:
     """A sweep of `digits` below `folder`, as train.py would plan it."""
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["experiment=digits", f"outputs={folder.resolve()}", *overrides])
+        config = compose(
+            "train",
+            [
+                "experiment=digits_wide_init",
+                "sweep=digits",
+                "reference=null",
+                f"outputs={folder.resolve()}",
+                *overrides,
+            ],
+        )
     return Plan.of(OmegaConf.to_container(config, resolve=True))  # pyright: ignore[reportArgumentType]
 
 

@@ -6,7 +6,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aelle.tasks.classification import SequenceClassification, cross_entropy
+from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.module import ShuffledBatches
 from aelle.tasks.population import Population
 from aelle.trainer import lean_trainer
@@ -18,7 +18,7 @@ class Member(pl.LightningModule):
     def __init__(self, population: SequenceClassification):
         super().__init__()
         network = population.network
-        self.learning_rate = population.learning_rate
+        self.learning_rate = population.variants[0].value("learning_rate")
         self.rnn = nn.LSTM(network.stack.input_size, network.stack.hidden_size, batch_first=True)
         self.readout = nn.Linear(network.stack.hidden_size, population.data.classes)
         self.load_state_dict(member_state(network))
@@ -33,10 +33,12 @@ class Member(pl.LightningModule):
         return self.readout(self.rnn(x)[0][:, -1])
 
     # What does not depend on the network is that of the population, so that the work is the same.
-    configure_optimizers = SequenceClassification.configure_optimizers
     train_dataloader = SequenceClassification.train_dataloader
     val_dataloader = SequenceClassification.val_dataloader
     on_train_epoch_start = SequenceClassification.on_train_epoch_start
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         loss = F.cross_entropy(self(self.train_x[batch[0]]), self.train_y[batch[0]])
@@ -83,7 +85,7 @@ def bare_epochs(
 ) -> Tensor:
     """The same work without Lightning: mean training losses [V] of the last epoch. `steps` cuts the epochs short."""
     network, device = module.network, module.train_x.device
-    optimizer = torch.optim.Adam(network.parameters(), lr=module.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=module.variants[0].value("learning_rate"))
     total = torch.zeros(len(network), device=device, dtype=module.train_x.dtype)
     for epoch in range(epochs):
         total.zero_()
@@ -94,7 +96,7 @@ def bare_epochs(
             if number == steps:
                 break
             at = batch.to(device)
-            losses = cross_entropy(network(module.train_x[at]), module.train_y[at])
+            losses = module.losses(network(module.train_x[at]), module.train_y[at]).mean(1)
             optimizer.zero_grad()
             losses.sum().backward()
             optimizer.step()

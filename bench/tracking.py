@@ -27,7 +27,7 @@ def core() -> str:
 
 with tempfile.TemporaryDirectory() as sweep:
     before = resident()
-    space = {"lyapunov": {}, "seed": 0, "trainer": {}, "hyperparameters": []}
+    space = {"lyapunov": {}, "seed": 0, "repeats": 1, "trainer": {}, "hyperparameters": []}
     config = {**space, "sweep": "bench", "epochs": E, "task": {"name": "bench", "threshold": 1.0, "data": {}}}
     pack = Pack(Path(sweep) / "pack-0000", config, [Variant(n, {"p": n / V}, {}) for n in range(V)], resumed=False)
     tracker = WandbRuns("bench", None, "offline")

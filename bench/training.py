@@ -29,7 +29,7 @@ from torch import Tensor
 
 from aelle.data.images import Sequences, digits, mnist
 from aelle.runs.writer import RunFolder
-from aelle.tasks.classification import SequenceClassification, cross_entropy
+from aelle.tasks.classification import SequenceClassification
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.recorder import RunRecorder
 from aelle.variants import Variant, draw
@@ -181,13 +181,14 @@ def growth(options: Options, at: dict[str, int] = AT, factors: tuple[float, ...]
 
 
 def _work(at: dict[str, int], device: torch.device) -> dict[str, Callable[[], object]]:
-    network = SequenceClassification(digits(), variants(at["V"], at["N"])).network.to(device)
+    module = SequenceClassification(digits(), variants(at["V"], at["N"])).to(device)
+    network = module.network
     x = torch.rand(at["B"], at["T"], 8, device=device)
     y = torch.zeros(at["V"], at["B"], dtype=torch.long, device=device)
 
     def step() -> None:
         network.zero_grad()
-        cross_entropy(network(x.expand(at["V"], -1, -1, -1)), y).sum().backward()
+        module.losses(network(x.expand(at["V"], -1, -1, -1)), y).mean(1).sum().backward()
 
     step()
     return {

@@ -15,6 +15,8 @@ CONFIG = {
     "hidden_size": 8,
     "p": "uniform(2, 3)",
     "seed": 0,
+    "repeats": 1,
+    "reference": None,
     "size": 3,
     "epochs": 2,
     "lyapunov": {"over": "hidden"},

@@ -17,8 +17,11 @@ from aelle.sweep.table import SweepTable
 ROOT = Path(__file__).parent.parent
 
 
-SMALL = ["hidden_size=8", "size=12", "pack_size=5", "epochs=3", "lyapunov.sequences=4"]
-"""A sweep of seconds: three packs of five, five and two variants."""
+SMALL = [
+    *("hidden_size=8", "size=12", "pack_size=5", "epochs=3", "lyapunov.sequences=4", "reference=null"),
+    *("cell=lstm", "p='uniform(2.0, 3.0)'", "learning_rate=0.01", "weight_decay=0.0", "task.threshold=0.5"),
+]
+"""A sweep of seconds: three packs of five, five and two variants that differ in p."""
 
 
 def command(script: str, *overrides: str, cwd: Path, **options) -> subprocess.CompletedProcess:

@@ -148,6 +148,7 @@ def nearest(name: str) -> str:
     for folder in folders[program.stem]:
         for file in (conf / folder).glob("*.yaml"):
             names |= set(_names(file, prefix))
+    names.discard(name)
     longer = [one for one in sorted(names) if one.startswith(name)]
     near = longer or get_close_matches(name, sorted(names), 1, cutoff=MIN_SIMILARITY)
     return f"did you mean {near[0]}? " if near else ""

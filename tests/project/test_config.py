@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 
 from aelle.commands.analyze import _in_words
 from aelle.commands.launch import register_resolvers
+from aelle.hyperparameters import HYPERPARAMETERS
 from aelle.model.estimator import AeLLE
+from aelle.sweep.options import OPTIONS, with_names
 from aelle.sweep.plan import Plan
 from aelle.tracking import tracker_of
 from aelle.variants import Variant
@@ -35,7 +37,7 @@ def test_every_experiment_composes_and_plans(experiment, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = composed("train", f"experiment={experiment}")
     plan = Plan.of(config)
-    assert sum(map(len, plan.packs())) == config["size"]
+    assert sum(map(len, plan.packs())) == plan.total >= config["size"]
     for name in ("module", "data"):
         assert callable(get_object(config["task"][name]["_target_"]))
 
@@ -86,7 +88,7 @@ def test_every_logger_makes_a_tracker(choice, monkeypatch):
 
 def planned(experiment: str) -> tuple[dict, list[Variant]]:
     config = composed("train", f"experiment={experiment}")
-    return config, [v for pack in Plan(config, Path("nowhere")).packs() for v in pack]
+    return config, [v for pack in Plan(with_names(config), Path("nowhere")).packs() for v in pack]
 
 
 def test_smnist_is_the_papers():
@@ -121,3 +123,12 @@ def test_smnist_early_is_the_papers_study():
     assert len(variants) == 200 and all(2 <= v.hyperparameters["p"] < 2.5 for v in variants)
     assert all(v.hyperparameters["hidden_size"] == 64 for v in variants)
     assert config["epochs"] == 20 and config["lyapunov"]["every_n_epochs"] == 1
+
+
+def test_everything_at_the_top_is_an_option_or_a_hyperparameter():
+    given = OmegaConf.load(CONF / "train.yaml")
+    assert set(OPTIONS) == {*(name for name in given if name not in ("defaults", "hydra")), "task", "logger"}
+    for task in choices("task"):
+        names = with_names(composed("train", f"task={task}"))["hyperparameters"]
+        assert set(names) <= set(HYPERPARAMETERS)
+        assert set(get_object(composed("train", f"task={task}")["task"]["module"]["_target_"]).reads) <= set(names)

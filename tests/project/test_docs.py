@@ -26,10 +26,11 @@ from aelle.commands.hydra_parser import build_parser
 from aelle.commands.launch import register_resolvers
 from aelle.errors import UserError
 from aelle.files import MODEL_FILES
+from aelle.hyperparameters import HYPERPARAMETERS
 from aelle.model.estimator import AeLLE
 from aelle.runs.reader import FILES
 from aelle.sweep.plan import Plan
-from aelle.variants import NUMERIC, WORDS, check_space
+from aelle.variants import check_space
 from sweeps import ROOT, SMALL
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -301,7 +302,7 @@ def test_search_spaces_in_the_text_are_such():
         check_space(space)
     page = ROOT / "docs" / "search-space.md"
     known = {name for cell in first_cells(page) for name in cell.replace("`", "").split(", ")}
-    assert set(NUMERIC) | set(WORDS) <= known
+    assert set(HYPERPARAMETERS) <= known
     examples = [cell.strip("`") for cell in first_cells(page) if re.match(r"`(\w+\(|\[|\d)", cell)]
     assert len(examples) == 5
     for example in examples:

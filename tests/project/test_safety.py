@@ -88,7 +88,13 @@ def test_a_sweeps_name_cannot_leave_its_folder(tmp_path, main, monkeypatch, name
 
 def test_overrides_cannot_name_a_folder_elsewhere(tmp_path, main):
     code, _, err = main(
-        "train.py", "task=digits", "hidden_size=4", "epochs=1", "lyapunov.sequences=2", "+note=../../../elsewhere"
+        "train.py",
+        "task=digits",
+        "hidden_size=4",
+        "epochs=1",
+        "lyapunov.sequences=2",
+        "sweep=digits-runs",
+        "task.name=../../../elsewhere",
     )
     assert code == 0, err
     (run,) = (tmp_path / "outputs" / "digits-runs").glob("*/status.json")
