@@ -90,6 +90,8 @@ def is_distribution(spec: object) -> bool:
 def parse(name: str, spec: str) -> Distribution:
     """Raises UserError, naming the hyperparameter, for anything else than a distribution that can be drawn from."""
     match = re.fullmatch(r"\s*(\w+)\((.*)\)\s*", spec)
+    if spec.count("(") > spec.count(")"):
+        raise UserError(f'{name}={spec}: it is cut off at a comma; quote a distribution within braces, "uniform(a, b)"')
     if not match or match[1] not in (*DRAWS, "choice"):
         raise UserError(f"{name}={spec!r} is not a distribution: give {ALLOWED}")
     function, texts, step = match[1], [text.strip() for text in match[2].split(",")], None

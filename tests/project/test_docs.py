@@ -185,7 +185,7 @@ def check_analysis(config: DictConfig, swept: bool) -> None:
         "python train.py experiment=digits hidden_size=8,16",
         "python train.py -m experiment=digits hidden_size=8,16",
         "python train.py experiment=digits 'p=\"normal(0, 1)\"'",
-        "python train.py experiment=digits variants=0-200",
+        "python train.py experiment=digits variants=0-300",
         "python train.py --all experiment=digits",
         "python train.py -m hydra/launcher=joblib --cfg hydra -p hydra.lancher",
         "python analyze.py",
@@ -261,7 +261,7 @@ def test_a_search_space_of_ones_own_is_trained_and_reported(documented):
 
 @pytest.mark.long
 def test_a_task_of_ones_own_is_trained_and_reported(documented):
-    for name in ("signs", "sums"):
+    for name in ("signs", "delays", "sums"):
         assert "40 of 40 variants complete" in documented(f"python train.py -m task={name} sweep={name} size=40")
         out = documented(f"python analyze.py sweep=outputs/{name}", "splits=2", "pictures=[]", "aelle.epochs=5")
         assert "of training" in out and "warning" not in out, out
@@ -304,11 +304,11 @@ def test_search_spaces_in_the_text_are_such():
     known = {name for cell in first_cells(page) for name in cell.replace("`", "").split(", ")}
     assert set(HYPERPARAMETERS) <= known
     examples = [cell.strip("`") for cell in first_cells(page) if re.match(r"`(\w+\(|\[|\d)", cell)]
-    assert len(examples) == 5
+    assert len(examples) == 9
     for example in examples:
         check_space({"hidden_units": yaml.safe_load(example)})
     with pytest.raises(UserError):
-        check_space({"hidden_units": "normal(0, 1)"})
+        check_space({"hidden_units": "gamma(0, 1)"})
 
 
 def test_links_and_named_files_exist():
