@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from aelle.errors import printable
-from aelle.hyperparameters import not_read
 from aelle.runs.reader import Run
 from aelle.sweep.status import STATES, PackStatus, Reached, Status, silence
 from aelle.terminal import count, duration
@@ -101,7 +100,7 @@ def _values(one: Reached, names: list[str]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    if value is None or not_read(value):
+    if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

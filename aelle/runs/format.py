@@ -77,6 +77,9 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError("its epochs or seed is not a whole number, or out of range")
     if size is not None and not is_whole("size", 1, MAX_VARIANTS):
         raise ValueError("its size is not a whole number, or out of range")
+    reference = config.get("reference")
+    if reference is not None and not (isinstance(reference, dict) and type(reference.get("size")) is int):
+        raise ValueError("its reference is not a number of networks and their values")
     if not isinstance(task["name"], str):
         raise ValueError("its task has no name")
     if type(threshold) not in (int, float) or not (threshold > 0 and math.isfinite(threshold)):
@@ -84,7 +87,8 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 def check_table(table: pa.Table, needed: tuple[str, ...]) -> None:
-    """Columns have their types; each of `needed` occurs once; only errors and measurements may contain nulls."""
+    """Columns have their types; each of `needed` occurs once; only errors, measurements and numbers may contain nulls,
+    those of hyperparameters that a variant does not read."""
     names = table.column_names
     if missing := [name for name in needed if names.count(name) != 1]:
         raise ValueError(f"it lacks {', '.join(missing)}")
@@ -96,7 +100,9 @@ def check_table(table: pa.Table, needed: tuple[str, ...]) -> None:
             raise ValueError(f"its column {name} is of type {kind}")
     for name in set(needed) - {"error", "val_loss"}:
         kind = table.schema.field(name).type
-        if table[name].null_count or not (types.is_integer(kind) or types.is_floating(kind) or types.is_string(kind)):
+        is_number = types.is_integer(kind) or types.is_floating(kind)
+        may_be_null = is_number and name not in OWN_COLUMNS
+        if not (is_number or types.is_string(kind)) or (table[name].null_count and not may_be_null):
             raise ValueError(f"its column {name} contains nulls, or is of type {kind}")
 
 

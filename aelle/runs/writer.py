@@ -40,7 +40,10 @@ class RunFolder:
 
     def write_variants(self, variants: Sequence[Variant], states: Sequence[str], error: str | None = None) -> None:
         columns: dict[str, Any] = {"variant": [v.number for v in variants]}
-        columns |= {name: [v.hyperparameters[name] for v in variants] for name in variants[0].hyperparameters}
+        for name in variants[0].hyperparameters:
+            # NaN, for what a variant does not read, becomes null; a column of nulls has no type of its own.
+            values = pa.array([v.hyperparameters[name] for v in variants], from_pandas=True)
+            columns[name] = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
         columns |= {f"{purpose}_seed": [v.seeds[purpose] for v in variants] for purpose in variants[0].seeds}
         columns |= {"state": list(states), "error": pa.array([error] * len(variants), pa.string())}
         self._write_table("variants.parquet", pa.table(columns))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aelle.errors import UserError
-from aelle.hyperparameters import default, not_read
+from aelle.hyperparameters import default
 from aelle.runs.locks import is_held, lock_file
 from aelle.runs.reader import Run, run_folders
 from aelle.runs.settings import fingerprint
@@ -192,7 +192,7 @@ def _hyperparameters(found: Selection) -> dict[str, list[Any]]:
     for run, rows in _counting(found):
         for name in run.config["hyperparameters"]:
             column = run.variants[name].to_pylist()
-            read = [column[row] for row in rows if not not_read(column[row])]
+            read = [column[row] for row in rows if column[row] is not None]
             values.setdefault(name, {}).update(dict.fromkeys(read))
     return {name: list(different) for name, different in values.items()}
 

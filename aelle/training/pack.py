@@ -52,6 +52,7 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
                 outcome = _train(RunFolder(place.path, plan.config, lock_file(folder)), place, parts, progress)
                 if outcome is PackResult.FAILED:
                     return False
+                assert outcome is not PackResult.TRAINED or not plan.incomplete(place.variants), "it cannot be read back"
                 if outcome is PackResult.TOO_LARGE:
                     room = len(place.variants) // 2
                     progress.say(

@@ -210,7 +210,13 @@ def test_a_model_that_is_not_there_is_one_line_with_a_hint(main, tmp_path, model
     assert f"aelle.json: No such file or directory; did you mean {tmp_path / 'sweep' / 'model'}?" in err
 
 
-DIGITS = ["experiment=digits", "hidden_size=8", "epochs=3", "lyapunov.sequences=4"]
+DIGITS = ["experiment=digits_wide_init", "hidden_size=8", "epochs=3", "lyapunov.sequences=4", "reference=null"]
+
+
+MIXED = [
+    *(*DIGITS, "layers=2", "optimizer=rmsprop", "momentum=[0.0,0.5]", "schedule=[cosine,step]", "warmup=0.1"),
+    *("keep=[1.0,0.7]", "dropout=[0.0,0.2]", "weight_decay=1e-4", "gradient_clip=[1.0,null]", "readout=[last,mean]"),
+]
 
 
 CHARACTERS = ["experiment=charrnn_small", "hidden_size=4", "keep=0.05", "epochs=3", "lyapunov.sequences=2"]
@@ -220,7 +226,7 @@ TARGET = ["experiment=target", "hidden_size=24", "epochs=4", "lyapunov.every_n_e
 
 
 @pytest.mark.parametrize(
-    "line, when", [(DIGITS, "before"), (DIGITS, "after"), (CHARACTERS, "after"), (TARGET, "after")]
+    "line, when", [(DIGITS, "before"), (DIGITS, "after"), (MIXED, "after"), (CHARACTERS, "after"), (TARGET, "after")]
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, model, line, when):
     """Killed before or after the checkpoint of epoch 2, when some have been pruned after epoch 1."""
