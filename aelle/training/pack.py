@@ -52,7 +52,8 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
                 outcome = _train(RunFolder(place.path, plan.config, lock_file(folder)), place, parts, progress)
                 if outcome is PackResult.FAILED:
                     return False
-                assert outcome is not PackResult.TRAINED or not plan.incomplete(place.variants), "it cannot be read back"
+                # Otherwise it would be trained again and again.
+                assert outcome is not PackResult.TRAINED or not plan.incomplete(place.variants)
                 if outcome is PackResult.TOO_LARGE:
                     room = len(place.variants) // 2
                     progress.say(
