@@ -66,7 +66,7 @@ def across_hyperparameters(sweep: SweepTable, model: AeLLE) -> list[Transfer]:
         values = sweep.variants[name]
         if values.nunique() > MAX_GROUPS:
             continue
-        parts = {value: sweep.take(np.flatnonzero(values == value)) for value in sorted(values.unique())}
+        parts = {value: sweep.take(np.flatnonzero(values == value)) for value in sorted(values.dropna().unique())}
         for value, part in parts.items():
             fitted = _fitted(part, model)
             for other, scored in parts.items():

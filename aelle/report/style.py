@@ -6,6 +6,7 @@ from jaxtyping import Bool, Shaped
 from plotly.colors import sample_colorscale
 
 from aelle.analysis.shares import MAX_GROUPS
+from aelle.hyperparameters import not_read
 from aelle.model.regions import Points, Region
 from aelle.sweep.table import SweepTable
 
@@ -64,26 +65,25 @@ def by_class(
 def by_value(
     sweep: SweepTable, name: str, x: Array, y: Array, opacity: float, show: bool, among: Mask, axis: str
 ) -> list[go.Scatter]:
-    """Coloured by a hyperparameter: a trace per value where there are few, otherwise one trace on the colour axis."""
+    """Coloured by a hyperparameter: a trace per value where there are few, otherwise one trace on the colour axis. Grey
+    are variants that do not read it, or have no limit."""
     values = sweep.variants[name]
-    unique = sorted(values.unique())
+    has = (values.notna() & ~values.isin([np.inf])).to_numpy()
+
+    def points(rows: Mask, show: bool, said: str, **colour: object) -> go.Scatter:
+        return _points(sweep, np.flatnonzero(rows & among), x, y, opacity, show, said, **colour)
+
+    unique = sorted(values[has].unique())
     if len(unique) > MAX_GROUPS:
-        rows = np.flatnonzero(among)
-        return [_points(sweep, rows, x, y, opacity, False, name, color=values.iloc[rows], coloraxis=axis)]
-    colours = sample_colorscale(SCALE, np.linspace(0, 0.9, len(unique)).tolist())
-    return [
-        _points(
-            sweep,
-            np.flatnonzero((values == value) & among),
-            x,
-            y,
-            opacity,
-            show,
-            f"{name} {_short(value)}",
-            color=colour,
-        )
-        for value, colour in zip(unique, colours, strict=True)
-    ]
+        rows = np.flatnonzero(has & among)
+        traces = [points(has, False, name, color=values.iloc[rows], coloraxis=axis)]
+    else:
+        colours = sample_colorscale(SCALE, np.linspace(0, 0.9, len(unique)).tolist())
+        traces = [
+            points((values == value).to_numpy(), show, f"{name} {_short(value)}", color=colour)
+            for value, colour in zip(unique, colours, strict=True)
+        ]
+    return traces if has.all() else [*traces, points(~has, show, f"{name} none", color=GREY)]
 
 
 def log_ticks(values: Array) -> tuple[np.ndarray, list[str]]:
@@ -115,7 +115,7 @@ def _points(
 
 def _hover(sweep: SweepTable, row: int) -> str:
     variant = sweep.variants.iloc[row]
-    values = [f"{name} {_short(variant[name])}" for name in sweep.varied]
+    values = [f"{name} {_short(variant[name])}" for name in sweep.varied if not not_read(variant[name])]
     return "<br>".join([f"variant {variant['variant']}", *values, f"final loss {sweep.final_loss[row]:.3g}"])
 
 
