@@ -155,33 +155,34 @@ class ShuffledBatches:
             _permutation(samples, seed, "keep")[:used] if share < 1 else torch.arange(samples)
             for seed, used, share in zip(seeds, self.used, shares, strict=True)
         ]
-        self.longest = max(self.used)
+        self.batches = -(-max(self.used) // batch_size)
 
     def take(self, rows: Sequence[int]) -> None:
-        """Continue with these variants only. Epochs stay as long as they were."""
+        """Continue with these variants only. Epochs keep their number of batches, so that Lightning finds their end."""
         self.seeds = [self.seeds[row] for row in rows]
         self.samples = [self.samples[row] for row in rows]
         self.used = [self.used[row] for row in rows]
 
     def __len__(self) -> int:
-        return -(-self.longest // self.batch_size)
-
-    @property
-    def uneven(self) -> bool:
-        """Whether some have fewer samples than others."""
-        return any(used < self.longest for used in self.used)
+        return self.batches
 
     @property
     def steps(self) -> list[int]:
         """In how many of an epoch's batches each variant has samples."""
         return [-(-used // self.batch_size) for used in self.used]
 
-    def __iter__(self) -> Iterator[Int[Tensor, "V B"]]:
+    def incomplete(self, number: int) -> bool:
+        """Whether there are variants without samples for parts of the epoch's batch of that number."""
+        return min(self.used) < max(self.used) or number >= max(self.steps)
+
+    def __iter__(self) -> Iterator[Int[Tensor, "V _"]]:
         epoch = self.epoch()
-        orders = torch.full((len(self.seeds), self.longest), -1)
+        orders = torch.full((len(self.seeds), max(self.used)), -1)
         for order, seed, samples in zip(orders, self.seeds, self.samples, strict=True):
             order[: len(samples)] = samples[_permutation(len(samples), seed, epoch)]
         yield from orders.split(self.batch_size, dim=1)
+        # Left of variants that had more samples and were taken out.
+        yield from (orders.new_full((len(orders), 1), -1) for _ in range(max(self.steps), len(self)))
 
 
 def _permutation(n: int, *key: int | str) -> Tensor:

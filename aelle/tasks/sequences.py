@@ -175,14 +175,16 @@ class SequenceLearning(PopulationModule):
         return type(self.network) is Population and type(self.network.cell) in {type(cell) for cell in CELLS.values()}
 
     def training_step(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
-        self.learning = torch.tensor([number < steps for steps in self.batches.steps]) if self.batches.uneven else None
+        self.learning = None
+        if self.batches.incomplete(number):
+            self.learning = torch.tensor([number < steps for steps in self.batches.steps])
         if "capturable" in vars(type(self)) and self.capturable and batch.shape[1] == self.batch_size:
             return self.captured_loss(lambda batch: self.training_loss(batch, number), batch)
         return self.training_loss(batch, number)
 
     def training_loss(self, batch: Int[Tensor, "V B"], number: int) -> Tensor:
         known: Bool[Tensor, "V B"] | None = None
-        if self.batches.uneven:
+        if self.batches.incomplete(number):
             known, batch = batch >= 0, batch.clamp(min=0)
         losses = self.training_losses(self.training_outputs(self.train_x[batch], number), self.train_y[batch])
         if known is None:

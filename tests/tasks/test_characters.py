@@ -115,6 +115,22 @@ def test_each_variant_keeps_a_share_of_its_own():
     assert not torch.equal(first, second) and torch.equal(first.sort(1).values, second.sort(1).values)
 
 
+def test_variants_that_are_left_visit_the_samples_that_they_would_visit_alone():
+    """After those with more samples were taken out, further batches are empty."""
+    batches = ShuffledBatches(50, 8, [1, 2, 3], lambda: 1, keep=[1.0, 0.5, 0.3])
+    whole = list(batches)
+    assert len(whole) == len(batches) == 7 and batches.steps == [7, 4, 2]
+    assert [int((batch[1] >= 0).sum()) for batch in whole] == [8, 8, 8, 1, 0, 0, 0]
+    batches.take([1, 2])
+    left, alone = list(batches), list(ShuffledBatches(50, 8, [2, 3], lambda: 1, keep=[0.5, 0.3]))
+    assert len(left) == len(batches) == 7 and len(alone) == 4
+    assert all(torch.equal(a, b) for a, b in zip(left, alone, strict=False))
+    assert all((batch == -1).all() for batch in left[4:])
+    assert [batches.incomplete(number) for number in range(7)] == [True] * 7
+    batches.take([1])
+    assert [batches.incomplete(number) for number in range(7)] == [False, False, *[True] * 5]
+
+
 def test_the_example_is_a_text_and_how_well_each_character_was_foreseen():
     module = train([variant(0), variant(1)])
     example = module.example_outputs()
