@@ -146,18 +146,20 @@ class CellPopulation(nn.Module):
         return torch.baddbmm(self.readout_bias[:, None], h, self.readout_weight.mT)
 
 
-def drawn_noise(seeds: Sequence[int], *key: int | str, like: Tensor) -> Noise:
-    """Noise for `CellPopulation.hidden`: variant v's comes from seeds[v] and the key (epoch, batch) alone.
+def drawn_noise(seeds: Sequence[int], *key: int | str, like: Tensor, sizes: Sequence[int] | None = None) -> Noise:
+    """Noise for `CellPopulation.hidden`: variant v's comes from seeds[v] and the key (epoch, batch) alone, and is 0
+    beyond its first sizes[v] sequences.
 
     On the device and in the dtype of `like`.
     """
 
     def drawn(layer: int, shape: tuple[int, int, int]) -> Tensor:
-        numbers = like.new_empty(len(seeds), *shape)
-        for seed, of_one in zip(seeds, numbers, strict=True):
+        T, B, H = shape
+        numbers = like.new_zeros(len(seeds), B, T, H)
+        for seed, of_one, size in zip(seeds, numbers, sizes or [B] * len(seeds), strict=True):
             generator = torch.Generator(like.device).manual_seed(seed_for(seed, "noise", layer, *key))
-            of_one.normal_(generator=generator)
-        return numbers
+            of_one[:size].copy_(torch.randn(size, T, H, generator=generator, dtype=like.dtype, device=like.device))
+        return numbers.transpose(1, 2)
 
     return drawn
 
@@ -222,7 +224,10 @@ def _initialize(
     name, matrices = type(module).__name__, 0
     for path, parameter in module.named_parameters():
         if parameter.ndim == 2 and "parametrizations" not in path.split("."):
-            parameter.copy_(initialized(parameter, hidden_size, initialization, generator))
+            recurrent = (
+                not path.endswith("_ih") and parameter.shape[1] == hidden_size and not len(parameter) % hidden_size
+            )
+            parameter.copy_(initialized(parameter, hidden_size, initialization, generator, recurrent))
             matrices += 1
     if not matrices and (initialization.name != "default" or initialization.gain != 1):
         raise UserError(

@@ -7,6 +7,7 @@ import torch
 
 from aelle.data.text import Characters
 from aelle.tasks.classification import SequenceClassification
+from aelle.tasks.sequences import SequenceLearning
 from aelle.variants import Variant
 
 
@@ -16,13 +17,10 @@ class CharacterPrediction(SequenceClassification):
     data: Characters
     recurrent_bias = False
     reads = tuple(name for name in SequenceClassification.reads if name != "readout")
+    capturable = SequenceLearning.capturable
 
     def __init__(self, data: Characters, variants: Sequence[Variant]):
         super().__init__(data, variants)
-
-    @property
-    def capturable(self) -> bool:
-        return self.network_of_aelle and not self.drops
 
     @torch.no_grad()
     def example_outputs(self) -> dict[str, Any]:

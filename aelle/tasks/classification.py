@@ -30,16 +30,13 @@ class SequenceClassification(SequenceLearning):
 
     label_smoothing: Tensor
     reads = (*SequenceLearning.reads, "label_smoothing")
+    capturable = SequenceLearning.capturable
 
     def __init__(self, data: ClassifiedSequences, variants: Sequence[Variant]):
         super().__init__(data, variants, data.classes, every=data.train.y.ndim == 2)
         smoothing = torch.tensor(values_of(variants, "label_smoothing"), dtype=torch.float32)
         self.register_buffer("label_smoothing", smoothing, persistent=False)
         self.smooths = bool(smoothing.any())
-
-    @property
-    def capturable(self) -> bool:
-        return self.network_of_aelle and not self.drops
 
     def losses(self, outputs: Float[Tensor, "V B *T C"], y: Int[Tensor, "V B *T"]) -> Float[Tensor, "V B"]:
         losses = F.cross_entropy(outputs.flatten(0, -2), y.flatten(), reduction="none")

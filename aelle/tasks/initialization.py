@@ -32,7 +32,11 @@ class Initialization(NamedTuple):
 
 
 def initialized(
-    matrix: Float[Tensor, "R C"], hidden_size: int, initialization: Initialization, generator: Generator
+    matrix: Float[Tensor, "R C"],
+    hidden_size: int,
+    initialization: Initialization,
+    generator: Generator,
+    recurrent: bool,
 ) -> Float[Tensor, "R C"]:
     """New values for a weight matrix, times the gain.
 
@@ -51,7 +55,7 @@ def initialized(
 
     if name == "uniform":
         new = uniform(1 / math.sqrt(H) if initialization.p is None else initialization.p)
-    elif C != H or R % H or name == "xavier":
+    elif name == "xavier" or not recurrent:
         new = uniform(math.sqrt(6 / (min(R, H) + C)))
     elif name == "identity":
         new = torch.eye(H).repeat(R // H, 1)

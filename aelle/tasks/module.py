@@ -77,14 +77,14 @@ class PopulationModule(pl.LightningModule):
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """Clip each variant's gradient by its own norm (or value), and zero that of diverged variants."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        finite = torch.stack([g.flatten(1).isfinite().all(1) for g in gradients]).all(0)
+        finite = torch.stack([g.reshape(len(g), -1).isfinite().all(1) for g in gradients]).all(0)
         self.alive &= finite
         by_value = gradient_clip_val if gradient_clip_algorithm == "value" else None
         by_norm = None if by_value else gradient_clip_val
         scale = self.alive.to(gradients[0].dtype)
         if self.clips or by_norm:
             most = self.gradient_clip.clamp(max=by_norm) if by_norm else self.gradient_clip
-            norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+            norm = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in gradients]).sum(0).sqrt()
             scale = scale * torch.where(norm > most, most / norm, 1)
         for g in gradients:
             rows = (slice(None),) + (None,) * (g.ndim - 1)
@@ -170,6 +170,10 @@ class ShuffledBatches:
     def steps(self) -> list[int]:
         """In how many of an epoch's batches each variant has samples."""
         return [-(-used // self.batch_size) for used in self.used]
+
+    def sizes(self, number: int) -> list[int]:
+        """How many samples each variant has in the epoch's batch of that number; they are its first ones."""
+        return [min(max(used - number * self.batch_size, 0), self.batch_size) for used in self.used]
 
     def incomplete(self, number: int) -> bool:
         """Whether there are variants without samples for parts of the epoch's batch of that number."""

@@ -126,16 +126,28 @@ class Adam(PopulationOptimizer):
         return {
             "rate": rate / (1 - group["beta1"] ** steps),
             "to_first": torch.where(learning, 1 - group["beta1"], 0),
+            "of_second": torch.where(learning, group["beta2"], 1),
             "to_second": torch.where(learning, 1 - group["beta2"], 0),
             "correction": (1 - group["beta2"] ** steps).rsqrt(),
         }
 
     def move(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, p: Tensor, gradient: Tensor, first: Tensor, second: Tensor, *, rate, to_first, to_second, correction
+        self,
+        p: Tensor,
+        gradient: Tensor,
+        first: Tensor,
+        second: Tensor,
+        *,
+        rate,
+        to_first,
+        of_second,
+        to_second,
+        correction,
     ) -> None:
         first.lerp_(gradient, to_first)
-        work = gradient.square()
-        second.lerp_(work, to_second)
+        # As PyTorch multiplies: the square alone may be infinite.
+        work = gradient * to_second
+        second.mul_(of_second).addcmul_(work, gradient)
         torch.sqrt(second, out=work).mul_(correction).add_(EPSILON)
         p.addcmul_(torch.div(first, work, out=work), rate, value=-1)
 
@@ -173,14 +185,18 @@ class RMSprop(PopulationOptimizer):
     def coefficients(
         self, rate: Float[Tensor, "V"], learning: Bool[Tensor, "V"], group: Mapping[str, Any]
     ) -> dict[str, Float[Tensor, "V"]]:
-        to_square = torch.where(learning, torch.full_like(rate, 1 - ALPHA), 0)
-        return {"rate": rate, "momentum": torch.where(learning, group["momentum"], 1), "to_square": to_square}
+        return {
+            "rate": rate,
+            "momentum": torch.where(learning, group["momentum"], 1),
+            "of_square": torch.where(learning, torch.full_like(rate, ALPHA), 1),
+            "to_square": torch.where(learning, torch.full_like(rate, 1 - ALPHA), 0),
+        }
 
     def move(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, p: Tensor, gradient: Tensor, square: Tensor, buffer: Tensor, *, rate, momentum, to_square
+        self, p: Tensor, gradient: Tensor, square: Tensor, buffer: Tensor, *, rate, momentum, of_square, to_square
     ) -> None:
-        work = gradient.square()
-        square.lerp_(work, to_square)
+        work = gradient * to_square
+        square.mul_(of_square).addcmul_(work, gradient)
         torch.sqrt(square, out=work).add_(EPSILON)
         buffer.mul_(momentum).add_(torch.div(gradient, work, out=work))
         p.addcmul_(buffer, rate, value=-1)

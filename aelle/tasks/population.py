@@ -120,7 +120,8 @@ def _layer(
     plain, R = initialization.name == "default", gates * H
     # PyTorch's default is uniform on ±1/√H for all tensors, biases as well.
     rule = initialization._replace(name="uniform", p=None) if plain else initialization
-    W_ih, W_hh = (initialized(torch.empty(R, columns), H, rule, generator) for columns in (I, H))
+    W_ih = initialized(torch.empty(R, I), H, rule, generator, recurrent=False)
+    W_hh = initialized(torch.empty(R, H), H, rule, generator, recurrent=True)
     b_ih, b_hh = torch.zeros(R), torch.zeros(R)
     if plain:
         for bias in (b_ih, b_hh) if recurrent_bias else (b_ih,):

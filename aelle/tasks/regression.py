@@ -24,6 +24,7 @@ class SequenceRegression(SequenceLearning):
     """
 
     reads = SequenceLearning.reads
+    capturable = SequenceLearning.capturable
 
     def __init__(self, data: SequenceData, variants: Sequence[Variant], error: str = "squared"):
         if error not in ERRORS:
@@ -36,10 +37,6 @@ class SequenceRegression(SequenceLearning):
             )
         super().__init__(data, variants, y.shape[-1], every=y.ndim == 3)
         self.error = ERRORS[error]
-
-    @property
-    def capturable(self) -> bool:
-        return self.network_of_aelle and not self.drops
 
     def losses(self, outputs: Float[Tensor, "V B *T O"], y: Float[Tensor, "V B *T O"]) -> Float[Tensor, "V B"]:
         return self.error(outputs - y).flatten(2).mean(2)

@@ -34,7 +34,7 @@ class Schedule(NamedTuple):
         """The variants' schedules, for trainings of `total` steps each; inf for one without an end."""
         names, steps = values_of(variants, "schedule"), torch.tensor(list(total), dtype=torch.float64)
         share = torch.tensor(values_of(variants, "warmup"), dtype=torch.float64)
-        warmup = torch.where(share > 0, (share * steps).round(), 0)
+        warmup = torch.where((share > 0) & steps.isfinite(), (share * steps).round(), 0)
         return cls(
             torch.tensor([n == "cosine" for n in names]), torch.tensor([n == "step" for n in names]), warmup, steps
         )

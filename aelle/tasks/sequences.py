@@ -111,12 +111,13 @@ class SequenceLearning(PopulationModule):
             return self(x)
 
         def between(h: Float[Tensor, "T V B H"], layer: int) -> Tensor:
-            return self.dropped(h.transpose(0, 1), batch, layer).transpose(0, 1)
+            return self.dropped(h.permute(1, 2, 0, 3), batch, layer).permute(2, 0, 1, 3)
 
         dropout = between if self.drops else None
         if isinstance(self.network, CellPopulation):
             seeds = [v.seeds["shuffle"] for v in self.variants]
-            noise = drawn_noise(seeds, self.current_epoch, batch, like=self.network.readout_weight)
+            like, sizes = self.network.readout_weight, self.batches.sizes(batch)
+            noise = drawn_noise(seeds, self.current_epoch, batch, like=like, sizes=sizes)
             hidden = self.network.hidden(x, dropout, noise)
         else:
             hidden = self.network.hidden(x, dropout)
@@ -138,13 +139,16 @@ class SequenceLearning(PopulationModule):
             answering = self.dropped(answering, batch)
         return self.network.readout(answering.flatten(1, -2)).unflatten(1, answering.shape[1:-1])
 
-    def dropped(self, h: Float[Tensor, "V *n H"], *key: int) -> Float[Tensor, "V *n H"]:
-        """h with each number set to 0 at the variant's rate, by draws from its seed, the epoch, and the key."""
-        kept = torch.ones(h.shape, dtype=torch.bool, device=h.device)
-        for variant, of_one in zip(self.variants, kept, strict=True):
+    def dropped(self, h: Float[Tensor, "V B *n H"], batch: int, *key: int) -> Float[Tensor, "V B *n H"]:
+        """h with each number set to 0 at the variant's rate, by draws from its seed, the epoch, the batch, and the key.
+
+        They are made for the sequences that a variant has in the batch, however many others have.
+        """
+        kept, sizes = torch.ones(h.shape, dtype=torch.bool, device=h.device), self.batches.sizes(batch)
+        for variant, of_one, size in zip(self.variants, kept, sizes, strict=True):
             if rate := variant.value("dropout"):
-                seed = seed_for(variant.seeds["shuffle"], "dropout", self.current_epoch, *key)
-                of_one.bernoulli_(1 - rate, generator=torch.Generator(h.device).manual_seed(seed))
+                seed = seed_for(variant.seeds["shuffle"], "dropout", self.current_epoch, batch, *key)
+                of_one[:size].bernoulli_(1 - rate, generator=torch.Generator(h.device).manual_seed(seed))
         rows = (slice(None),) + (None,) * (h.ndim - 1)
         return h * kept / (1 - self.dropout[rows]).to(h.dtype)
 

@@ -50,6 +50,14 @@ def test_uniform_bounds(rule, bound, input_bound):
     assert not made.bias_ih_l0.any() and not made.bias_hh_l1.any()
 
 
+@pytest.mark.parametrize("name", ["orthogonal", "identity", "spectral"])
+def test_what_concerns_recurrent_weights_leaves_square_input_weights_alone(name):
+    made = Population("rnn", H, H, 3, [Initialization(name, spectral_radius=0.1)], [5], layers=2)
+    for weight in (made.weight_ih_l0, made.weight_ih_l1):
+        bound = (6 / (2 * H)) ** 0.5
+        assert 0.95 * bound < weight.abs().max() <= bound and weight.unique().numel() == H * H
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_the_default_is_distributed_as_pytorchs(cell):
     made = Population(cell, I, 200, 3, [Initialization("default")], [1], layers=2)

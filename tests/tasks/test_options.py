@@ -1,6 +1,8 @@
 """Every hyperparameter that a task declares is read; what differs within a pack trains as each member alone would."""
 
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -106,7 +108,7 @@ MIXED = [
     {"schedule": "cosine", "warmup": 0.1, "weight_decay": 0.1, "gradient_clip": 0.05, "dropout": 0.4},
     {"schedule": "step", "keep": 0.4, "label_smoothing": 0.2, "init": "orthogonal", "forget_bias": 1.0},
     {"learning_rate": 0.05, "keep": 0.7, "readout": "mean", "init": "default", "gain": 0.9, "beta1": 0.8},
-    {"init": "spectral", "spectral_radius": 0.8, "gradient_clip": math.inf, "dropout": 0.2},
+    {"init": "spectral", "spectral_radius": 0.8, "gradient_clip": math.inf, "dropout": 0.2, "keep": 0.6},
 ]
 
 
@@ -123,6 +125,31 @@ def test_a_pack_that_differs_in_everything_equals_its_members(task, cell, layers
             torch.testing.assert_close(a[v], b[0], rtol=1e-9, atol=1e-11, msg=lambda m, name=name: f"{name}: {m}")
         for name, values in together.metrics.items():
             torch.testing.assert_close(values[v], alone.metrics[name][0], rtol=1e-9, atol=1e-11)
+
+
+class NoisyCell(nn.Module):
+    """A scalar parameter, an option, and noise."""
+
+    def __init__(self, input_size, hidden_size, scale=0.1):
+        super().__init__()
+        self.scale, self.slope = scale, nn.Parameter(torch.tensor(0.5))
+        self.W, self.U = nn.Linear(hidden_size, hidden_size), nn.Linear(input_size, hidden_size)
+
+    def forward(self, x, h, noise=0.0):
+        return torch.tanh(self.slope * self.W(h) + self.U(x)) + self.scale * noise
+
+
+@pytest.mark.parametrize("cell", ["janet", "scrn", "co_rnn", f"{__name__}.NoisyCell"])
+def test_a_pack_of_any_cell_that_differs_in_everything_equals_its_members(cell, monkeypatch):
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or SimpleNamespace(NoisyCell=NoisyCell))
+    own = [{"scale": 0.1}, {"scale": 0.3}, {"scale": 0.1}, {"scale": 0.0}] if "Noisy" in cell else [{}] * 4
+    mixed = [{k: x for k, x in mix.items() if k != "forget_bias"} for mix in MIXED]
+    variants = [variant(n, cell=cell, layers=2, **mix, **o) for n, (mix, o) in enumerate(zip(mixed, own, strict=True))]
+    together = train("classification", variants, epochs=2)
+    for v, one in enumerate(variants):
+        alone = train("classification", [one], epochs=2)
+        for (name, a), (_, b) in zip(together.named_parameters(), alone.named_parameters(), strict=True):
+            torch.testing.assert_close(a[v], b[0], rtol=1e-8, atol=1e-10, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_a_member_with_options_trains_as_an_ordinary_network_does():
