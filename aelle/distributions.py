@@ -29,6 +29,9 @@ ALLOWED = (
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
+LARGEST = 1e15
+"""Largest number of a distribution, and of its steps: beyond it, neighbouring whole numbers are the same float."""
+
 DRAWS: dict[str, Callable[[np.random.Generator, float, float], float]] = {
     "uniform": lambda rng, low, high: float(rng.uniform(low, high)),
     "log_uniform": lambda rng, low, high: math.exp(rng.uniform(math.log(low), math.log(high))),
@@ -91,7 +94,7 @@ def parse(name: str, spec: str) -> Distribution:
     """Raises UserError, naming the hyperparameter, for anything else than a distribution that can be drawn from."""
     match = re.fullmatch(r"\s*(\w+)\((.*)\)\s*", spec)
     if spec.count("(") > spec.count(")"):
-        raise UserError(f'{name}={spec}: it is cut off at a comma; quote a distribution within braces, "uniform(a, b)"')
+        raise UserError(f'{name}={spec}: a ) is missing; within braces, quote a distribution, as in "uniform(a, b)"')
     if not match or match[1] not in (*DRAWS, "choice"):
         raise UserError(f"{name}={spec!r} is not a distribution: give {ALLOWED}")
     function, texts, step = match[1], [text.strip() for text in match[2].split(",")], None
@@ -112,6 +115,8 @@ def parse(name: str, spec: str) -> Distribution:
 
 def _checked(name: str, spec: str, distribution: Distribution) -> Distribution:
     function, (first, second), step = distribution.function, map(float, distribution.arguments), distribution.step
+    if max(abs(first), abs(second), step or 0.0) > LARGEST:
+        raise UserError(f"{name}={spec}: its numbers must not be larger than {LARGEST:g}")
     if function in ("normal", "log_normal"):
         if not second > 0:
             raise UserError(f"{name}={spec}: the standard deviation must be above 0")
@@ -121,13 +126,17 @@ def _checked(name: str, spec: str, distribution: Distribution) -> Distribution:
         raise UserError(f"{name}={spec}: the bounds and the step of integers(a, b) must be whole numbers")
     if step is not None and not step > 0:
         raise UserError(f"{name}={spec}: the step must be above 0")
+    if step is not None and max(abs(first), abs(second)) / step > LARGEST:
+        raise UserError(f"{name}={spec}: the step is too small; at most {LARGEST:g} steps make sense")
     if step is not None and function == "log_uniform" and math.ceil(first / step - 1e-9) * step > second:
         raise UserError(f"{name}={spec}: there is no multiple of {step:g} between {first:g} and {second:g}")
     return distribution
 
 
 def _value(text: str) -> Value:
-    """A number where it is written as one; a word may be in quotes."""
+    """A number where it is written as one, and true and false; a word may be in quotes."""
+    if text in ("true", "false"):
+        return text == "true"
     if NUMBER.fullmatch(text):
         return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
     return text.strip("'\"")

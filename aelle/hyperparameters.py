@@ -72,7 +72,8 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     "beta1": _below_1(0.9, optimizer=("adam", "adamw")),
     "beta2": _below_1(0.999, optimizer=("adam", "adamw")),
     "gradient_clip": _above_0(math.inf),
-    "dropout": _below_1(0.0),
+    # A rate of nearly 1 is 1 in single precision.
+    "dropout": Hyperparameter(0.0, "a number from 0 to 0.99", lambda x: 0 <= x <= 0.99),
     "label_smoothing": _below_1(0.0),
     "batch_size": _whole(32, cuts=True),
     "keep": Hyperparameter(1.0, "a number above 0 and at most 1", lambda x: 0 < x <= 1),
@@ -108,6 +109,8 @@ def check_value(name: str, value: Any) -> None:
         return
     if known is None and isinstance(value, (str, bool)):
         return
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f"{name} is beyond 2^63: give a smaller whole number")
     infinite = isinstance(value, float) and math.isinf(value) and (known is None or value != known.default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or infinite:
         allowed = known.allowed if known else "a number or a word"

@@ -72,7 +72,7 @@ def draw(space: Space, seed: int, number: int, repeats: int = 1) -> Variant:
     if not_read(chosen := values.get("variant_seed", NOT_READ)):
         seeds = {purpose: seed_for(seed, number, f"{purpose} seed") for purpose in purposes}
     else:
-        seeds = {purpose: seed_for("variant seed", chosen, f"{purpose} seed") for purpose in purposes}
+        seeds = {purpose: seed_for("variant seed", int(chosen), f"{purpose} seed") for purpose in purposes}
     return Variant(number, hyperparameters, seeds)
 
 
@@ -84,16 +84,26 @@ def check_space(space: Space) -> None:
         spec = space[name]
         for branch in _checked_branches(name, spec, space):
             check_spec(name, branch)
-        known = HYPERPARAMETERS.get(name)
-        if spec is None or known is None or known.where is None:
-            continue
-        parent, readers = known.where
-        possible = possible_values(space, parent)
-        if possible is not None and not possible & set(readers):
-            raise UserError(
-                f"{name}={spec}: {name} is read only where {parent} is {' or '.join(readers)}, and here it is "
-                f"{', '.join(sorted(map(str, possible)))}; leave it out with {name}=null, or change {parent}"
-            )
+        check_where(name, spec, space)
+
+
+def check_where(name: str, spec: Any, space: Space) -> None:
+    """Raise UserError for a hyperparameter that is given where no variant reads it."""
+    known = HYPERPARAMETERS.get(name)
+    if spec is None or known is None or known.where is None:
+        return
+    parent, readers = known.where
+    possible = possible_values(space, parent)
+    if isinstance(spec, Mapping) and parent in spec:
+        possible = {value for value, branch in spec[parent].items() if branch is not None and value not in readers}
+        wrong = bool(possible)
+    else:
+        wrong = possible is not None and not possible & set(readers)
+    if wrong:
+        raise UserError(
+            f"{name}={spec}: {name} is read only where {parent} is {' or '.join(readers)}, and here it is "
+            f"{', '.join(sorted(map(str, possible or ())))}; leave it out with {name}=null, or change {parent}"
+        )
 
 
 def check_spec(name: str, spec: Any) -> None:
@@ -107,8 +117,12 @@ def check_spec(name: str, spec: Any) -> None:
         for value in spec:
             if value is not None:
                 check_value(name, value)
+        if known is None:
+            _check_alike(name, spec)
     elif is_distribution(spec):
         distribution = parse(name, spec)
+        if known is None and distribution.values is not None:
+            _check_alike(name, distribution.values)
         if known is not None and known.words is not None and distribution.values is None:
             raise UserError(f"{name}={spec}: give {known.allowed}, a list of them, or choice(a, b, …)")
         if known is not None and known.whole and not distribution.whole:
@@ -121,6 +135,12 @@ def check_spec(name: str, spec: Any) -> None:
         raise UserError(f"{name}={spec!r} is not a distribution: give {ALLOWED}")
     else:
         check_value(name, spec)
+
+
+def _check_alike(name: str, values: Sequence[Any]) -> None:
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        raise UserError(f"{name}={list(values)}: give numbers, words, or true and false, and not some of each")
 
 
 def _check_draw(name: str, spec: str, value: Any, number: int) -> None:

@@ -36,7 +36,7 @@ DRAWN = {
 FIXED = {
     **{"p": 0.4, "gain": 1.0, "forget_bias": 1.0, "learning_rate": 0.005, "schedule": "cosine", "warmup": 0.1},
     **{"weight_decay": 1e-4, "beta1": 0.9, "beta2": 0.995, "gradient_clip": 1.0, "dropout": 0.15},
-    **{"label_smoothing": 0.05, "readout": "mean"},
+    **{"label_smoothing": 0.05, "readout": ["last", "mean"]},
 }
 PLAIN = {"p": 0.4, "learning_rate": 0.005}
 

@@ -77,7 +77,7 @@ def test_other_distributions_are_rounded_to_a_step():
         ("log_normal(0, -1)", "standard deviation"),
         ("choice()", "give choice"),
         ("choice(a, b(1))", "give choice"),
-        ("uniform(0.05", "quote a distribution within braces"),
+        ("uniform(0.05", "is missing; within braces, quote a distribution"),
         ("nothing(1, 2)", "not a distribution"),
     ],
 )

@@ -216,7 +216,7 @@ def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarra
 def _encoder(known: SweepTable, names: list[str]) -> Callable[[SweepTable], Inputs]:
     """Numbers as they are; words one-hot, over those of the known variants. Variants without a finite number, because
     they do not read it or it has no limit, get the mean of the known others, and a column says which have one."""
-    words = {name: set(known.variants[name]) for name in names if not _is_number(known, name)}
+    words = {name: set(known.variants[name].dropna()) for name in names if not _is_number(known, name)}
 
     def encode(sweep: SweepTable) -> Inputs:
         columns = [np.zeros((len(sweep.losses), 0))]

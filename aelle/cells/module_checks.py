@@ -62,8 +62,9 @@ def _form(module: nn.Module, x: Tensor, hidden_size: int) -> Form:
             result = module(x, x.new_zeros(B, hidden_size), **noise)
         except Exception as error:
             raise UserError(
-                f"{name}.forward(x, state) fails for x [B, {x.shape[1]}] with state=None ({in_one_line(for_none)}) and "
-                f"with state [B, {hidden_size}] ({in_one_line(error)}): a cell is one step, and takes None as zeros"
+                f"{name}.forward(x, state) fails for x [B, {x.shape[1]}] and state [B, {hidden_size}] with "
+                f"{type(error).__name__} ({in_one_line(error)}); a cell whose state is a tuple is called with None "
+                f"instead, and fails with {type(for_none).__name__} ({in_one_line(for_none)})"
             ) from error
     single = getattr(module, "uses_double_state", None)  # torchrecurrent's word for the number of parts.
     separate = isinstance(result, tuple) and len(result) == 2 and (isinstance(result[1], tuple) or _says_no(single))
@@ -145,7 +146,8 @@ def _check_calls(cell: ModuleCell, x: Tensor) -> None:
         apart = True
     if apart:
         raise UserError(
-            f"{name} gives a sequence another result beside others, or none alone, as batch normalisation does: a "
+            f"{name} gives a sequence another result beside others, or none alone, as batch normalisation does, and a "
+            "branch on values: a "
             "sequence must not depend on the rest of its batch"
         )
 

@@ -83,8 +83,17 @@ def _rows(run: Run) -> pa.Table:
         "epoch": epochs["epoch"],
         "complete": pa.array([complete and state != "pruned" for state in of_variant["state"].to_pylist()], pa.bool_()),
     }
-    columns |= {name: of_variant[name] for name in variants.column_names if name not in columns}
+    size = run.config["size"] if run.config.get("reference") else None
+    if size is not None:
+        columns["reference"] = pa.array([number >= size for number in epochs["variant"].to_pylist()], pa.bool_())
+    columns |= {name: _untyped(of_variant[name]) for name in variants.column_names if name not in columns}
     return pa.table(columns | {name: epochs[name] for name in epochs.column_names if name not in columns})
+
+
+def _untyped(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What no variant of a run reads has the type that it has in other runs."""
+    empty = len(column) > 0 and column.null_count == len(column)
+    return pa.chunked_array([pa.nulls(len(column))]) if empty else column
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

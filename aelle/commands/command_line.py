@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException
 from joblib import cpu_count
 from omegaconf import OmegaConf
@@ -112,6 +113,9 @@ def _line(error: BaseException) -> str | None:
             return f"hydra/launcher={name} is not installed: run {install} in the project's folder"
         options = ", ".join(sorted(error.options or []))
         return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}; correct the YAML there"
     if resolved := re.match(r"UserError raised while resolving interpolation: (.*)", str(error)):
         return resolved.group(1)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
@@ -123,6 +127,8 @@ def _line(error: BaseException) -> str | None:
 
 def _remedy(message: str) -> str:
     """How to fix a command line that Hydra rejects with this message."""
+    if "Could not append to config" in message:
+        return " (leave out the +)"
     if "missing EQUAL" in message:
         return " (options are given as name=value, e.g. sweep=outputs/digits)"
     if found := re.search(r"Unknown function '(\w+)'", message):

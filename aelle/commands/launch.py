@@ -1,5 +1,6 @@
 """The hooks into Hydra: what happens before a sweep, in each of its jobs, and after it."""
 
+import math
 import os
 import sys
 import traceback
@@ -18,7 +19,7 @@ from aelle.errors import UnwritableError, UserError
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
 from aelle.terminal import count
-from aelle.variants import check_spec
+from aelle.variants import check_space
 
 
 def register_resolvers() -> None:
@@ -79,11 +80,12 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
 
     torch.set_num_threads(threads(hydra))
     parts = Parts(plan.config)
+    jobs = plan.jobs(list(hydra.overrides.task))
     if hydra.mode == RunMode.RUN:
+        parts.check([variants for _, variants in jobs if variants])
         _warn(parts.warnings)
     results = [
-        train_pack(plan, folder, variants, parts, Progress(plan, side_by_side(hydra)))
-        for folder, variants in plan.jobs(list(hydra.overrides.task))
+        train_pack(plan, folder, variants, parts, Progress(plan, side_by_side(hydra))) for folder, variants in jobs
     ]
     return plan, all(results)
 
@@ -100,13 +102,14 @@ class SweepCallback(Callback):
                 from aelle.training.parts import Parts
 
             parts = Parts(plan.config)
+            warnings = [*parts.warnings, *_not_covered(plan)]
             if plan.config["size"] is not None:
-                parts.check([variant for pack in plan.packs() for variant in pack])
+                parts.check(plan.packs())
             plan.start()
             if plan.config["size"] is not None:
                 _announce(plan)
             _announce_jobs(config.hydra)
-            _warn(parts.warnings)
+            _warn(warnings)
         except UserError as error:
             # Hydra would turn an exception into a warning and continue.
             print(f"error: {error}", file=sys.stderr)
@@ -132,18 +135,22 @@ def _check_swept(plan: Plan, overrides: list[str]) -> None:
             "-m has nothing to sweep over: choose experiment=…, or give several values of a hyperparameter, e.g. "
             "hidden_size=32,64; python train.py without -m trains a single network"
         )
+    values: dict[str, list[Any]] = {}
     for override in swept:
         name = override.get_key_element()
         if plan.config["size"] is not None and name != "pack":
+            a_list = f"give a list, {name}=[…]" if name in plan.config["hyperparameters"] else "start a sweep for each"
             raise UserError(
-                f"{name} cannot be swept over in addition to the {plan.config['size']} variants of this sweep: give a "
-                f"list, {name}=[…], or choose task=… instead of experiment=… to train one variant per job"
+                f"{name} cannot be swept over in addition to the {plan.config['size']} variants of this sweep: "
+                f"{a_list}, or choose task=… instead of experiment=… to train one variant per job"
             )
         if name in ("experiment", "task"):
             raise UserError(f"{name} cannot be swept over: a sweep has one {name}; start a sweep for each")
         if name in plan.config["hyperparameters"]:
-            for value in override.sweep_iterator():
-                check_spec(name, value)
+            values[name] = list(override.sweep_iterator())
+    space = {name: plan.config[name] for name in plan.config["hyperparameters"]}
+    if values:
+        check_space({**space, **values})
 
 
 def _announce(plan: Plan) -> None:
@@ -155,6 +162,16 @@ def _announce(plan: Plan) -> None:
     print(f"{config['sweep']}: {what} in {packs}, {epochs} each, {_measurement(config)}")
     if complete:
         print(f"{plan.folder}: {_reached(complete, complete & plan.pruned(), len(wanted))} already")
+
+
+def _not_covered(plan: Plan) -> list[str]:
+    """Why some values of lists may not occur."""
+    space = {name: plan.config[name] for name in plan.config["hyperparameters"]}
+    combinations = math.prod(len(spec) for spec in space.values() if isinstance(spec, list))
+    draws = -(-(plan.config["size"] or combinations) // plan.config["repeats"])
+    if draws >= combinations:
+        return []
+    return [f"the lists have {combinations} combinations, of which {count(draws, 'draw')} cover the first ones only"]
 
 
 def _reached(complete: set[int], pruned: set[int], size: int) -> str:

@@ -22,7 +22,7 @@ def status_text(status: Status) -> str:
 def _lines(status: Status) -> Iterator[str]:
     packs, variants = status.packs, status.variants
     yield _clipped(
-        f"{status.folder.name}: {count(status.size, 'variant')} in {count(len(packs), 'pack')}, "
+        f"{status.folder.name}: {_networks(status)} in {count(len(packs), 'pack')}, "
         f"{count(status.epochs, 'epoch')} each"
     )
     states = [pack.state for pack in packs]
@@ -89,6 +89,11 @@ def _best(status: Status) -> Iterator[str]:
     if status.fixed and not by_hand:
         fixed = ", ".join(f"{name} {_short(value)}" for name, value in status.fixed.items())
         yield from textwrap.wrap(f"the same for all: {fixed}", WIDTH)
+
+
+def _networks(status: Status) -> str:
+    compared = f" and {status.reference} for reference" if status.reference else ""
+    return count(status.size - status.reference, "variant") + compared
 
 
 def _cells(one: Reached) -> list[str]:

@@ -18,6 +18,9 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     trainer = {name: value for name, value in config["trainer"].items() if name not in ("accelerator", "devices")}
     space = {name: config.get(name) for name in config["hyperparameters"]}
     fixed = {name: config[name] for name in ("seed", "repeats", "epochs", "lyapunov")}
+    if config.get("reference") is not None:
+        # Which numbers are for reference, and what they have.
+        fixed["reference"] = {**config["reference"], "size": config["size"]}
     prediction = config.get("prediction") or {}
     if prediction.get("prune") is not None:
         fixed["prediction"] = {name: prediction[name] for name in ("prune", "after", "digest")}

@@ -5,7 +5,7 @@ from typing import Any
 
 from aelle.errors import UserError
 from aelle.sweep.pruning_model import check_prediction
-from aelle.variants import check_space, check_spec
+from aelle.variants import check_space, check_spec, check_where
 
 OPTIONS = (
     *("outputs", "sweep", "size", "pack_size", "pack", "variants", "seed", "repeats", "epochs", "hyperparameters"),
@@ -22,7 +22,15 @@ def with_names(config: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"hyperparameters={listed}: give a list of their names, e.g. [hidden_size,p]")
     if taken := [name for name in listed if name in OPTIONS]:
         raise UserError(f"hyperparameters: {taken[0]} is an option, not a hyperparameter; leave it out")
-    return config | {"hyperparameters": [*dict.fromkeys([*listed, *(name for name in config if name not in OPTIONS)])]}
+    names = [*dict.fromkeys([*listed, *(name for name in config if name not in OPTIONS)])]
+    return {**config, **{name: _with_text_keys(config.get(name)) for name in names}, "hyperparameters": names}
+
+
+def _with_text_keys(spec: Any) -> Any:
+    """A condition on numbers as it is read back from JSON."""
+    if isinstance(spec, dict):
+        return {str(key): _with_text_keys(value) for key, value in spec.items()}
+    return spec
 
 
 def check_options(config: dict[str, Any]) -> None:
@@ -32,6 +40,8 @@ def check_options(config: dict[str, Any]) -> None:
         if not (name == "size" and config[name] is None):
             check_whole(name, config[name], least)
     check_reference(config)
+    if config["repeats"] > 1 and config.get("variant_seed") is not None:
+        raise UserError("repeats and variant_seed: repeated variants would be identical; give one of the two")
     lyapunov, trainer, threshold = config["lyapunov"], config["trainer"], config["task"]["threshold"]
     for name in ("sequences", "steps", "k"):
         if not (name != "sequences" and lyapunov[name] is None):
@@ -51,6 +61,10 @@ def check_options(config: dict[str, Any]) -> None:
     ):
         if value not in allowed:
             raise UserError(f"{name}={value}: choose {' or '.join(map(str, allowed))}")
+    if trainer.get("accumulate_grad_batches", 1) != 1:
+        raise UserError(
+            "trainer.accumulate_grad_batches: a step is taken after every batch; choose a larger batch_size"
+        )
     for name, value in (("task.threshold", threshold), ("trainer.gradient_clip_val", trainer["gradient_clip_val"])):
         optional = name == "trainer.gradient_clip_val" and value is None
         if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
@@ -67,6 +81,8 @@ def check_reference(config: dict[str, Any]) -> None:
     reference = config["reference"]
     if reference is None:
         return
+    if config["size"] is None:
+        raise UserError("reference: there is no sweep to compare with; set size=…, or reference=null")
     if not isinstance(reference, dict) or "size" not in reference:
         raise UserError(f"reference={reference}: give their number and values, e.g. {{size: 3, init: default}}")
     check_whole("reference.size", reference["size"], 1)
@@ -74,6 +90,7 @@ def check_reference(config: dict[str, Any]) -> None:
         if name not in config["hyperparameters"]:
             raise UserError(f"reference.{name}: {name} is not a hyperparameter of this sweep")
         check_spec(name, value)
+        check_where(name, value, {name: config[name] for name in config["hyperparameters"]} | reference_values(config))
 
 
 def reference_size(config: dict[str, Any]) -> int:
@@ -83,6 +100,12 @@ def reference_size(config: dict[str, Any]) -> int:
 def reference_values(config: dict[str, Any]) -> dict[str, Any]:
     """The hyperparameters that the networks for reference have instead of draws."""
     return {name: value for name, value in (config.get("reference") or {}).items() if name != "size"}
+
+
+def reference_space(config: dict[str, Any]) -> dict[str, Any]:
+    """What the networks for reference are drawn from: seeds of their own unless they say otherwise."""
+    space = {name: config.get(name) for name in config["hyperparameters"]}
+    return space | ({"variant_seed": None} if "variant_seed" in space else {}) | reference_values(config)
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

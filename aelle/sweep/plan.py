@@ -21,7 +21,7 @@ from aelle.sweep.options import (
     check_reference,
     check_whole,
     reference_size,
-    reference_values,
+    reference_space,
     with_names,
 )
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
@@ -98,7 +98,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What must not change once the sweep has started."""
         fixed = {name: self.config[name] for name in ("size", "pack_size", "reference")}
-        return {**fixed, **settings(self.config)}
+        return {**settings(self.config), **fixed}
 
     def _started(self) -> dict[str, Any]:
         try:
@@ -128,7 +128,7 @@ class Plan:
     def variant(self, number: int) -> Variant:
         space = {name: self.config.get(name) for name in self.config["hyperparameters"]}
         if self.config["size"] is not None and number >= self.config["size"]:
-            space |= reference_values(self.config)
+            space = reference_space(self.config)
         return draw(space, self.config["seed"], number, self.config["repeats"])
 
     @property

@@ -14,6 +14,7 @@ from aelle.hyperparameters import default
 from aelle.runs.locks import is_held, lock_file
 from aelle.runs.reader import Run, run_folders
 from aelle.runs.settings import fingerprint
+from aelle.sweep.options import reference_size
 from aelle.sweep.plan import Plan
 from aelle.sweep.selection import Selection, select
 from aelle.variants import Variant, cost
@@ -45,8 +46,9 @@ class Reached(NamedTuple):
 
 @dataclass(frozen=True)
 class Status:
-    """`variants`: how many are complete, diverged, pruned, running or failed at their last update, or missing. `spent`:
-    seconds of training so far; `left`: seconds for the rest with `workers` packs at a time, None if unknown.
+    """`size`: of all variants, with the `reference` ones. `variants`: how many are complete, diverged, pruned, running
+    or failed at their last update, or missing. `spent`: seconds of training so far; `left`: seconds for the rest with
+    `workers` packs at a time, None if unknown.
     `best`: lowest losses first. `varied`: the hyperparameters in which variants differ; `fixed`: others that do
     not have their default.
     `problems`: what could not be read, a line each.
@@ -54,6 +56,7 @@ class Status:
 
     folder: Path
     size: int
+    reference: int
     epochs: int
     packs: list[PackStatus]
     variants: Counter[str]
@@ -91,10 +94,11 @@ def sweep_status(folder: Path) -> Status:
     spent = sum(_seconds(run).sum() for run in found.runs)
     done, left = _work(plan, found)
     values = _hyperparameters(found)
-    varied = [name for name, different in values.items() if len(different) > 1]
+    varied = [name for name, different in values.items() if len({*different} - {None}) > 1]
     return Status(
         folder=folder,
         size=size,
+        reference=reference_size(config),
         epochs=config["epochs"],
         packs=packs,
         variants=last,
@@ -103,7 +107,7 @@ def sweep_status(folder: Path) -> Status:
         workers=workers,
         best=_best(found),
         varied=varied,
-        fixed={name: one[0] for name, one in values.items() if len(one) == 1 and one[0] != default(name)},
+        fixed={name: one[0] for name, one in values.items() if len(one) == 1 and one[0] not in (None, default(name))},
         problems=[*problems, *found.problems],
     )
 
@@ -187,14 +191,20 @@ def _work(plan: Plan | None, found: Selection) -> tuple[float, float]:
 
 
 def _hyperparameters(found: Selection) -> dict[str, list[Any]]:
-    """The different values of each, in order of appearance; not that of variants that do not read it."""
+    """The different values of each, in order of appearance; None for variants that do not read it."""
     values: dict[str, dict[Any, None]] = {}
     for run, rows in _counting(found):
+        rows = _variants_of(run, rows)
         for name in run.config["hyperparameters"]:
             column = run.variants[name].to_pylist()
-            read = [column[row] for row in rows if column[row] is not None]
-            values.setdefault(name, {}).update(dict.fromkeys(read))
+            values.setdefault(name, {}).update(dict.fromkeys(column[row] for row in rows))
     return {name: list(different) for name, different in values.items()}
+
+
+def _variants_of(run: Run, rows: list[int]) -> list[int]:
+    """Without the networks for reference."""
+    size = run.config["size"]
+    return [row for row in rows if size is None or run.numbers[row] < size]
 
 
 def _best(found: Selection) -> list[Reached]:
@@ -203,7 +213,7 @@ def _best(found: Selection) -> list[Reached]:
         losses = run.epochs["val_loss"].to_numpy() if run.epochs.num_rows else np.empty(0)
         numbers, epochs = run.epochs["variant"].to_numpy(), run.epochs["epoch"].to_numpy()
         values = run.variants.select(run.config["hyperparameters"]).to_pylist()
-        for row in rows:
+        for row in _variants_of(run, rows):
             mine = np.flatnonzero((numbers == run.numbers[row]) & np.isfinite(losses))
             if len(mine):
                 at = mine[losses[mine].argmin()]

@@ -32,7 +32,7 @@ def networks_of(
             recurrent_bias=recurrent_bias,
         )
     cell = cell_class(name)
-    shared, own = _options(variants, options_of(name))
+    shared, own = cell_arguments(variants)
     return CellPopulation(
         *(cell, inputs, hidden_size, outputs, initializations, seeds),
         layers=layers,
@@ -42,14 +42,22 @@ def networks_of(
 
 
 def options_of(cell: str) -> dict[str, Any]:
-    """The hyperparameters that the constructor of a cell of that name takes, and their defaults."""
+    """The hyperparameters that the constructor of a cell of that name takes, and their defaults.
+
+    Raises UserError for a cell that does not exist, or has an option of the name of a task's hyperparameter.
+    """
     if cell in CELLS:
         return {}
-    return {name: value for name, value in cell_options(cell_class(cell)).items() if name not in HYPERPARAMETERS}
+    options = cell_options(cell_class(cell))
+    if taken := [name for name in options if name in HYPERPARAMETERS]:
+        raise UserError(f"cell={cell}: its option {taken[0]} has the name of another hyperparameter; call it otherwise")
+    return options
 
 
-def _options(variants: Sequence[Variant], defaults: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """What all members share, and what each has of its own: the numbers whose default is a float."""
+def cell_arguments(variants: Sequence[Variant]) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """The arguments of a pack's cell: what all members share, and what each has of its own, the numbers whose default
+    is a float."""
+    defaults = options_of(shared_value(variants, "cell"))
     given = [
         {name: value for name, value in variant.hyperparameters.items() if name in defaults and not not_read(value)}
         for variant in variants
@@ -61,5 +69,11 @@ def _options(variants: Sequence[Variant], defaults: dict[str, Any]) -> tuple[dic
                 f"{name}: only options whose default in the class is a float can differ within a pack; write a default "
                 "such as 1.0, or train with pack_size=1"
             )
-    own = [{name: float(value) for name, value in one.items() if name not in shared} for one in given]
+    own = [{name: _number(name, value) for name, value in one.items() if name not in shared} for one in given]
     return shared, own if any(own) else []
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"{name}={value}: its default in the class is a float; give a number")
+    return float(value)

@@ -130,6 +130,6 @@ def _prediction(
     if place.rows is not None:
         prediction.go_on(place.rows, [v.number for v in place.left])
     if options["prune"] is not None:
-        pruning = PruningCallback(prediction, options["prune"], options["after"], place.last)
+        pruning = PruningCallback(prediction, options["prune"], options["after"], place.last, parts.config["size"])
     report = ChanceReport(place.path, place.variants, prediction, pruning, say, place.rows)
     return [prediction, *([pruning] if pruning else []), report], report

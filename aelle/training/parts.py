@@ -15,7 +15,7 @@ from aelle.runs.settings import target
 from aelle.sweep.options import OPTIONS
 from aelle.sweep.pruning_model import check_digest
 from aelle.tasks.module import PopulationModule
-from aelle.tasks.networks import options_of
+from aelle.tasks.networks import cell_arguments, options_of
 from aelle.tracking.tracker import tracker_of
 from aelle.trainer import lean_trainer
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -49,13 +49,19 @@ class Parts:
         tracker_of(config["logger"])
         module = _module(config["task"]["module"])
         check_read(config, module)
+        self.reads = module.reads
         self.module = partial(module, **_options(config["task"]["module"], module))
 
-    def check(self, variants: Sequence[Variant]) -> None:
-        """Raise UserError if there is no network of one of these variants, trying the first of each cell."""
-        first = {variant.hyperparameters.get("cell"): variant for variant in reversed(variants)}
-        for variant in first.values():
-            self.module(self.data, [variant])
+    def check(self, packs: Sequence[Sequence[Variant]]) -> None:
+        """Raise UserError if the networks of one of these packs cannot be built, trying a variant of each kind."""
+        tried = set()
+        for pack in packs:
+            if "cell" in self.reads:
+                cell_arguments(pack)
+            kind = tuple(pack[0].value(name) for name in ("cell", "hidden_size", "layers"))
+            if kind not in tried:
+                self.module(self.data, [pack[0]])
+            tried.add(kind)
 
     @property
     def warnings(self) -> list[str]:

@@ -17,6 +17,8 @@ class PruningCallback(pl.Callback):
     that checkpoint, given that epoch's rows as `last`, decides the same. Variants are judged independently; if none is
     left, training ends. A diverged variant has no chance; it is no longer trained, but stays in the population.
 
+    Networks for reference, numbered from `size` on, are never stopped.
+
     `.stopping`: the numbers of the variants that the last epoch has decided to stop.
     """
 
@@ -26,7 +28,9 @@ class PruningCallback(pl.Callback):
         below: float,
         after: int,
         last: pa.Table | None = None,
+        size: int | None = None,
     ):
+        self.size = size
         self.prediction, self.below, self.after, self.last = prediction, below, after, last
         self.stopping: set[int] = set()
 
@@ -59,6 +63,8 @@ class PruningCallback(pl.Callback):
         """Nothing is stopped after the last epoch: there is no time left to save."""
         if chances is not None and self.after <= epoch < (trainer.max_epochs or 0):
             low = chances < self.below
+            if self.size is not None:
+                low &= np.array([v.number < self.size for v in pl_module.variants], dtype=bool)
             self.stopping = {v.number for v, stops in zip(pl_module.variants, low, strict=True) if stops}
             trainer.should_stop |= bool(low.all())
 

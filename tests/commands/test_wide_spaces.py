@@ -40,9 +40,26 @@ def test_a_wide_space_is_trained_in_few_packs_resumed_and_reported(main, aelle, 
                 assert row[name] == (None if isinstance(value, float) and math.isnan(value) else value)
     status = aelle("status", sweep)[1]
     assert "36 complete" in status and "layers 2" in status
+    assert aelle("collect", sweep)[0] == 0
+    rows = pd.read_parquet(sweep / "collected.parquet")
+    assert len(rows) == 36 * 3 and rows["dt"].notna().sum() == 18 * 3
     code, out, err = main("analyze.py", f"sweep={sweep}", "splits=2", "pictures=[]", "aelle.max_steps=20")
     assert code == 0 and "momentum" in out and "none:" in out, err
     assert pd.read_csv(sweep / "variants.csv")["dt"].isna().sum() == 18
+
+
+def test_a_condition_on_a_number_is_the_same_when_it_is_read_back(main):
+    line = ["train.py", "-m", "experiment=digits", *TINY[1:], "size=4", "hidden_size=[4,6]"]
+    line.append("learning_rate={hidden_size:{4:0.01,6:'uniform(0.01, 0.1)'}}")
+    for _ in range(2):
+        code, out, err = main(*line)
+        assert code == 0 and "4 of 4 variants complete" in out, err
+
+
+def test_lists_that_draws_do_not_cover_are_named(main):
+    line = ["train.py", "-m", "experiment=digits", *TINY, "size=6", "repeats=3", "epochs=1"]
+    out = main(*line, "cell=[lstm,gru]", "optimizer=[adam,sgd]")[1]
+    assert "warning: the lists have 4 combinations, of which 2 draws cover the first ones only" in out
 
 
 @pytest.mark.parametrize("cell", ["rnn_relu", "lem", "li_gru"])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aelle.report.trained_figures import loss_distribution, losses_over_hyperparameters
@@ -37,7 +38,13 @@ def test_a_sweep_with_them_is_trained_resumed_and_told_apart(main, aelle, tmp_pa
     assert table.size == 6 and table.variants["variant"].tolist() == list(range(6)) and table.losses.shape == (6, 3)
     assert table.reference is not None and table.reference.values["init"] == "default"
     assert len(table.reference.losses) == 2 and not np.isin(table.reference.losses, table.final_loss).any()
-    assert "8 complete" in aelle("status", "outputs/digits")[1]
+    status = aelle("status", "outputs/digits")[1]
+    assert status.startswith("digits: 6 variants and 2 for reference in 2 packs") and "8 complete" in status
+    shown = status.partition("lowest validation losses")[2].splitlines()[2:7]
+    assert all(int(line.split()[0]) < 6 for line in shown), status
+    assert aelle("collect", "outputs/digits")[0] == 0
+    rows = pd.read_parquet(tmp_path / "outputs" / "digits" / "collected.parquet")
+    assert rows.groupby("variant")["reference"].first().tolist() == [False] * 6 + [True] * 2
     code, _, err = main(*LINE, "reference.weight_decay=0.1")
     assert code == 2 and "reference.weight_decay: 0 there, 0.1 now" in err
     code, out, err = main("analyze.py", "sweep=outputs/digits")
