@@ -182,7 +182,8 @@ class SequenceLearning(PopulationModule):
         self.learning = None
         if self.batches.incomplete(number):
             self.learning = torch.tensor([number < steps for steps in self.batches.steps])
-        if "capturable" in vars(type(self)) and self.capturable and batch.shape[1] == self.batch_size:
+        whole = batch.shape[1] == self.batch_size and number < max(self.batches.steps)
+        if whole and "capturable" in vars(type(self)) and self.capturable:
             return self.captured_loss(lambda batch: self.training_loss(batch, number), batch)
         return self.training_loss(batch, number)
 
