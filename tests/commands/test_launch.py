@@ -58,7 +58,9 @@ def kill_when(sweep, appears: str, line: list[str], cwd) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("after", ["pack-0000/checkpoint.ckpt", "pack-0001/epochs.parquet"])
+@pytest.mark.parametrize(
+    "after", ["pack-0000/checkpoint.ckpt", pytest.param("pack-0001/epochs.parquet", marks=pytest.mark.long)]
+)
 def test_a_killed_sweep_goes_on_and_gives_the_same_numbers(small_sweep, tmp_path, after):
     line = [sys.executable, str(ROOT / "train.py"), "-m", "experiment=digits", *SMALL]
     sweep = tmp_path / "outputs" / "digits"

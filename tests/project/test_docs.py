@@ -129,9 +129,10 @@ def test_every_command_is_one_that_could_start(line, own_files, monkeypatch, tmp
     monkeypatch.syspath_prepend(str(own_files))
     monkeypatch.setenv("WANDB_MODE", "offline")
     # The analysis before it would have saved one; which, counts where variants are pruned.
-    (model := tmp_path / "outputs" / "digits" / "model").mkdir(parents=True)
-    for name in MODEL_FILES:
-        (model / name).touch()
+    for sweep in ("digits", "digits_wide_init"):
+        (model := tmp_path / "outputs" / sweep / "model").mkdir(parents=True)
+        for name in MODEL_FILES:
+            (model / name).touch()
     check_command(line, own_files, monkeypatch)
 
 
