@@ -33,7 +33,7 @@ OTHERWISE = {
     "optimizer": "adamw",
     "learning_rate": 0.02,
     "schedule": "cosine",
-    "warmup": 0.2,
+    "warmup": 0.9,
     "weight_decay": 0.1,
     "momentum": 0.5,
     "beta1": 0.5,
