@@ -12,6 +12,7 @@ A hyperparameter is given in the configuration as
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 from aelle.distributions import ALLOWED, is_distribution, parse
@@ -33,7 +34,7 @@ class Variant:
         value = self.hyperparameters.get(name, NOT_READ)
         return default(name) if not_read(value) else value
 
-    @property
+    @cached_property
     def shape(self) -> tuple:
         """What the variants of one pack have in common."""
         return tuple(pair for pair in self.hyperparameters.items() if cuts_packs(*pair))
@@ -54,12 +55,16 @@ def draw(space: Space, seed: int, number: int, repeats: int = 1) -> Variant:
     row, values = number // repeats, {}
     left = row
     for name in _parents_first(space):
-        spec = _branch(space[name], values)
-        if not _is_read(name, values):
+        spec, known = space[name], HYPERPARAMETERS.get(name)
+        if isinstance(spec, Mapping):
+            spec = _branch(spec, values)
+        if known is not None and known.where is not None and not _is_read(known.where, values):
             values[name] = NOT_READ
         elif spec is None:
             values[name] = default(name)
-        elif _is_list(spec):
+        elif not isinstance(spec, (str, Sequence)):
+            values[name] = spec
+        elif not isinstance(spec, str):
             dealt = spec[left % len(spec)]
             values[name] = default(name) if dealt is None else dealt
             left //= len(spec)
@@ -179,19 +184,14 @@ def _checked_branches(name: str, spec: Any, space: Space) -> Iterator[Any]:
         yield branch
 
 
-def _branch(spec: Any, values: Mapping[str, Any]) -> Any:
+def _branch(spec: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     """The value, list or distribution that these values of other hyperparameters choose; None: the default."""
-    if not isinstance(spec, Mapping):
-        return spec
     ((parent, branches),) = spec.items()
     return {str(value): branch for value, branch in branches.items()}.get(str(values[parent]))
 
 
-def _is_read(name: str, values: Mapping[str, Any]) -> bool:
-    known = HYPERPARAMETERS.get(name)
-    if known is None or known.where is None:
-        return True
-    parent, readers = known.where
+def _is_read(where: tuple[str, tuple[str, ...]], values: Mapping[str, Any]) -> bool:
+    parent, readers = where
     return values.get(parent, default(parent)) in readers
 
 

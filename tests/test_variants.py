@@ -61,7 +61,7 @@ def test_packs_hold_one_shape_each_in_the_order_of_shape_and_number():
 def test_only_the_initial_scale_may_differ_inside_a_pack():
     pair = [Variant(0, {"hidden_size": 8, "p": 2.0}, {}), Variant(1, {"hidden_size": 8, "p": 3.0}, {})]
     assert len(cut_into_packs(pair, 5)) == 1
-    pair[1].hyperparameters["hidden_size"] = 16
+    pair[1] = Variant(1, {"hidden_size": 16, "p": 3.0}, {})
     assert len(cut_into_packs(pair, 5)) == 2
 
 
