@@ -148,9 +148,8 @@ def _check_swept(plan: Plan, overrides: list[str]) -> None:
             raise UserError(f"{name} cannot be swept over: a sweep has one {name}; start a sweep for each")
         if name in plan.config["hyperparameters"]:
             values[name] = list(override.sweep_iterator())
-    space = {name: plan.config[name] for name in plan.config["hyperparameters"]}
     if values:
-        check_space({**space, **values})
+        check_space({**plan.space, **values})
 
 
 def _announce(plan: Plan) -> None:
@@ -166,8 +165,7 @@ def _announce(plan: Plan) -> None:
 
 def _not_covered(plan: Plan) -> list[str]:
     """Why some values of lists may not occur."""
-    space = {name: plan.config[name] for name in plan.config["hyperparameters"]}
-    combinations = math.prod(len(spec) for spec in space.values() if isinstance(spec, list))
+    combinations = math.prod(len(spec) for spec in plan.space.values() if isinstance(spec, list))
     draws = -(-(plan.config["size"] or combinations) // plan.config["repeats"])
     if draws >= combinations:
         return []

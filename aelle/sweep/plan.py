@@ -126,10 +126,14 @@ class Plan:
             ) from error
 
     def variant(self, number: int) -> Variant:
-        space = {name: self.config.get(name) for name in self.config["hyperparameters"]}
-        if self.config["size"] is not None and number >= self.config["size"]:
-            space = reference_space(self.config)
+        size = self.config["size"]
+        space = self.space if size is None or number < size else reference_space(self.config)
         return draw(space, self.config["seed"], number, self.config["repeats"])
+
+    @cached_property
+    def space(self) -> dict[str, Any]:
+        """What the variants' hyperparameters are drawn from."""
+        return {name: self.config.get(name) for name in self.config["hyperparameters"]}
 
     @property
     def total(self) -> int | None:

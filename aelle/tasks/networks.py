@@ -12,8 +12,6 @@ from aelle.tasks.initialization import Initialization
 from aelle.tasks.population import Population
 from aelle.variants import Variant, shared_value
 
-Networks = Population | CellPopulation
-
 
 def networks_of(
     variants: Sequence[Variant], inputs: int, outputs: int, *, recurrent_bias: bool = True
