@@ -8,6 +8,10 @@ MODEL_FILES = ("aelle.json", "arrays.npz")
 """The files of a saved AeLLE. `aelle.model.files` writes and reads them, but takes seconds to import."""
 
 
+PREDICTOR_FILES = ("predictor.json", "predictor.npz")
+"""The files of a saved EarlyPredictor, next to those of its AeLLE (`aelle.predictor.files`)."""
+
+
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` on a temporary file, then rename it to `path`: a reader sees the old or the new file, complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

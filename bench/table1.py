@@ -15,7 +15,7 @@ import numpy as np
 
 from aelle.analysis.baselines import loss_and
 from aelle.analysis.early import study
-from aelle.analysis.predictors import COMBINED, Plane
+from aelle.analysis.predictors import RECOMMENDED, Plane
 from aelle.analysis.scores import recall_at
 from aelle.model.estimator import AeLLE
 from aelle.sweep.arrays import load_arrays
@@ -35,7 +35,7 @@ def main() -> None:
     source = load_arrays(options.file) if options.file.suffix == ".npz" else load_sweep(options.file)
     sweep = replace(source, threshold=options.threshold).complete()
     found = study(sweep, AeLLE(options.threshold), options.splits)
-    names = (COMBINED, Plane.name, loss_and(sweep.varied))
+    names = (RECOMMENDED, Plane.name, loss_and(sweep.varied))
     print(f"{'of training':12}{'the paper':>24}" + "".join(f"{name:>38}" for name in names))
     for share, (recall, precision) in PAPER.items():
         epoch = round(share * sweep.epochs)

@@ -16,7 +16,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
-from aelle.lyapunov.features import scalar_features
 from aelle.lyapunov.spectrum import signed_log
 from aelle.sweep.table import SweepTable
 
@@ -114,31 +113,6 @@ class LossesSoFar(Logistic):
         return _log_losses(self.known, sweep, k)
 
 
-class Extrapolation(Logistic):
-    """The final loss by a power law fitted to the second half of the learning curve so far."""
-
-    name = "learning curve, extrapolated"
-
-    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
-        logs, first = _log_losses(self.known, sweep, k), max(1, k // 2)
-        if k - first < 1:
-            return logs[:, k:]
-        at = np.log(np.arange(first, k + 1))
-        slope = ((at - at.mean()) * logs[:, first:]).sum(1) / ((at - at.mean()) ** 2).sum()
-        return (logs[:, first:].mean(1) + slope * (np.log(sweep.epochs) - at.mean()))[:, None]
-
-
-class Hyperparameters(Logistic):
-    """The hyperparameters that vary."""
-
-    def __init__(self, known: SweepTable, names: list[str]):
-        super().__init__(known)
-        self.encode, self.name = _encoder(known, names), f"{', '.join(names)} only"
-
-    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
-        return self.encode(sweep)
-
-
 class LossAndHyperparameters(Ridge):
     """The loss at epoch k and the hyperparameters that vary: known without spectra."""
 
@@ -187,16 +161,6 @@ class PooledLinearOnRunningMean(LinearOnRunningMean):
         known = self.known.take(rows[measured])
         enough = np.isfinite(known.final_loss).sum() >= MIN_VARIANTS
         return self.learn(inputs[measured], known) if enough else _undecided
-
-
-class LinearOnFeatures(Ridge):
-    """The scalar features of the spectrum at epoch k."""
-
-    name = "spectrum features, linear"
-    sees_spectra = True
-
-    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
-        return scalar_features(sweep.spectra[:, k])
 
 
 def loss_and(names: list[str]) -> str:

@@ -11,16 +11,16 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.special import expit
 from sklearn import config_context
 
-from aelle.analysis.predictor import Predictor
 from aelle.analysis.predictors import predictors
 from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.samples import Sample, stratified_parts, sweep_sample
+from aelle.model.samples import stratified_parts, sweep_sample
+from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.predictor.observed import INPUTS, observed
 from aelle.sweep.table import SweepTable
 
 SPLIT_SHARES = (0.32, 0.08, 0.60)
@@ -31,6 +31,10 @@ STAGES = (0.0, 0.05, 0.2, 0.5, 1.0)
 
 INTERVAL = (0.025, 0.975)
 """Quantiles over the splits: a 95 % interval."""
+
+
+WITHOUT_SPECTRA = ("losses", "hyperparameters")
+"""The inputs that a training has without spectra."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Study:
     end: int
     models: list[AeLLE]
     tests: list[np.ndarray]
-    recommended: list[Predictor]
+    recommended: list[EarlyPredictor]
     without_spectra: list[str]
 
     @property
@@ -113,7 +117,7 @@ class Study:
             unseen[learned[test]] = True
             part = sweep.take(np.flatnonzero(unseen))
             for k in self.epochs:
-                total[unseen, k] += expit(predictor.score(part, k))
+                total[unseen, k] += predictor.predict(observed(part, k)).chance
             counted[unseen] += 1
         total[~np.isfinite(sweep.spectra).all(2)] = np.nan
         with np.errstate(invalid="ignore"):
@@ -140,27 +144,21 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
-    fit_side_by_side(models, [known_sample(sweep, model, train, validation) for train, validation, _ in parts])
+    # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
+    known = [np.union1d(train, validation) for train, validation, _ in parts]
+    fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        return _scored(sweep, models, parts)
+        return _scored(sweep, models, [(rows, test) for rows, (_, _, test) in zip(known, parts, strict=True)])
 
 
-def known_sample(sweep: SweepTable, model: AeLLE, train: np.ndarray, validation: np.ndarray) -> Sample:
-    """A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by those of the
-    validation part."""
-    return (
-        sweep_sample(sweep, np.union1d(train, validation))
-        if model.committee
-        else sweep_sample(sweep, train, validation)
-    )
-
-
-def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]]) -> Study:
+def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[tuple[np.ndarray, np.ndarray]]) -> Study:
     rows, predictions, recommended, without_spectra = [], [], [], {}
-    for split, (fitted, (train, validation, test)) in enumerate(zip(models, parts, strict=True)):
-        known, scored = sweep.take(np.union1d(train, validation)), sweep.take(test)
+    for split, (model, (of_known, test)) in enumerate(zip(models, parts, strict=True)):
+        known, scored = sweep.take(of_known), sweep.take(test)
+        fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
+        fitted.fit_to(known, model, sweep.measured_epochs, (INPUTS, WITHOUT_SPECTRA))
         candidates = predictors(known, fitted, sweep.varied)
-        recommended.append(candidates[0])
+        recommended.append(fitted)
         for predictor in candidates:
             if not predictor.sees_spectra:
                 without_spectra[predictor.name] = True
@@ -172,7 +170,7 @@ def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[list[np.ndarray]
                 if predictor.gives_chances:
                     log_odds = pd.DataFrame({**at, "row": test, "log_odds": found, "low_error": scored.low_error})
                     predictions.append(log_odds)
-    tests = [test for _, _, test in parts]
+    tests = [test for _, test in parts]
     chances = pd.concat(predictions, ignore_index=True)
     epochs = sweep.measured_epochs
     return Study(pd.DataFrame(rows), chances, epochs, sweep.epochs, models, tests, recommended, list(without_spectra))

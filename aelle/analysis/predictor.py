@@ -19,7 +19,7 @@ LogOdds = Float[np.ndarray, "V"]
 Inputs = Float[np.ndarray, "V F"]
 
 MAX_LOG_ODDS = 30.0
-"""Log odds are clipped to this range where they are averaged."""
+"""Where all known variants are of one class."""
 
 
 class Predictor(ABC):
@@ -27,7 +27,7 @@ class Predictor(ABC):
 
     name: str
     gives_chances: ClassVar[bool] = True
-    sees_spectra: ClassVar[bool] = False
+    sees_spectra: bool = False
 
     @abstractmethod
     def score(self, sweep: SweepTable, k: int) -> LogOdds: ...

@@ -1,14 +1,12 @@
-"""The predictors that the report compares: AeLLE, regressions, and the combination of both that it recommends."""
+"""The rows of the report: the recommended predictor, its members, and the baselines."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from aelle.analysis.baselines import (
     AllVariants,
-    Extrapolation,
-    Hyperparameters,
-    LinearOnFeatures,
     LinearOnRunningMean,
     LinearOnSpectrum,
     LossAgainstFinalThreshold,
@@ -17,12 +15,16 @@ from aelle.analysis.baselines import (
     PooledLinearOnRunningMean,
     TunedLoss,
 )
-from aelle.analysis.predictor import MAX_LOG_ODDS, LogOdds, Predictor
+from aelle.analysis.predictor import LogOdds, Predictor
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.estimator import AeLLE
+from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.predictor.members import Member, Spectra
+from aelle.predictor.observed import observed
 from aelle.sweep.table import SweepTable
 
-COMBINED = "AeLLE with loss and hyperparameters"
+RECOMMENDED = "recommended"
+WITHOUT_SPECTRA = "recommended, without spectra"
 
 
 class Plane(Predictor):
@@ -59,36 +61,64 @@ def _where_known(seen: SpectraSoFar, log_odds: Callable[[SpectraSoFar], LogOdds]
     return scores
 
 
-class Combination(Predictor):
-    """The mean of the log odds of several predictors: no weights to be fitted to few variants."""
+class Recommended(Predictor):
+    """The stacked members."""
 
+    name = RECOMMENDED
     sees_spectra = True
 
-    def __init__(self, *members: Predictor):
-        self.members, self.name = members, COMBINED
+    def __init__(self, fitted: EarlyPredictor):
+        self.fitted = fitted
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return np.mean([np.clip(member.score(sweep, k), -MAX_LOG_ODDS, MAX_LOG_ODDS) for member in self.members], 0)
+        return self.fitted.predict(observed(sweep, k)).log_odds
 
 
-def predictors(known: SweepTable, model: AeLLE, names: list[str]) -> list[Predictor]:
-    """All predictors, the recommended one first, fitted to the `known` variants, as `model` was. `names`: the
-    hyperparameters that vary in the whole sweep."""
-    head, without = LossHead(model), LossAndHyperparameters(known, names)
-    alone = [Hyperparameters(known, names)] if names else []
+class WithoutSpectra(Predictor):
+    """The stack of those members that see no spectra."""
+
+    name = WITHOUT_SPECTRA
+
+    def __init__(self, fitted: EarlyPredictor):
+        self.fitted = fitted
+
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
+        return self.fitted.predict(replace(observed(sweep, k), spectra=None)).log_odds
+
+
+class OneMember(Predictor):
+    """A member alone."""
+
+    def __init__(self, member: Member):
+        self.member, self.name, self.sees_spectra = member, member.name, "spectra" in member.needs
+
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
+        given = observed(sweep, k)
+        known = np.logical_and.reduce([given.known(name) for name in self.member.needs])
+        scores = np.full(len(given), -np.inf)
+        if known.any():
+            scores[known] = self.member.log_odds(given.take(known))
+        return scores
+
+
+def predictors(known: SweepTable, fitted: EarlyPredictor, names: list[str]) -> list[Predictor]:
+    """All rows, the recommended one first, fitted to the `known` variants. `names`: the hyperparameters that vary in
+    the whole sweep."""
+    assert fitted.model_ is not None
+    members = [OneMember(member) for member in fitted.members_ if not isinstance(member, Spectra)]
     return [
-        Combination(head, without),
-        Plane(model),
-        head,
+        Recommended(fitted),
+        WithoutSpectra(fitted),
+        Plane(fitted.model_),
+        LossHead(fitted.model_),
+        *(row for row in members if row.sees_spectra),
         LinearOnRunningMean(known),
         PooledLinearOnRunningMean(known),
         LinearOnSpectrum(known),
-        LinearOnFeatures(known),
-        without,
-        *alone,
+        *(row for row in members if not row.sees_spectra),
+        LossAndHyperparameters(known, names),
         LossAgainstFinalThreshold(),
         TunedLoss(known),
         LossesSoFar(known),
-        Extrapolation(known),
         AllVariants(),
     ]

@@ -189,7 +189,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def loss_decision_function(self, spectra: Any) -> Float[Array, "n"]:
         """Log odds of low error by the predicted loss alone, whatever the classifier on the plane."""
-        return self.loss_region_.log_odds(self.margin(spectra)[:, None])
+        return self._loss_log_odds(self.predict_target(spectra))
 
     def decision_function(self, spectra: Any) -> Float[Array, "n"]:
         """Log odds of low error."""
@@ -256,6 +256,9 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         seen = checked_history(spectra, last) if self.history_ else spectra_alone(last)
         given = columns(seen, self.points_of(self.n_features_in_), self.scaling_.logarithmic)
         return self.scaling_.inputs(given.values), stage(seen.share), given.values
+
+    def _loss_log_odds(self, prediction: Float[Array, "n"]) -> Float[Array, "n"]:
+        return self.loss_region_.log_odds(self._margin(prediction)[:, None])
 
     def _margin(self, prediction: Float[Array, "n"]) -> Float[Array, "n"]:
         return self.scaling_.targets(np.array([float(self.threshold)])).numpy() - prediction

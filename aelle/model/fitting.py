@@ -16,7 +16,7 @@ from aelle.errors import TooFewError, UserError
 from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.columns import CONDITIONS, CURVES, Columns, columns, stage
 from aelle.model.committee import Committee, Weights, gauge, held_out, weighted
-from aelle.model.samples import Rows, Sample, check_classes, checked, train_and_validation
+from aelle.model.samples import Rows, Sample, check_classes, checked, held_back
 from aelle.model.scaling import Scaling
 from aelle.model.views import COMMITTEE, COMMITTEE_OF_SPECTRA, SINGLE, View, attention, folds, sees, usable
 
@@ -100,7 +100,8 @@ def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
         if validation.history != rows.history:
             raise UserError("validation: give aelle.lyapunov.SpectraSoFar in both or in none, as in spectra")
     elif not model.committee:
-        rows, validation = train_and_validation(rows, model.threshold, model.seed)
+        held = held_back(rows, model.threshold, model.seed)
+        rows, validation = rows.take(~held), rows.take(held)
     else:
         check_classes(rows.losses[np.unique(rows.groups, return_index=True)[1]] < model.threshold, 2)
     given = columns(rows.seen, model.points_of(rows.seen.last.shape[1]), model.scaling == "log")
@@ -165,3 +166,17 @@ def _judged(rows: Rows) -> Int[np.ndarray, "m"]:
     order = np.argsort(np.nan_to_num(rows.losses[firsts], nan=np.inf), kind="stable")
     chosen = order[np.linspace(0, len(names) - 1, count).astype(int)]
     return np.flatnonzero(np.isin(rows.groups, names[chosen]))
+
+
+def held_out_log_odds(model: "AeLLE", sample: Sample) -> Float[np.ndarray, "n"]:
+    """Log odds of low error, by the predicted loss, of each row of the sample that `model` was fitted to, by
+    autoencoders that did not learn from it: of a committee, by those that left the row out; of a single autoencoder,
+    NaN but for the rows that were held back."""
+    rows = checked(sample)
+    given = columns(rows.seen, model.points_of(rows.seen.last.shape[1]), model.scaling == "log")
+    x, at = model.scaling_.inputs(given.values), stage(rows.seen.share)
+    if not model.committee:
+        log_odds = model._loss_log_odds(model.committee_.predict(x, at))
+        return np.where(held_back(rows, model.threshold, model.seed), log_odds, np.nan)
+    left_out = held_out(model.committee_, x, folds(rows.losses, rows.groups, model.seed))
+    return model._loss_log_odds(np.einsum("nv,vn->n", model.committee_.weights.at(at), left_out.predictions))

@@ -73,12 +73,11 @@ def spectra_alone(last: Float[np.ndarray, "n M"]) -> SpectraSoFar:
     return SpectraSoFar(last, last, np.ones(n), np.full(n, M))
 
 
-def train_and_validation(rows: Rows, threshold: float, seed: int) -> tuple[Rows, Rows]:
-    """The rows that train the autoencoder, and those of a fifth of the groups, which set the classifier."""
+def held_back(rows: Rows, threshold: float, seed: int) -> Bool[np.ndarray, "n"]:
+    """The rows of a fifth of the groups, which set the classifier of a single autoencoder."""
     names, firsts = np.unique(rows.groups, return_index=True)
-    _, held_back = stratified_parts(rows.losses[firsts] < threshold, (0.8, 0.2), seed)
-    held = np.isin(rows.groups, names[held_back])
-    return rows.take(~held), rows.take(held)
+    _, held = stratified_parts(rows.losses[firsts] < threshold, (0.8, 0.2), seed)
+    return np.isin(rows.groups, names[held])
 
 
 def sweep_sample(

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from scipy.special import expit
 
 from aelle.analysis.early import Study
-from aelle.analysis.predictors import COMBINED, Plane
+from aelle.analysis.predictors import RECOMMENDED, Plane
 from aelle.model.estimator import AeLLE
 from aelle.report.style import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
 from aelle.sweep.table import SweepTable
@@ -120,5 +120,5 @@ def calibration(study: Study, epoch: int) -> go.Figure:
 def _highlighted(study: Study) -> dict[str, str]:
     """Colours of the recommended predictor, of AeLLE alone, and of the first one without spectra."""
     return dict(
-        zip((COMBINED, Plane.name, study.without_spectra[0]), (COLOURS[0], COLOURS[2], COLOURS[3]), strict=True)
+        zip((RECOMMENDED, Plane.name, study.without_spectra[0]), (COLOURS[0], COLOURS[2], COLOURS[3]), strict=True)
     )

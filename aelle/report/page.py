@@ -5,7 +5,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from aelle.analysis.early import Study
-from aelle.analysis.predictors import COMBINED
+from aelle.analysis.predictors import RECOMMENDED
 from aelle.analysis.savings import HALVING, NO_CUT
 from aelle.sweep.table import SweepTable
 
@@ -22,7 +22,7 @@ def recommended(early: Study, sweep: SweepTable, chances: Float[np.ndarray, "V E
 
 def first_cut(early: Study, worth: pd.DataFrame) -> dict | None:
     """The savings and cost of pruning after the first epoch by the recommended predictor; None where it is the last."""
-    rows = worth[(worth["rule"] == COMBINED) & (worth["epoch"] == early.first_epoch)]
+    rows = worth[(worth["rule"] == RECOMMENDED) & (worth["epoch"] == early.first_epoch)]
     return dict(rows.iloc[0]) if len(rows) else None
 
 
@@ -32,13 +32,13 @@ def answer(early: Study, complete: SweepTable) -> dict:
     k = early.first_epoch
     at = early.summary.set_index(["epoch", "predictor"]).loc[k]
     best = early.best_without_spectra(k)
-    gain, low, high = early.gain(k, COMBINED, best)
+    gain, low, high = early.gain(k, RECOMMENDED, best)
     return {
         "epoch": k,
-        "ours": dict(at.loc[COMBINED]),
+        "ours": dict(at.loc[RECOMMENDED]),
         "best": {"name": best, **at.loc[best]},
         "gain": gain,
-        "overtaken": early.overtaken(COMBINED),
+        "overtaken": early.overtaken(RECOMMENDED),
         "low": low,
         "high": high,
         "base_rate": complete.low_error.mean(),

@@ -3,11 +3,13 @@
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from aelle.errors import UserError, in_one_line
 from aelle.lyapunov.spectrum import curve
@@ -48,15 +50,6 @@ def load_arrays(path: Path) -> SweepTable:
                 "[V, E, K], and may have hyperparameters [V]: V variants, E epochs (0 before training), K exponents"
             )
     losses, spectra = arrays.pop("val_loss").astype(float), arrays.pop("spectrum").astype(float)
-    if spectra.shape[:2] != losses.shape or 0 in spectra.shape or losses.shape[1] < 2:
-        raise UserError(
-            f"{path}: spectrum of shape {list(spectra.shape)}, val_loss of shape {list(losses.shape)}: both need the "
-            "same variants and epochs, from epoch 0 (before training) to the last"
-        )
-    if (losses <= 0).any():
-        v = int(np.flatnonzero((losses <= 0).any(1))[0])
-        raise UserError(f"{path}: val_loss contains {losses[v].min():g} in row {v}: losses must be above 0")
-    losses = np.where(np.isfinite(losses), losses, np.nan)
     problems, test_spectra = [], arrays.pop(TEST_SPECTRA, None)
     if test_spectra is not None and (test_spectra.shape != spectra.shape or test_spectra.dtype.kind not in "fiu"):
         problems.append(
@@ -76,19 +69,59 @@ def load_arrays(path: Path) -> SweepTable:
             hyperparameters[name] = array
         else:
             problems.append(f"{path.name}: {name} is left out: a hyperparameter is an array [{V}] of finite values")
+    try:
+        table = _table(path.name, losses, spectra, hyperparameters, numbers)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    test_spectra = None if test_spectra is None else _common_length(test_spectra.astype(float))
+    return replace(table, name=path.stem, problems=problems, test_spectra=test_spectra)
+
+
+def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> SweepTable:
+    """A sweep from arrays: validation losses [V, E] of epochs 0 to the last, spectra [V, E, K] in nats per step, NaN
+    where not measured and after the last exponent of a smaller network, and a mapping or frame of names to values [V].
+    Raises ValueError for other shapes and for losses that are not above 0."""
+    losses = np.asarray(losses, dtype=float)
+    spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else np.asarray(spectra, dtype=float)
+    if losses.ndim != 2 or spectra.ndim != 3:
+        raise UserError(
+            f"losses of shape {list(losses.shape)}, spectra of shape {list(spectra.shape)}: give [V, E] and [V, E, M]"
+        )
+    frame = pd.DataFrame({} if hyperparameters is None else hyperparameters)
+    if len(frame.columns) and len(frame) != len(losses):
+        raise UserError(f"hyperparameters of {len(frame)} networks, losses of {len(losses)}: give the same networks")
+    values = {str(name): frame[name].to_numpy() for name in frame.columns}
+    return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+
+
+def _table(
+    run: str,
+    losses: Float[np.ndarray, "V E"],
+    spectra: Float[np.ndarray, "V E K"],
+    hyperparameters: dict[str, np.ndarray],
+    numbers: Int[np.ndarray, "V"],
+) -> SweepTable:
+    if spectra.shape[:2] != losses.shape or 0 in spectra.shape or losses.shape[1] < 2:
+        raise UserError(
+            f"spectrum of shape {list(spectra.shape)}, val_loss of shape {list(losses.shape)}: both need the "
+            "same variants and epochs, from epoch 0 (before training) to the last"
+        )
+    if (losses <= 0).any():
+        v = int(np.flatnonzero((losses <= 0).any(1))[0])
+        raise UserError(f"val_loss contains {losses[v].min():g} in row {v}: losses must be above 0")
+    losses = np.where(np.isfinite(losses), losses, np.nan)
     state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
-    columns = {"variant": numbers, "number": numbers, "run": path.name, "state": state, "error": None, "complete": True}
+    columns = {"variant": numbers, "number": numbers, "run": run, "state": state, "error": None, "complete": True}
     return SweepTable(
-        name=path.stem,
+        name=ARRAYS,
         task=ARRAYS,
         threshold=np.nan,
-        size=V,
+        size=len(losses),
         hyperparameters=list(hyperparameters),
         variants=pd.DataFrame({**columns, **hyperparameters}),
         losses=losses,
         spectra=_common_length(spectra),
-        problems=problems,
-        test_spectra=None if test_spectra is None else _common_length(test_spectra.astype(float)),
+        problems=[],
         exponents=np.maximum(np.isfinite(spectra).sum(2).max(1), 1),
     )
 

@@ -122,7 +122,7 @@ class SweepTable:
         """How many variants were stopped early."""
         return int((self.variants["state"] == "pruned").sum())
 
-    @property
+    @cached_property
     def measured_epochs(self) -> list[int]:
         """The epochs at which spectra were measured."""
         return [int(e) for e in np.flatnonzero(np.isfinite(self.spectra).any(axis=(0, 2)))]

@@ -10,7 +10,7 @@ from scipy.special import expit
 from aelle.analysis.baselines import Hyperparameters
 from aelle.analysis.early import SPLIT_SHARES, Study, study
 from aelle.analysis.predictor import Predictor
-from aelle.analysis.predictors import COMBINED, Plane, predictors
+from aelle.analysis.predictors import RECOMMENDED, Plane, predictors
 from aelle.analysis.scores import METRICS
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import stratified_parts, sweep_sample
@@ -50,7 +50,7 @@ def test_the_study_finds_what_each_predictor_can_know():
     found = study(synthetic(), AeLLE(0.5, epochs=40), splits=3)
     at = found.summary.set_index(["predictor", "epoch"])
     assert at.loc[("AeLLE, plane", 0), "auc"] > 0.9 and at.loc[("spectrum, linear", 0), "auc"] > 0.9
-    assert at.loc[(COMBINED, 0), "auc"] > 0.9
+    assert at.loc[(RECOMMENDED, 0), "auc"] > 0.9
     assert at.loc[("loss < final threshold", 0), "auc"] < 0.75
     assert at.loc[("loss < final threshold", 3), "f1"] == 1
     assert at.loc[("p only", 0), "auc"] > 0.9
@@ -66,7 +66,7 @@ def test_a_chance_comes_from_splits_that_have_not_learned_from_the_variant():
     assert (np.isnan(chances[:, 0]) == (held_out == 0)).all()
     once = np.flatnonzero((held_out == 1) & np.isin(np.arange(60), found.tests[1]))[0]
     alone = expit(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
-    assert found.recommended[1].name == COMBINED and chances[once, 2] == pytest.approx(alone)
+    assert found.recommended[1].name == RECOMMENDED and chances[once, 2] == pytest.approx(alone)
 
 
 def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_last():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from aelle.analysis.early import study
-from aelle.analysis.predictors import COMBINED
+from aelle.analysis.predictors import RECOMMENDED
 from aelle.analysis.savings import HALVING, NO_CUT, savings, single_cut, successive_halving
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable
@@ -41,8 +41,8 @@ def test_the_savings_of_a_study():
     sweep = synthetic(E=4)
     found = savings(study(sweep, AeLLE(0.5, epochs=40), splits=3), sweep).set_index(["rule", "epoch"])
     for k in (1, 2, 3):
-        assert found.loc[(COMBINED, k), "saved"] == pytest.approx(0.75 * (4 - k) / 4)
-        assert 1 <= found.loc[(COMBINED, k), "loss_ratio"] <= found.loc[(COMBINED, k), "loss_ratio_high"]
-    assert (COMBINED, 0) not in found.index and (COMBINED, 4) not in found.index
+        assert found.loc[(RECOMMENDED, k), "saved"] == pytest.approx(0.75 * (4 - k) / 4)
+        assert 1 <= found.loc[(RECOMMENDED, k), "loss_ratio"] <= found.loc[(RECOMMENDED, k), "loss_ratio_high"]
+    assert (RECOMMENDED, 0) not in found.index and (RECOMMENDED, 4) not in found.index
     assert found.loc[(NO_CUT, 4), "saved"] == 0 and found.loc[(HALVING, 1), "saved"] == pytest.approx(0.5, abs=0.02)
-    assert found.loc[(COMBINED, 1), "loss_ratio"] < 1.5
+    assert found.loc[(RECOMMENDED, 1), "loss_ratio"] < 1.5

@@ -1,0 +1,310 @@
+"""EarlyPredictor: what is known of a training so far in, the chance of low error out.
+
+Axes: V variant, E epoch, M point of the common-length spectrum, m member.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.special import expit, logit
+from sklearn.exceptions import NotFittedError
+
+from aelle.errors import TooFewError
+from aelle.lyapunov.spectrum import signed_log
+from aelle.model.estimator import AeLLE
+from aelle.model.fitting import held_out_log_odds
+from aelle.model.samples import sweep_sample
+from aelle.predictor.encoding import Encoding
+from aelle.predictor.files import read_predictor, write_predictor
+from aelle.predictor.members import LEAST_LOSS, Known, Member, at_length, members
+from aelle.predictor.observed import INPUTS, Observed, observed, so_far
+from aelle.predictor.outside import Neighbourhood, neighbourhood
+from aelle.predictor.stacking import Stack, stack
+from aelle.seeds import generator
+from aelle.sweep.arrays import table_of
+from aelle.sweep.table import SweepTable
+
+CERTAIN = 30.0
+"""Log odds of what is known: the final loss, or that a network has diverged."""
+
+MAX_EPOCHS = 50
+"""Epochs that members are fitted at, at most; those with spectra first."""
+
+FOLDS = 4
+"""Of the variants, to stack the members without those that are judged."""
+
+
+SUBSETS = [some for size in (1, 2, 3) for some in combinations(INPUTS, size)]
+"""Of inputs that a network can have."""
+
+
+class Prediction(NamedTuple):
+    """`log_odds` [V] of low error; NaN where nothing is known of a network. `outside`: for each, what lies outside of
+    what was learned from, in words, or ""; its chance is the share of low error among the known variants."""
+
+    log_odds: Float[np.ndarray, "V"]
+    outside: list[str]
+
+    @property
+    def chance(self) -> Float[np.ndarray, "V"]:
+        return expit(self.log_odds)
+
+
+class StackAt(NamedTuple):
+    """A stack of the `members` that some inputs allow, at `epochs`."""
+
+    members: list[int]
+    epochs: list[int]
+    stack: Stack
+
+
+class EarlyPredictor:
+    """Predicts which networks will end low-error, from losses, spectra and hyperparameters so far.
+
+    Its members (`aelle.predictor.members`), AeLLE among them, are combined by non-negative weights, learned from the
+    log odds of variants that the members were not fitted to. Where an input is missing, it uses the members that need
+    none. A network unlike those that it has learned from is marked as outside and gets the share of low error.
+
+    `threshold`: low-error is a final loss below it. `aelle`: parameters of AeLLE other than the defaults.
+    """
+
+    def __init__(self, threshold: float, *, aelle: Mapping[str, Any] | None = None, seed: int = 0):
+        self.threshold, self.aelle, self.seed = threshold, aelle, seed
+        self.learned_from_: dict[str, str | int] = {}
+
+    def fit(self, losses: Any, spectra: Any = None, hyperparameters: Any = None) -> "EarlyPredictor":
+        """Fit to validation losses [V, E] of epochs 0 (before training) to the last, spectra [V, E, M] in nats per
+        step, NaN where none was measured, and hyperparameters, a mapping or frame of names to values [V]. Or to a
+        sweep's table (`aelle.load_sweep`) alone.
+
+        Raises ValueError for other shapes, and where all variants are of one class.
+        """
+        sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
+        complete = sweep.complete()
+        model = None
+        if complete.measured_epochs:
+            sample = sweep_sample(complete, np.arange(len(complete.losses)))
+            model = AeLLE(**{**(self.aelle or {}), "threshold": self.threshold, "seed": self.seed})
+            model.fit(sample.spectra, sample.losses, groups=sample.groups)
+        others = np.setdiff1d(np.arange(complete.epochs), complete.measured_epochs)
+        room = max(MAX_EPOCHS - len(complete.measured_epochs), 0)
+        some = others[np.unique(np.linspace(0, len(others) - 1, min(room, len(others))).astype(int))]
+        self.fit_to(complete, model, sorted({*complete.measured_epochs, *some.tolist()}))
+        self.learned_from_ = {"task": sweep.task, "epochs": sweep.epochs, "variants": len(complete.losses)}
+        if sweep.pruned:
+            self.learned_from_["pruned"] = sweep.pruned
+        return self
+
+    def fit_to(
+        self,
+        known: SweepTable,
+        model: AeLLE | None,
+        epochs: Sequence[int],
+        subsets: Sequence[tuple[str, ...]] = SUBSETS,
+    ) -> "EarlyPredictor":
+        """Fit all but AeLLE to complete variants. `model`: fitted to them, or None; `epochs`: that members are fitted
+        at; `subsets`: of inputs, for which stacks are learned."""
+        finite = known.final_loss[np.isfinite(known.final_loss)]
+        # A diverged variant is high-error, also where all others are low-error.
+        final = np.nan_to_num(known.final_loss, nan=max(finite.max(initial=0.0), np.e * self.threshold))
+        low = final < self.threshold
+        if low.all() or not low.any():
+            raise TooFewError(
+                f"all {len(low)} variants are {'low' if low.all() else 'high'}-error at threshold {self.threshold}: "
+                "a predictor needs both classes; choose another threshold, or more variants"
+            )
+        self.epochs_, self.base_rate_, self.model_ = known.epochs, float(low.mean()), model
+        at = [observed(known, k) for k in epochs]
+        frame = known.variants[known.hyperparameters].reset_index(drop=True)
+        worst = np.nanmax(known.losses, axis=0, initial=self.threshold)
+        self.encoding_, self.worst_ = Encoding.of(frame), worst
+        everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed)
+        self.members_ = [member for member in members(model, _left_out(known, at, model)) if self._usable(member, at)]
+        said = np.stack([member.fit(everything) for member in self.members_], 2)
+        self._stack(said, everything, subsets)
+        self._learn_neighbourhoods(at)
+        if subsets is SUBSETS:
+            self._learn_cut(said, everything)
+        return self
+
+    def predict(self, given: Observed) -> Prediction:
+        """What a sweep's or a training's networks are told."""
+        given = self._readable(given)
+        V = len(given)
+        log_odds, outside = np.full(V, np.nan), self._outside(given)
+        has = np.stack([given.known(name) for name in INPUTS], 1)
+        for pattern in np.unique(has, axis=0):
+            rows = np.flatnonzero((has == pattern).all(1))
+            inputs = tuple(name for name, there in zip(INPUTS, pattern, strict=True) if there)
+            if inputs in self.stacks_:
+                log_odds[rows] = self._stacked(self.stacks_[inputs], given.take(rows))
+        log_odds[np.array(outside) != ""] = logit(self.base_rate_)
+        log_odds[given.diverged] = -CERTAIN
+        if given.epoch == given.epochs and given.losses is not None:
+            final = given.losses[:, -1]
+            log_odds = np.where(final < self.threshold, CERTAIN, -CERTAIN)
+            outside = [""] * V
+        return Prediction(log_odds, outside)
+
+    def predict_proba(
+        self,
+        losses: Any = None,
+        spectra: Any = None,
+        hyperparameters: Any = None,
+        epoch: int = 0,
+        *,
+        epochs: int | None = None,
+    ) -> Float[np.ndarray, "V 2"]:
+        """Chance of high and of low error after `epoch`, from losses [V, E], spectra [V, E, M] in nats per step and
+        hyperparameters as in `fit`, or from a sweep's table in the place of losses. None for what is not known; of
+        later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit.
+        """
+        self._check_fitted()
+        if not isinstance(losses, SweepTable):
+            losses = so_far(losses, spectra, hyperparameters, epoch, epochs or self.epochs_)
+        chance = self.predict(losses if isinstance(losses, Observed) else observed(losses, epoch)).chance
+        return np.stack([1 - chance, chance], 1)
+
+    def cut(self, may_lose: float = 0.05, after: int = 0) -> float:
+        """The largest chance below which variants can be stopped at any epoch from `after` on, so that at most the
+        share `may_lose` of those that would have ended low-error is lost, on average over sweeps like the known one.
+
+        Raises TooFewError if the known low-error variants are too few to promise it.
+        """
+        self._check_fitted()
+        later = [e for e, k in enumerate(self.cut_epochs_) if k >= after]
+        least = np.sort(np.nanmin(self.low_chances_[:, later], axis=1)) if later else np.zeros(0)
+        least = least[np.isfinite(least)]
+        # Of n + 1 exchangeable variants, the new one is among the j lowest with probability j / (n + 1).
+        j = int(may_lose * (len(least) + 1) + 1e-9)
+        if j < 1:
+            raise TooFewError(
+                f"{len(least)} low-error variants are too few to promise that at most {100 * may_lose:.3g} % are lost: "
+                f"at least {int(np.ceil(1 / may_lose)) - 1} are needed; give a chance instead, or allow a larger share"
+            )
+        return float(least[j - 1])
+
+    def weights(self) -> pd.DataFrame:
+        """The weight of each member at each epoch, with all inputs: a row per epoch, a column per member."""
+        at = self.stacks_[max(self.stacks_, key=len)]
+        names = [self.members_[m].name for m in at.members]
+        return pd.DataFrame(at.stack.weights, index=pd.Index(at.epochs, name="epoch"), columns=names)
+
+    def save(self, folder: str | Path) -> None:
+        """JSON and NPZ: nothing that could run code when it is read."""
+        self._check_fitted()
+        write_predictor(Path(folder), self)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "EarlyPredictor":
+        """Load what `save` wrote. Raises ValueError if that is incomplete."""
+        return read_predictor(Path(folder), cls)
+
+    def _usable(self, member: Member, at: Sequence[Observed]) -> bool:
+        """Whether some epoch has its inputs."""
+        if member.needs == ("hyperparameters",) and not self.encoding_.varied:
+            return False
+        return any(all(one.known(name).any() for name in member.needs) for one in at)
+
+    def _stack(self, said: Float[np.ndarray, "E V m"], known: Known, subsets: Sequence[tuple[str, ...]]) -> None:
+        """Not at the last epoch, where the final loss is known."""
+        self.stacks_: dict[tuple[str, ...], StackAt] = {}
+        early = np.array([one.epoch < self.epochs_ for one in known.at], dtype=bool)
+        for inputs in subsets:
+            chosen = [m for m, one in enumerate(self.members_) if set(one.needs) <= set(inputs)]
+            told = early & (np.logical_or.reduce(np.isfinite(said[:, :, chosen]).all(2), axis=1) if chosen else False)
+            epochs = [known.at[e].epoch for e in np.flatnonzero(told)]
+            if epochs:
+                shares = np.array(epochs) / self.epochs_
+                self.stacks_[inputs] = StackAt(chosen, epochs, stack(said[told][:, :, chosen], known.low, shares))
+
+    def _learn_cut(self, said: Float[np.ndarray, "E V m"], known: Known) -> None:
+        """The chances of the known low-error variants, stacked without them."""
+        at = self.stacks_[max(self.stacks_, key=len)]
+        given = said[[one.epoch in at.epochs for one in known.at]][:, :, at.members]
+        fold = generator(self.seed, "stacking").permutation(given.shape[1]) % FOLDS
+        chances = np.full(given.shape[:2], np.nan)
+        for f in range(FOLDS):
+            left, others = fold == f, fold != f
+            fitted = stack(given[:, others], known.low[others], np.array(at.epochs) / self.epochs_)
+            for e in range(len(given)):
+                chances[e, left] = expit(fitted.log_odds(e, given[e, left]))
+        self.cut_epochs_, self.low_chances_ = at.epochs, chances.T[known.low]
+
+    def _stacked(self, at: StackAt, given: Observed) -> Float[np.ndarray, "V"]:
+        said = np.stack([self.members_[m].log_odds(given) for m in at.members], 1)
+        return at.stack.log_odds(self._nearest(at.epochs, given), said)
+
+    def _nearest(self, epochs: Sequence[int], given: Observed) -> int:
+        """The position of the last of the epochs that is not later; on another grid, by the share of training."""
+        position = given.epoch * self.epochs_ / given.epochs
+        return max(int(np.searchsorted(epochs, position + 1e-9, side="right")) - 1, 0)
+
+    def _readable(self, given: Observed) -> Observed:
+        """Without inputs that the members cannot read: losses of another number of epochs, and hyperparameters that
+        lack one of the known ones."""
+        frame = given.hyperparameters
+        if frame is None and not self.encoding_.varied:
+            frame = pd.DataFrame(index=range(len(given)))
+        elif frame is not None and not set(self.encoding_.varied) <= set(frame.columns):
+            frame = None
+        losses = given.losses if given.epochs == self.epochs_ else None
+        spectra = given.spectra
+        if spectra is not None and self.model_ is not None:
+            spectra = at_length(spectra, self.model_.n_features_in_)
+        return Observed(given.epoch, given.epochs, losses, spectra, frame)
+
+    def _learn_neighbourhoods(self, at: Sequence[Observed]) -> None:
+        self.neighbourhoods_: dict[str, dict[int, Neighbourhood]] = {"losses": {}, "spectra": {}}
+        for name, found in self.neighbourhoods_.items():
+            for one in at:
+                rows = one.known(name)
+                near = neighbourhood(self._place(name, one.take(rows))) if rows.any() else None
+                if near is not None:
+                    found[one.epoch] = near
+
+    def _outside(self, given: Observed) -> list[str]:
+        if given.hyperparameters is not None:
+            said = np.array(self.encoding_.outside(given.hyperparameters), dtype=object)
+        else:
+            said = np.full(len(given), "", dtype=object)
+        for name, what in (("losses", "its learning curve"), ("spectra", "its spectrum")):
+            rows, found = np.flatnonzero(given.known(name) & (said == "")), self.neighbourhoods_[name]
+            if len(rows) and found:
+                at = list(found)[self._nearest(list(found), given)]
+                far = found[at].outside(self._place(name, given.take(rows), at if name == "losses" else None))
+                said[rows[far]] = f"{what} is unlike all known ones"
+        return said.tolist()
+
+    def _place(self, name: str, given: Observed, at: int | None = None) -> Float[np.ndarray, "V F"]:
+        """Where networks are among the known ones: their log losses so far, or their spectra."""
+        if name == "losses":
+            assert given.losses is not None
+            known = np.where(np.isfinite(given.losses), given.losses, 1.0)
+            return np.log(np.maximum(known, LEAST_LOSS))[:, : (given.epoch if at is None else at) + 1]
+        assert given.spectra is not None
+        return signed_log(np.concatenate([given.spectra.last, given.spectra.mean], 1))
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "stacks_"):
+            raise NotFittedError("this EarlyPredictor is not fitted: call fit first, or load a saved one")
+
+
+def _left_out(known: SweepTable, at: Sequence[Observed], model: AeLLE | None) -> Float[np.ndarray, "E V"] | None:
+    """What AeLLE says of each known variant after each epoch by the autoencoders that did not learn from it."""
+    if model is None:
+        return None
+    said = held_out_log_odds(model, sweep_sample(known, np.arange(len(known.losses))))
+    by_epoch, end = {}, 0
+    for k in known.measured_epochs:
+        rows = known.seen(k).known
+        by_epoch[k] = np.full(len(rows), np.nan)
+        start, end = end, end + int(rows.sum())
+        by_epoch[k][rows] = said[start:end]
+    nothing = np.full(len(known.losses), np.nan)
+    return np.stack([by_epoch.get(one.epoch, nothing) for one in at])

@@ -1,0 +1,128 @@
+"""A fitted EarlyPredictor as files: `predictor.json` and `predictor.npz`, next to those of its AeLLE.
+
+Nothing that could run code when it is read.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aelle.errors import UserError, in_one_line, reason
+from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
+from aelle.model.estimator import AeLLE
+from aelle.predictor.encoding import Encoding
+from aelle.predictor.members import restored
+from aelle.predictor.outside import Neighbourhood
+from aelle.predictor.stacking import Stack
+
+if TYPE_CHECKING:
+    from aelle.predictor.early_predictor import EarlyPredictor
+
+FORMAT = 1
+
+DESCRIPTION, ARRAYS = PREDICTOR_FILES
+
+
+def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if predictor.model_ is not None:
+        predictor.model_.learned_from_ = predictor.learned_from_
+        predictor.model_.save(folder)
+    arrays = {"worst": predictor.worst_, "low_chances": predictor.low_chances_}
+    for member in predictor.members_:
+        arrays |= {f"member/{member.name}/{name}": array for name, array in member.arrays().items()}
+    for inputs, at in predictor.stacks_.items():
+        arrays |= {f"stack/{'+'.join(inputs)}/{name}": array for name, array in at.stack._asdict().items()}
+    for what, by_epoch in predictor.neighbourhoods_.items():
+        for epoch, one in by_epoch.items():
+            arrays |= {f"near/{what}/{epoch}/{name}": np.asarray(array) for name, array in one._asdict().items()}
+
+    def write_arrays(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    replace_atomically(folder / ARRAYS, write_arrays)
+    description = {
+        "format": FORMAT,
+        "threshold": float(predictor.threshold),
+        "seed": predictor.seed,
+        "aelle": None if predictor.aelle is None else dict(predictor.aelle),
+        "learned_from": predictor.learned_from_,
+        "epochs": predictor.epochs_,
+        "base_rate": predictor.base_rate_,
+        "cut_epochs": list(predictor.cut_epochs_),
+        "encoding": predictor.encoding_.state(),
+        "members": [member.name for member in predictor.members_],
+        "stacks": {"+".join(inputs): [at.members, at.epochs] for inputs, at in predictor.stacks_.items()},
+        "digests": _digests(folder, predictor.model_ is not None),
+    }
+    text = json.dumps(description, indent=2)
+    replace_atomically(folder / DESCRIPTION, lambda path: path.write_text(text))
+
+
+def read_predictor(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
+    """Raises ValueError if the files are incomplete or do not belong together."""
+    try:
+        return _read(folder, kind)
+    except OSError as error:
+        if not folder.exists():
+            raise UserError(f"{folder} does not exist") from error
+        inner = folder / "model"
+        meant = f"; did you mean {inner}?" if (inner / DESCRIPTION).exists() else ""
+        what = f"{Path(error.filename or folder).name}: {reason(error)}"
+        raise UserError(f"{folder} contains no complete predictor ({what}{meant})") from error
+    except Exception as error:
+        raise UserError(f"{folder} contains no complete predictor: {in_one_line(error)}") from error
+
+
+def _read(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
+    from aelle.predictor.early_predictor import StackAt
+
+    given = json.loads((folder / DESCRIPTION).read_text())
+    if given["format"] != FORMAT:
+        raise ValueError(f"its format is {given['format']}, and this version reads format {FORMAT}")
+    with_model = MODEL_FILES[1] in given["digests"]
+    if _digests(folder, with_model) != given["digests"]:
+        raise ValueError("its files do not belong together")
+    learned_from = given["learned_from"]
+    if not isinstance(learned_from, dict) or not all(isinstance(one, (str, int)) for one in learned_from.values()):
+        raise ValueError("learned_from must have a text or a whole number for each name")
+    with np.load(folder / ARRAYS, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    predictor = kind(given["threshold"], aelle=given["aelle"], seed=given["seed"])
+    predictor.learned_from_ = learned_from
+    predictor.epochs_, predictor.base_rate_ = given["epochs"], given["base_rate"]
+    predictor.cut_epochs_, predictor.low_chances_ = given["cut_epochs"], arrays["low_chances"]
+    predictor.encoding_, predictor.worst_ = Encoding.of_state(given["encoding"]), arrays["worst"]
+    predictor.model_ = AeLLE.load(folder) if with_model else None
+    of_members = {name: _part(arrays, f"member/{name}/") for name in given["members"]}
+    predictor.members_ = restored(of_members, predictor.encoding_, predictor.worst_, predictor.model_)
+    predictor.stacks_ = {
+        tuple(name.split("+")): StackAt(chosen, epochs, Stack(**_part(arrays, f"stack/{name}/")))
+        for name, (chosen, epochs) in given["stacks"].items()
+    }
+    predictor.neighbourhoods_ = {
+        what: _neighbourhoods(_part(arrays, f"near/{what}/")) for what in ("losses", "spectra")
+    }
+    return predictor
+
+
+def _neighbourhoods(arrays: dict[str, np.ndarray]) -> dict[int, Neighbourhood]:
+    found = {}
+    for epoch in sorted({int(name.split("/")[0]) for name in arrays}):
+        part: dict[str, Any] = _part(arrays, f"{epoch}/")
+        found[epoch] = Neighbourhood(**{**part, "limit": float(part["limit"])})
+    return found
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _digests(folder: Path, with_model: bool) -> dict[str, str]:
+    """Of the files that must belong together."""
+    names = (ARRAYS, *(MODEL_FILES if with_model else ()))
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}

@@ -1,0 +1,66 @@
+"""A forest of extremely randomised trees, each grown on two thirds of the variants: the others judge it.
+
+Grown by scikit-learn, kept as arrays, so that it can be saved without pickle.
+
+Axes: t tree, N node, n row, F column.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.tree import ExtraTreeRegressor
+
+TREES = 64
+
+SHARE = 2 / 3
+"""Of the variants of each class, which a tree is grown on."""
+
+MIN_LEAF = 3
+"""Rows in a leaf, at least."""
+
+
+class Forest(NamedTuple):
+    """Nodes of all trees one after the other; `left`, `right`: the children, a leaf's are itself; `roots` [t]."""
+
+    roots: Int[np.ndarray, "t"]
+    column: Int[np.ndarray, "N"]
+    cut: Float[np.ndarray, "N"]
+    left: Int[np.ndarray, "N"]
+    right: Int[np.ndarray, "N"]
+    value: Float[np.ndarray, "N"]
+
+    def of_trees(self, columns: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "t n"]:
+        """The share of low error in the leaf of each row, by each tree."""
+        given = columns.astype(np.float32)
+        node = np.repeat(self.roots[:, None], len(given), 1)
+        rows = np.arange(len(given))
+        while True:
+            below = np.where(given[rows, self.column[node]] <= self.cut[node], self.left[node], self.right[node])
+            if (below == node).all():
+                return self.value[node]
+            node = below
+
+
+def grow(
+    columns: Float[np.ndarray, "n F"], group: Int[np.ndarray, "n"], low: Bool[np.ndarray, "groups"], seed: int
+) -> tuple[Forest, Bool[np.ndarray, "t groups"]]:
+    """`group`: which variant a row belongs to; `low`: whether a variant is low-error. Also returns which variants each
+    tree was grown on."""
+    random = np.random.default_rng(seed)
+    grown_on = np.zeros((TREES, len(low)), bool)
+    for tree in range(TREES):
+        for members in (np.flatnonzero(low), np.flatnonzero(~low)):
+            grown_on[tree, random.permutation(members)[: max(1, round(SHARE * len(members)))]] = True
+    given, target = columns.astype(np.float32), low[group].astype(float)
+    parts, roots, end = [], [], 0
+    for tree, chosen in enumerate(grown_on):
+        rows = chosen[group]
+        regressor = ExtraTreeRegressor(min_samples_leaf=MIN_LEAF, max_features=1.0, random_state=seed + tree)
+        nodes = regressor.fit(given[rows], target[rows]).tree_
+        itself, leaf = np.arange(nodes.node_count), nodes.children_left < 0
+        left, right = (np.where(leaf, itself, side) + end for side in (nodes.children_left, nodes.children_right))
+        parts.append((np.maximum(nodes.feature, 0), nodes.threshold, left, right, nodes.value[:, 0, 0]))
+        roots.append(end)
+        end += nodes.node_count
+    return Forest(np.array(roots), *(np.concatenate(part) for part in zip(*parts, strict=True))), grown_on

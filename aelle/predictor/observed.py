@@ -1,0 +1,95 @@
+"""What is known of networks at some epoch of their training.
+
+Axes: V variant, k epoch so far (0 = before training), M point of the common-length spectrum.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from aelle.errors import UserError
+from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
+from aelle.model.samples import as_array
+from aelle.sweep.table import SweepTable
+
+INPUTS = ("losses", "spectra", "hyperparameters")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """V networks after `epoch` of `epochs`; None for an input that nobody has.
+
+    `losses` [V, k + 1]: validation losses of epochs 0 to k, NaN where not finite. `spectra`: what spectra say after
+    that epoch, NaN where none was measured. `hyperparameters`: a column each, NaN where a variant reads none.
+    """
+
+    epoch: int
+    epochs: int
+    losses: Float[np.ndarray, "V k"] | None = None
+    spectra: SpectraSoFar | None = None
+    hyperparameters: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return next(len(one) for one in (self.losses, self.spectra, self.hyperparameters) if one is not None)
+
+    def known(self, name: str) -> Bool[np.ndarray, "V"]:
+        """Which networks have the input."""
+        if name == "losses" and self.losses is not None:
+            return np.isfinite(self.losses[:, -1])
+        if name == "spectra" and self.spectra is not None:
+            return self.spectra.known
+        return np.full(len(self), name == "hyperparameters" and self.hyperparameters is not None)
+
+    @property
+    def diverged(self) -> Bool[np.ndarray, "V"]:
+        return np.zeros(len(self), bool) if self.losses is None else ~np.isfinite(self.losses[:, -1])
+
+    def take(self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "V"]) -> "Observed":
+        frame = self.hyperparameters
+        return replace(
+            self,
+            losses=None if self.losses is None else self.losses[rows],
+            spectra=None if self.spectra is None else self.spectra.take(rows),
+            hyperparameters=None if frame is None else frame.iloc[np.arange(len(self))[rows]],
+        )
+
+
+def observed(sweep: SweepTable, epoch: int) -> Observed:
+    """What a sweep's table has after an epoch. No spectra where none was measured then."""
+    spectra = sweep.seen(epoch) if epoch in sweep.measured_epochs else None
+    frame = sweep.variants[sweep.hyperparameters].reset_index(drop=True)
+    return Observed(epoch, sweep.epochs, sweep.losses[:, : epoch + 1], spectra, frame)
+
+
+def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: int) -> Observed:
+    """From arrays of losses [V, E], spectra [V, E, M] in nats per step, NaN where none was measured, and a mapping or
+    frame of hyperparameters [V]; of later epochs nothing is used. Raises ValueError for other shapes."""
+    if not 0 <= epoch <= epochs:
+        raise UserError(f"epoch={epoch}: give one from 0 (before training) to {epochs}, the last")
+    if losses is not None:
+        losses = np.asarray(as_array(losses), dtype=float)
+        if losses.ndim != 2 or losses.shape[1] <= epoch:
+            raise UserError(f"losses of shape {list(losses.shape)}: give [V, E] with epochs 0 to {epoch}, at least")
+        losses = losses[:, : epoch + 1]
+    seen = None
+    if spectra is not None:
+        spectra = np.asarray(as_array(spectra), dtype=float)
+        if spectra.ndim != 3 or spectra.shape[1] <= epoch:
+            raise UserError(
+                f"spectra of shape {list(spectra.shape)}: give [V, E, M] with epochs 0 to {epoch}, at least"
+            )
+        mean, (V, _, M) = RunningMean(), spectra.shape
+        means = [mean.add(spectra[:, k]) for k in range(epoch + 1)]
+        seen = SpectraSoFar(spectra[:, epoch], means[-1], np.full(V, epoch / epochs), np.full(V, M))
+    frame = None if hyperparameters is None else pd.DataFrame(hyperparameters).reset_index(drop=True)
+    lengths = {len(one) for one in (losses, seen, frame) if one is not None}
+    if len(lengths) != 1:
+        raise UserError(
+            "losses, spectra and hyperparameters are all None: give one of them"
+            if not lengths
+            else f"losses, spectra and hyperparameters of {sorted(lengths)} networks: give the same networks in each"
+        )
+    return Observed(epoch, epochs, losses, seen, frame)

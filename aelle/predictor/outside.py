@@ -1,0 +1,56 @@
+"""Which observations are unlike all that a predictor has learned from.
+
+Axes: n row, F column, c component.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial import KDTree
+
+NEIGHBOURS = 3
+"""The distance is the mean of those to so many known rows."""
+
+LIMIT = 0.99
+"""Quantile of the known rows' own distances, each without itself, beyond which a row may be outside."""
+
+SLACK = 1.5
+"""A row is outside beyond this multiple of the limit: that of few known rows is uncertain."""
+
+COMPONENTS = 6
+"""Principal components in which distances are taken; one more coordinate is what they leave."""
+
+
+class Neighbourhood(NamedTuple):
+    """`points`: the known rows. Columns are standardised, then projected on the leading components."""
+
+    mean: Float[np.ndarray, "F"]
+    scale: Float[np.ndarray, "F"]
+    components: Float[np.ndarray, "c F"]
+    points: Float[np.ndarray, "n c"]
+    limit: float
+
+    def outside(self, columns: Float[np.ndarray, "m F"]) -> Bool[np.ndarray, "m"]:
+        places = _places(columns, self.mean, self.scale, self.components)
+        distances = KDTree(self.points).query(places, NEIGHBOURS)[0].mean(1)
+        return distances > SLACK * self.limit
+
+
+def neighbourhood(columns: Float[np.ndarray, "n F"]) -> Neighbourhood | None:
+    """None for too few rows."""
+    if len(columns) <= NEIGHBOURS:
+        return None
+    mean, scale = columns.mean(0), columns.std(0)
+    scale = np.where(scale < 1e-9, 1.0, scale)
+    components = np.linalg.svd((columns - mean) / scale, full_matrices=False)[2][:COMPONENTS]
+    points = _places(columns, mean, scale, components)
+    distances = KDTree(points).query(points, NEIGHBOURS + 1)[0][:, 1:].mean(1)
+    return Neighbourhood(mean, scale, components, points, max(float(np.quantile(distances, LIMIT)), 1e-9))
+
+
+def _places(columns: np.ndarray, mean: np.ndarray, scale: np.ndarray, components: np.ndarray) -> np.ndarray:
+    scaled = (columns - mean) / scale
+    along = scaled @ components.T
+    rest = np.sqrt(np.maximum((scaled**2).sum(1) - (along**2).sum(1), 0))
+    return np.concatenate([along, rest[:, None]], 1)
