@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from aelle.errors import UserError, in_one_line
-from aelle.lyapunov.spectrum import curve
+from aelle.lyapunov.spectrum import common_length
 from aelle.sweep.table import SweepTable
 
 REQUIRED_ARRAYS = {"val_loss": 2, "spectrum": 3}
@@ -78,6 +77,7 @@ def load_arrays(path: Path) -> SweepTable:
             problems.append(f"{path.name}: {name} is left out: a hyperparameter is an array [{V}] of finite values")
     state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
     columns = {"variant": numbers, "number": numbers, "run": path.name, "state": state, "error": None, "complete": True}
+    curves, exponents = common_length(spectra)
     return SweepTable(
         name=path.stem,
         task=ARRAYS,
@@ -86,19 +86,8 @@ def load_arrays(path: Path) -> SweepTable:
         hyperparameters=list(hyperparameters),
         variants=pd.DataFrame({**columns, **hyperparameters}),
         losses=losses,
-        spectra=_common_length(spectra),
+        spectra=curves,
         problems=problems,
-        test_spectra=None if test_spectra is None else _common_length(test_spectra.astype(float)),
-        exponents=np.maximum(np.isfinite(spectra).sum(2).max(1), 1),
+        test_spectra=None if test_spectra is None else common_length(test_spectra.astype(float))[0],
+        exponents=exponents.max(1, initial=1),
     )
-
-
-def _common_length(spectra: Float[np.ndarray, "V E K"]) -> Float[np.ndarray, "V E K"]:
-    """Spectra of smaller networks are shorter and end in NaN: they are resampled to K points."""
-    result = np.full_like(spectra, np.nan)
-    known = np.isfinite(spectra)
-    lengths = known.sum(2)
-    for K in np.unique(lengths[lengths > 0]):
-        rows = (lengths == K) & known[..., :K].all(2)
-        result[rows] = curve(spectra[rows][:, :K], spectra.shape[2])
-    return result
