@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov.spectrum import signed_exp, signed_log
+from aelle.lyapunov.spectrum import common_length, signed_exp, signed_log
 
 
 class RunningMean:
@@ -70,7 +70,8 @@ class SpectraSoFar:
     ) -> "SpectraSoFar":
         """A row per network and epoch, network by network, from `spectra` [V, E, M] in nats per step and `share` [E],
         how much of the training had passed when they were measured, e.g. `np.arange(E) / (E - 1)`. `exponents` [V]:
-        how many each network has, M if not given.
+        how many each network has. Without it, spectra may end in NaN, after the last exponent of a smaller network, and
+        are resampled (`common_length`).
 
         Raises ValueError for other shapes.
         """
@@ -81,9 +82,12 @@ class SpectraSoFar:
                 "V networks at E stages of their training"
             )
         V, E, M = spectra.shape
+        if exponents is None:
+            spectra, found = common_length(spectra)
+            exponents = found.max(1, initial=1)
         mean = RunningMean()
         means = np.stack([mean.add(spectra[:, epoch]) for epoch in range(E)], axis=1)
-        lengths = np.full(V, M) if exponents is None else np.asarray(exponents)
+        lengths = np.asarray(exponents)
         return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), np.tile(share, V), lengths.repeat(E))
 
     @classmethod

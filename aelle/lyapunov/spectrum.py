@@ -118,6 +118,17 @@ def curve(exponents: np.ndarray, points: int) -> np.ndarray:
     return resample(torch.as_tensor(exponents), points).numpy()
 
 
+def common_length(spectra: Float[np.ndarray, "*n K"]) -> tuple[Float[np.ndarray, "*n K"], Int[np.ndarray, "*n"]]:
+    """Spectra of networks of several sizes, NaN after the last exponent of a smaller one, resampled to K points; and
+    how many exponents each has. NaN, and 0, where a spectrum is empty or not finite before its end."""
+    curves, exponents = np.full_like(spectra, np.nan), np.zeros(spectra.shape[:-1], dtype=int)
+    lengths, finite = (~np.isnan(spectra)).sum(-1), np.isfinite(spectra)
+    for K in np.unique(lengths[lengths > 0]):
+        rows = (lengths == K) & finite[..., :K].all(-1)
+        curves[rows], exponents[rows] = curve(spectra[rows][:, :K], spectra.shape[-1]), K
+    return curves, exponents
+
+
 def signed_log(spectra: Float[np.ndarray, "*n M"]) -> Float[np.ndarray, "*n M"]:
     """sign(λ) log(1 + |λ|): compresses strong contraction, where spectra differ by tens of nats."""
     return np.sign(spectra) * np.log1p(np.abs(spectra))

@@ -1,6 +1,6 @@
-"""What enters an autoencoder: columns made of a network's spectra so far.
+"""What enters an autoencoder: columns made of a network's spectra so far, and what else is known of it.
 
-Axes: n row, M point of the spectrum that enters, F column.
+Axes: n row, M point of the spectrum that enters, c covariate, F column.
 """
 
 from typing import NamedTuple
@@ -18,9 +18,17 @@ CURVES = ("spectrum", "mean")
 FEATURES = ("features", "features of the mean")
 """The scalar features of either."""
 
-CONDITIONS = ("stage", "length")
-"""The stage of the training, and the logarithm of how many exponents the network has, which a spectrum of common length
-no longer shows. They are known exactly: they get no noise and are not reconstructed."""
+SIZE = "length"
+"""The logarithm of how many exponents the network has, which a spectrum of common length no longer shows."""
+
+COVARIATES = "covariates"
+"""What is known of the network beside its spectra, if anything is."""
+
+CONDITIONS = ("stage",)
+"""The stage of the training, which is not reconstructed: it is no property of the network."""
+
+EXACT = (*CONDITIONS, SIZE)
+"""Known exactly: they get no noise."""
 
 
 class Columns(NamedTuple):
@@ -29,9 +37,11 @@ class Columns(NamedTuple):
     """Where the columns of each block are."""
 
 
-def columns(seen: SpectraSoFar, points: int, logarithmic: bool) -> Columns:
-    """All blocks, with logarithms of spectra and features; or the spectrum as it is, as the paper has it. `points`: the
-    length to which spectra are resampled."""
+def columns(
+    seen: SpectraSoFar, points: int, logarithmic: bool, covariates: Float[np.ndarray, "n c"] | None = None
+) -> Columns:
+    """All blocks, with logarithms of spectra and features; or the spectrum as it is, as the paper has it, and
+    covariates. `points`: the length to which spectra are resampled."""
     spectra = dict(zip(CURVES, (seen.last, seen.mean), strict=True))
     parts = {name: one if one.shape[1] == points else curve(one, points) for name, one in spectra.items()}
     if not logarithmic:
@@ -41,7 +51,9 @@ def columns(seen: SpectraSoFar, points: int, logarithmic: bool) -> Columns:
         for name, one in zip(FEATURES, spectra.values(), strict=True):
             parts[name] = signed_log(scalar_features(one))
         parts["stage"] = 2 * stage(seen.share)[:, None] - 1
-        parts["length"] = np.log(seen.exponents)[:, None]
+        parts[SIZE] = np.log(seen.exponents)[:, None]
+    if covariates is not None:
+        parts[COVARIATES] = covariates
     ends = np.cumsum([part.shape[1] for part in parts.values()]).tolist()
     starts = [0, *ends[:-1]]
     blocks = {name: slice(start, end) for name, start, end in zip(parts, starts, ends, strict=True)}

@@ -24,7 +24,15 @@ from aelle.model.files import Fitted, read_model, write_model
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.parameters import check_parameters, is_whole
 from aelle.model.regions import CLASSIFIERS, Region
-from aelle.model.samples import Sample, as_array, checked_history, spectra_alone
+from aelle.model.samples import (
+    NAN_ALLOWED,
+    Sample,
+    as_array,
+    checked_covariates,
+    checked_history,
+    spectra_alone,
+    without_history,
+)
 from aelle.model.scaling import Scaling
 
 Array = np.ndarray
@@ -57,9 +65,13 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     scaled (`aelle.model.scaling.Scaling`). `points`: the length to which spectra are resampled; None: theirs, of a
     committee at most 32.
 
-    `spectra` of `fit` and the other methods: arrays [n, M] in nats per step, tensors or lists; or
-    `aelle.lyapunov.SpectraSoFar`, from which AeLLE also learns how spectra change in training. A model that was fitted
-    to those needs them to predict.
+    `spectra` of `fit` and the other methods: arrays [n, M] in nats per step, tensors or lists, NaN after the last
+    exponent of a smaller network; or `aelle.lyapunov.SpectraSoFar`, from which AeLLE also learns how spectra change in
+    training. A model that was fitted to those needs them to predict. How many exponents a network has is seen beside
+    its spectrum (not with scaling="range", the paper's).
+
+    `covariates` [n, c] of the same methods: what else is known of each network, e.g. hyperparameters, as numbers; they
+    are standardised. A model that was fitted with covariates needs them to predict.
 
     Source: Vogt, Zheng, Shlizerman 2022, whose choices are `conf/aelle/paper.yaml`.
     """
@@ -109,20 +121,28 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         losses: Any,
         *,
         groups: Any = None,
-        validation: tuple[Any, Any] | None = None,
+        validation: tuple[Any, ...] | None = None,
+        covariates: Any = None,
     ) -> "AeLLE":
-        """Fit to spectra [n, M], nats per step, and final losses [n].
+        """Fit to spectra [n, M], nats per step, and final losses [n], with covariates [n, c] if there are any.
 
         `groups` [n]: which variant a row belongs to, where rows are several epochs of one. `validation`: (spectra,
-        losses) that set the classifier; without it, the variants that were left out in turn do, each by the prediction
-        of the autoencoders that did not learn from it. (A hyperplane or an ellipse also uses the other components, of
-        which two thirds of the autoencoders have learned from the variant: keep n_components small.)
+        losses), or (spectra, losses, covariates), that set the classifier; without it, the variants that were left out
+        in turn do, each by the prediction of the autoencoders that did not learn from it. (A hyperplane or an ellipse
+        also uses the other components, of which two thirds of the autoencoders have learned from the variant: keep
+        n_components small.)
 
-        Raises ValueError for non-finite spectra, for no finite loss, and if all variants that set the classifier are
-        of one class.
+        Raises ValueError for spectra or covariates that are not finite, for no finite loss, and if all variants that
+        set the classifier are of one class.
         """
-        fit_side_by_side([self], [Sample(spectra, losses, groups, validation)])
+        fit_side_by_side([self], [Sample(spectra, losses, groups, validation, covariates)])
         return self
+
+    def fit_transform(
+        self, spectra: Any, losses: Any, *, covariates: Any = None, **options: Any
+    ) -> Float[Array, "n c"]:
+        """`fit` with these options, then `transform` of the same spectra."""
+        return self.fit(spectra, losses, covariates=covariates, **options).transform(spectra, covariates=covariates)
 
     def __sklearn_tags__(self) -> Tags:
         """A classifier of two classes, whose targets are losses: above zero."""
@@ -142,66 +162,63 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             return self.points
         return min(n_features, COMMITTEE_POINTS) if self.committee else n_features
 
-    def score(self, spectra: Any, losses: Any) -> float:
+    def score(self, spectra: Any, losses: Any, *, covariates: Any = None) -> float:
         """Accuracy: the share of variants whose class, given by their final losses, is predicted correctly."""
-        return float((self.predict(spectra) == (np.asarray(as_array(losses)) < self.threshold)).mean())
+        low = np.asarray(as_array(losses)) < self.threshold
+        return float((self.predict(spectra, covariates=covariates) == low).mean())
 
-    def latent(self, spectra: Any) -> Float[Array, "n L"]:
-        x, at, _ = self._entering(spectra)
+    def latent(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n L"]:
+        x, at, _ = self._entering(spectra, covariates)
         return self.committee_.latent(x, at)
 
-    def transform(self, spectra: Any) -> Float[Array, "n components"]:
+    def transform(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n components"]:
         """The embedding; PC1 rises towards low error."""
-        return self.embed(spectra, self.n_components)
+        return self.embed(spectra, self.n_components, covariates=covariates)
 
-    def embed(self, spectra: Any, n_components: int = 3) -> Float[Array, "n components"]:
+    def embed(self, spectra: Any, n_components: int = 3, *, covariates: Any = None) -> Float[Array, "n components"]:
         """The leading principal components of the latent, as many as wanted, e.g. for a picture in three dimensions."""
         if not is_whole(n_components) or not 1 <= n_components <= self.latent_size:
             raise UserError(f"n_components={n_components}: give a whole number from 1 to {self.latent_size}")
-        return (self.latent(spectra) - self.center_) @ self.axes_[:n_components].T
+        return (self.latent(spectra, covariates=covariates) - self.center_) @ self.axes_[:n_components].T
 
-    def reconstruct(self, spectra: Any) -> Float[Array, "n M"]:
+    def reconstruct(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n M"]:
         """The spectra as reconstructed by the decoders, nats per step."""
-        x, _, _ = self._entering(spectra)
+        x, _, _ = self._entering(spectra, covariates)
         points = self.points_of(self.n_features_in_)
         found = self.committee_.decode(x)[:, :points] * self.scaling_.scale[:points] + self.scaling_.mean[:points]
         found = signed_exp(found) if self.scaling_.logarithmic else found
         return found if points == self.n_features_in_ else curve(found, self.n_features_in_)
 
-    def typicality(self, spectra: Any) -> Float[Array, "n"]:
+    def typicality(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
         """Whether spectra are like those of the fit: the share of those that were reconstructed no better, each by the
         autoencoders that had not learned from it. Near 0, a spectrum is unlike all of them, and what is predicted from
         it is a guess."""
-        x, _, values = self._entering(spectra)
+        x, _, values = self._entering(spectra, covariates)
         return 1 - np.searchsorted(self.errors_, self._errors(values, self.committee_.decode(x))) / len(self.errors_)
 
-    def predict_loss(self, spectra: Any) -> Float[Array, "n"]:
-        return self.scaling_.losses(self.predict_target(spectra))
+    def predict_loss(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
+        return self.scaling_.losses(self.predict_target(spectra, covariates=covariates))
 
-    def predict_target(self, spectra: Any) -> Float[Array, "n"]:
+    def predict_target(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
         """The predicted loss in the scaled units of the fit (`aelle.model.scaling.Scaling`)."""
-        x, at, _ = self._entering(spectra)
+        x, at, _ = self._entering(spectra, covariates)
         return self.committee_.predict(x, at)
 
-    def margin(self, spectra: Any) -> Float[Array, "n"]:
-        """How far the predicted loss is below `threshold`, in the scaled units of the fit."""
-        return self._margin(self.predict_target(spectra))
-
-    def loss_decision_function(self, spectra: Any) -> Float[Array, "n"]:
+    def loss_decision_function(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
         """Log odds of low error by the predicted loss alone, whatever the classifier on the plane."""
-        return self._loss_log_odds(self.predict_target(spectra))
+        return self._loss_log_odds(self.predict_target(spectra, covariates=covariates))
 
-    def decision_function(self, spectra: Any) -> Float[Array, "n"]:
+    def decision_function(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
         """Log odds of low error."""
-        points = self.transform(spectra)
+        points = self.transform(spectra, covariates=covariates)
         return self.region_.log_odds(points)
 
-    def predict(self, spectra: Any) -> Int[Array, "n"]:
-        return (self.decision_function(spectra) > 0).astype(int)
+    def predict(self, spectra: Any, *, covariates: Any = None) -> Int[Array, "n"]:
+        return (self.decision_function(spectra, covariates=covariates) > 0).astype(int)
 
-    def predict_proba(self, spectra: Any) -> Float[Array, "n 2"]:
+    def predict_proba(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n 2"]:
         """Chance of high and of low error."""
-        log_odds = self.decision_function(spectra)
+        log_odds = self.decision_function(spectra, covariates=covariates)
         return expit(np.stack([-log_odds, log_odds], 1))
 
     def save(self, folder: str | Path) -> None:
@@ -218,6 +235,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             self.loss_region_,
             self.history_,
             self.n_features_in_,
+            self.n_covariates_,
         )
         write_model(Path(folder), parameters, self.learned_from_, fitted)
 
@@ -228,12 +246,15 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             parameters, learned_from, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
-            model._set_committee(fitted.committee, fitted.scaling, fitted.history, fitted.n_features)
+            model._set_committee(
+                fitted.committee, fitted.scaling, fitted.history, fitted.n_features, fitted.n_covariates
+            )
             model.center_, model.axes_, model.errors_ = fitted.center, fitted.axes, fitted.errors
             model.region_, model.loss_region_ = fitted.region, fitted.loss_region
             model.learned_from_ = learned_from
             example = spectra_alone(np.zeros((1, model.n_features_in_)))
-            model.predict_proba(example if model.history_ else example.last)
+            covariates = np.zeros((1, model.n_covariates_)) if model.n_covariates_ else None
+            model.predict_proba(example, covariates=covariates)
         except OSError as error:
             if not Path(folder).exists():
                 raise UserError(f"{folder} does not exist") from error
@@ -245,26 +266,42 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             raise UserError(f"{folder} contains no complete AeLLE model: {in_one_line(error)}") from error
         return model
 
-    def _entering(self, spectra: Any) -> tuple[Float[Tensor, "n F"], Float[Array, "n"], Float[Array, "n F"]]:
+    def _entering(
+        self, spectra: Any, covariates: Any
+    ) -> tuple[Float[Tensor, "n F"], Float[Array, "n"], Float[Array, "n F"]]:
         """What enters the networks, the stages of training, and the columns before scaling."""
         check_is_fitted(self, "committee_")
         history = isinstance(spectra, SpectraSoFar)
         if self.history_ and not history:
             raise UserError("this model was fitted to aelle.lyapunov.SpectraSoFar: give these, not spectra alone")
         last = as_array(spectra.last if history else spectra)
-        last = np.asarray(validate_data(self, last, reset=False, dtype=np.float64))
-        seen = checked_history(spectra, last) if self.history_ else spectra_alone(last)
-        given = columns(seen, self.points_of(self.n_features_in_), self.scaling_.logarithmic)
+        last = np.asarray(validate_data(self, last, reset=False, dtype=np.float64, ensure_all_finite=NAN_ALLOWED))
+        seen = checked_history(spectra, last) if history else spectra_alone(last)
+        seen = seen if self.history_ else without_history(seen)
+        beside = self._beside(covariates, len(seen))
+        given = columns(seen, self.points_of(self.n_features_in_), self.scaling_.logarithmic, beside)
         return self.scaling_.inputs(given.values), stage(seen.share), given.values
 
     def _loss_log_odds(self, prediction: Float[Array, "n"]) -> Float[Array, "n"]:
         return self.loss_region_.log_odds(self._margin(prediction)[:, None])
 
+    def _beside(self, covariates: Any, n: int) -> Float[Array, "n c"] | None:
+        """The covariates, checked. Raises UserError if they are not those of the fit."""
+        c = self.n_covariates_
+        if covariates is None and c:
+            raise UserError(f"this model was fitted with {c} covariate{'s' * (c > 1)}: give covariates=[{n}, {c}], too")
+        if covariates is not None and not c:
+            raise UserError("this model was fitted without covariates: leave them out, or give them to fit, too")
+        return checked_covariates(covariates, n, c) if c else None
+
     def _margin(self, prediction: Float[Array, "n"]) -> Float[Array, "n"]:
         return self.scaling_.targets(np.array([float(self.threshold)])).numpy() - prediction
 
-    def _set_committee(self, committee: Committee, scaling: Scaling, history: bool, n_features: int) -> None:
+    def _set_committee(
+        self, committee: Committee, scaling: Scaling, history: bool, n_features: int, n_covariates: int
+    ) -> None:
         self.classes_, self.n_features_in_, self.history_ = np.array([0, 1]), n_features, history
+        self.n_covariates_ = n_covariates
         self.committee_, self.scaling_, self.learned_from_ = committee, scaling, {}
 
     def _embed(self, latent: Float[Array, "n L"], prediction: Float[Array, "n"]) -> None:

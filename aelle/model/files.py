@@ -17,14 +17,14 @@ from aelle.model.committee import Committee, Gauge, Weights
 from aelle.model.regions import Region
 from aelle.model.scaling import Scaling
 
-FORMAT = 4
+FORMAT = 5
 
 PARAMETERS, ARRAYS = MODEL_FILES
 
 
 class Fitted(NamedTuple):
     """The result of a fit. `history`: whether it needs the spectra so far; `n_features`: the number of points of the
-    spectra that were given."""
+    spectra that were given, `n_covariates` that of the covariates."""
 
     scaling: Scaling
     committee: Committee
@@ -35,6 +35,7 @@ class Fitted(NamedTuple):
     loss_region: Region
     history: bool
     n_features: int
+    n_covariates: int
 
 
 def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str, Any], fitted: Fitted) -> None:
@@ -45,6 +46,7 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     arrays = {"center_": fitted.center, "axes_": fitted.axes, "reconstructing": committee.reconstructing}
     arrays |= {"errors_": fitted.errors}
     arrays |= {"history_": np.array(fitted.history), "n_features_in_": np.array(fitted.n_features)}
+    arrays |= {"n_covariates_": np.array(fitted.n_covariates)}
     arrays |= {f"network.{name}": tensor.numpy() for name, tensor in committee.networks.state_dict().items()}
     parts = {"scaling": fitted.scaling, "region": fitted.region, "loss_region": fitted.loss_region}
     parts |= {"weights": committee.weights} | ({} if committee.gauge is None else {"gauge": committee.gauge})
@@ -80,7 +82,11 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     networks = Autoencoders.of({name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()})
     S, inner = networks.head.weight.shape[:2]
     shapes = {"center_": (L,), "axes_": (L, L), "n_features_in_": (), "history_": (), "scaling.mean": (F,)}
-    shapes |= {"scaling.scale": (F,), "network.encoder.0.weight": (S, F, arrays["network.encoder.0.weight"].shape[2])}
+    shapes |= {
+        "n_covariates_": (),
+        "scaling.scale": (F,),
+        "network.encoder.0.weight": (S, F, arrays["network.encoder.0.weight"].shape[2]),
+    }
     shapes |= {"region.intercept": (), "region.linear": (C,), "region.quadratic": (C, C)}
     shapes |= {"loss_region.intercept": (), "loss_region.linear": (1,), "loss_region.quadratic": (1, 1)}
     shapes |= {"reconstructing": (V,), "weights.of_views": (*weights.stages.shape, V)}
@@ -96,8 +102,9 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     }
     committee = Committee(networks, weights, Gauge(**gauge) if gauge else None, arrays["reconstructing"])
     region, loss_region = (Region(**_part(arrays, f"{name}.")) for name in ("region", "loss_region"))
-    plane, n_features = (arrays["center_"], arrays["axes_"], arrays["errors_"]), int(arrays["n_features_in_"])
-    fitted = Fitted(Scaling(**scaling), committee, *plane, region, loss_region, bool(arrays["history_"]), n_features)
+    plane, counts = (arrays["center_"], arrays["axes_"], arrays["errors_"]), ("n_features_in_", "n_covariates_")
+    given = (bool(arrays["history_"]), *(int(arrays[name]) for name in counts))
+    fitted = Fitted(Scaling(**scaling), committee, *plane, region, loss_region, *given)
     return parameters, learned_from, fitted
 
 

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aelle.errors import TooFewError, UserError
+from aelle.errors import TooFewError
 from aelle.model.autoencoder import Autoencoders, Training
-from aelle.model.columns import CONDITIONS, CURVES, Columns, columns, stage
+from aelle.model.columns import CONDITIONS, CURVES, EXACT, Columns, columns, stage
 from aelle.model.committee import Committee, Weights, gauge, held_out, weighted
-from aelle.model.samples import Rows, Sample, check_classes, checked, held_back
+from aelle.model.samples import Rows, Sample, check_classes, checked, checked_validation, held_back
 from aelle.model.scaling import Scaling
 from aelle.model.views import COMMITTEE, COMMITTEE_OF_SPECTRA, SINGLE, View, attention, folds, sees, usable
 
@@ -55,7 +55,8 @@ class Prepared(NamedTuple):
 
 
 def fit_side_by_side(models: "Sequence[AeLLE]", samples: Sequence[Sample]) -> None:
-    """Fit each model to its sample, all autoencoders as one population. The models may differ in their seeds only.
+    """Fit each model to its sample, all autoencoders as one population. The models may differ in their seeds only, and
+    the samples must have as many points and covariates.
 
     The longest sample sets the number of steps; a model with a sample of that length is the same as if fitted alone.
     """
@@ -96,15 +97,14 @@ def member_latent(model: "AeLLE") -> int:
 def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
     rows, validation = checked(sample), None
     if sample.validation is not None:
-        validation = checked(Sample(*sample.validation))
-        if validation.history != rows.history:
-            raise UserError("validation: give aelle.lyapunov.SpectraSoFar in both or in none, as in spectra")
+        validation = checked_validation(sample.validation, rows)
     elif not model.committee:
         held = held_back(rows, model.threshold, model.seed)
         rows, validation = rows.take(~held), rows.take(held)
     else:
         check_classes(rows.losses[np.unique(rows.groups, return_index=True)[1]] < model.threshold, 2)
-    given = columns(rows.seen, model.points_of(rows.seen.last.shape[1]), model.scaling == "log")
+    points = model.points_of(rows.seen.last.shape[1])
+    given = columns(rows.seen, points, model.scaling == "log", rows.covariates)
     views = SINGLE if not model.committee else COMMITTEE if rows.history else COMMITTEE_OF_SPECTRA
     fold = folds(rows.losses, rows.groups, model.seed) if model.committee else np.full(len(rows.losses), -1)
     scaling = Scaling.of(given, rows.losses, float(model.threshold), model.scaling)
@@ -117,14 +117,16 @@ def _trainees(one: Prepared, noise: float) -> "Trainees":
 
     members = [(f, view) for f in range(one.folds) for view in one.views]
     weights = [attention(v, one.rows.seen.share) * (one.folds == 1 or one.fold != f) for f, v in members]
-    shaped = np.stack([sees(view, one.given, CONDITIONS) for _, view in members])
+    varied = np.isfinite(one.scaling.scale)
+    reconstructed = np.stack([sees(view, one.given, CONDITIONS) for _, view in members]) * varied
+    noisy = np.stack([sees(view, one.given, EXACT) for _, view in members]) * varied
     given = (
         one.inputs,
         one.targets,
         np.stack(weights),
         np.stack([sees(view, one.given) for _, view in members]),
-        shaped * noise * np.array([[view.noise] for _, view in members]),
-        shaped / shaped.sum(1, keepdims=True),
+        noisy * noise * np.array([[view.noise] for _, view in members]),
+        reconstructed / reconstructed.sum(1, keepdims=True),
     )
     return Trainees(*(torch.as_tensor(part, dtype=torch.float32) for part in given))
 
@@ -143,14 +145,15 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
     prediction = committee.combined(predictions, at)
     if model.committee:
         committee.gauge = gauge(latents, prediction, model.latent_size)
-    model._set_committee(committee, one.scaling, one.rows.history, one.rows.seen.last.shape[1])
+    covariates = 0 if one.rows.covariates is None else one.rows.covariates.shape[1]
+    model._set_committee(committee, one.scaling, one.rows.history, one.rows.seen.last.shape[1], covariates)
     latent = committee.common(latents, prediction)
     model._embed(latent, prediction)
     model._set_errors(one.given.values[some], committee.decode(x) if left_out is None else left_out.decoded)
     losses = one.rows.losses[some]
     if one.validation is not None:
-        losses, given = one.validation.losses, one.validation.seen if one.rows.history else one.validation.seen.last
-        latent, prediction = model.latent(given), model.predict_target(given)
+        losses, given, beside = one.validation.losses, one.validation.seen, one.validation.covariates
+        latent, prediction = model.latent(given, covariates=beside), model.predict_target(given, covariates=beside)
     elif left_out is not None and committee.gauge is not None:
         expected = np.einsum("nv,vn->n", committee.weights.at(at), left_out.predictions)
         # The leading coordinate is the prediction, here of the members that did not learn from the row.
@@ -173,7 +176,8 @@ def held_out_log_odds(model: "AeLLE", sample: Sample) -> Float[np.ndarray, "n"]:
     autoencoders that did not learn from it: of a committee, by those that left the row out; of a single autoencoder,
     NaN but for the rows that were held back."""
     rows = checked(sample)
-    given = columns(rows.seen, model.points_of(rows.seen.last.shape[1]), model.scaling == "log")
+    points = model.points_of(rows.seen.last.shape[1])
+    given = columns(rows.seen, points, model.scaling == "log", rows.covariates)
     x, at = model.scaling_.inputs(given.values), stage(rows.seen.share)
     if not model.committee:
         log_odds = model._loss_log_odds(model.committee_.predict(x, at))

@@ -1,6 +1,10 @@
-"""What an AeLLE is fitted to, checked, and split into rows that train it and rows that set its classifier."""
+"""What an AeLLE is fitted to, checked, and split into rows that train it and rows that set its classifier.
+
+Axes: n row, M point of the common-length spectrum, c covariate.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +14,12 @@ from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
+from aelle.lyapunov.spectrum import common_length
 from aelle.seeds import generator
 from aelle.sweep.table import SweepTable
+
+NAN_ALLOWED: Any = "allow-nan"
+"""scikit-learn's checks let NaN pass: only here it is known whether it fills the row of a smaller network."""
 
 
 class Sample(NamedTuple):
@@ -20,7 +28,8 @@ class Sample(NamedTuple):
     spectra: Any
     losses: Any
     groups: Any = None
-    validation: tuple[Any, Any] | None = None
+    validation: tuple[Any, ...] | None = None
+    covariates: Any = None
 
 
 class Rows(NamedTuple):
@@ -30,9 +39,11 @@ class Rows(NamedTuple):
     losses: Float[np.ndarray, "n"]
     groups: Shaped[np.ndarray, "n"]
     history: bool
+    covariates: Float[np.ndarray, "n c"] | None
 
     def take(self, which: Bool[np.ndarray, "n"]) -> "Rows":
-        return Rows(self.seen.take(which), self.losses[which], self.groups[which], self.history)
+        covariates = None if self.covariates is None else self.covariates[which]
+        return Rows(self.seen.take(which), self.losses[which], self.groups[which], self.history, covariates)
 
 
 def checked(sample: Sample) -> Rows:
@@ -40,12 +51,43 @@ def checked(sample: Sample) -> Rows:
     losses = np.asarray(column_or_1d(as_array(sample.losses), warn=True), dtype=np.float64)
     history = isinstance(sample.spectra, SpectraSoFar)
     last = sample.spectra.last if history else sample.spectra
-    last, _ = check_X_y(as_array(last), np.nan_to_num(losses), dtype="float64", ensure_min_samples=2)
+    options = {"dtype": "float64", "ensure_min_samples": 2, "ensure_all_finite": NAN_ALLOWED}
+    last, _ = check_X_y(as_array(last), np.nan_to_num(losses), **options)
     seen = checked_history(sample.spectra, last) if history else spectra_alone(last)
+    covariates = None if sample.covariates is None else checked_covariates(sample.covariates, len(last))
     groups = np.arange(len(losses)) if sample.groups is None else np.asarray(as_array(sample.groups))
     if groups.shape != losses.shape:
         raise UserError(f"groups of shape {list(groups.shape)}: give one group for each of the {len(losses)} rows")
-    return Rows(seen, losses, groups, history)
+    return Rows(seen, losses, groups, history, covariates)
+
+
+def checked_validation(given: tuple[Any, ...], rows: Rows) -> Rows:
+    """The rows that set the classifier. Raises UserError if they lack what the model is fitted to, or have more."""
+    names = ["spectra", "losses"] + ["covariates"] * (rows.covariates is not None)
+    if len(given) != len(names):
+        raise UserError(f"validation of {len(given)} parts: give ({', '.join(names)}), as in fit")
+    found = checked(Sample(*given[:2], covariates=None if rows.covariates is None else given[2]))
+    if found.history != rows.history:
+        raise UserError("validation: give aelle.lyapunov.SpectraSoFar in both or in none, as in spectra")
+    return found
+
+
+def checked_covariates(given: Any, n: int, expected: int | None = None) -> Float[np.ndarray, "n c"]:
+    """Raises UserError if they are not `n` rows of finite numbers, or do not have the `expected` number of columns."""
+    try:
+        values = np.asarray(as_array(given), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"covariates must be numbers ({error}): give categories as columns of 0 and 1") from error
+    columns = "c" if expected is None else expected
+    if values.ndim != 2 or len(values) != n or (values.shape[1] != expected if expected else not values.size):
+        raise UserError(
+            f"covariates of shape {list(values.shape)}: give [{n}, {columns}], a row for each of the {n} spectra and "
+            "a column for each covariate" + (" that the model was fitted with" if expected else "")
+        )
+    if not np.isfinite(values).all():
+        column = int(np.flatnonzero(~np.isfinite(values).all(0))[0])
+        raise UserError(f"covariates contain NaN or infinity in column {column}: give finite numbers")
+    return values
 
 
 def checked_history(given: SpectraSoFar, last: Float[np.ndarray, "n M"]) -> SpectraSoFar:
@@ -54,8 +96,9 @@ def checked_history(given: SpectraSoFar, last: Float[np.ndarray, "n M"]) -> Spec
     exponents = np.asarray(given.exponents)
     if mean.shape != last.shape:
         raise UserError(f"mean of shape {list(mean.shape)}: give spectra of shape {list(last.shape)}, as in last")
-    if not np.isfinite(mean).all():
-        raise UserError("mean contains NaN or infinity: leave out rows that are not known (SpectraSoFar.known)")
+    for name, spectra in (("last", last), ("mean", mean)):
+        if not np.isfinite(spectra).all():
+            raise UserError(f"{name} contains NaN or infinity: leave out rows that are not known (SpectraSoFar.known)")
     if share.shape != (len(last),):
         raise UserError(f"share of shape {list(share.shape)}: give {len(last)} numbers, one for each row")
     if not ((share >= 0) & (share <= 1)).all():
@@ -68,9 +111,21 @@ def checked_history(given: SpectraSoFar, last: Float[np.ndarray, "n M"]) -> Spec
 
 
 def spectra_alone(last: Float[np.ndarray, "n M"]) -> SpectraSoFar:
-    """Spectra of which neither history nor stage is known: as if of trained networks, and of their own length."""
-    n, M = last.shape
-    return SpectraSoFar(last, last, np.ones(n), np.full(n, M))
+    """Spectra of which neither history nor stage is known: as if of trained networks. Those of smaller networks end in
+    NaN. Raises UserError for NaN elsewhere."""
+    curves, exponents = common_length(last)
+    if not exponents.all():
+        row = int(np.flatnonzero(exponents == 0)[0])
+        raise UserError(
+            f"spectra contain NaN in row {row}: leave out networks without a spectrum; only after the last exponent of "
+            "a smaller network, NaN fills its row"
+        )
+    return SpectraSoFar(curves, curves, np.ones(len(last)), exponents)
+
+
+def without_history(seen: SpectraSoFar) -> SpectraSoFar:
+    """What a model of spectra alone sees of them."""
+    return replace(seen, mean=seen.last, share=np.ones(len(seen)))
 
 
 def held_back(rows: Rows, threshold: float, seed: int) -> Bool[np.ndarray, "n"]:

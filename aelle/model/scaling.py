@@ -11,9 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
-from aelle.model.columns import CONDITIONS, CURVES, Columns
+from aelle.model.columns import CONDITIONS, COVARIATES, CURVES, SIZE, Columns
 
 SCALINGS = ("log", "range")
+
+DEVIATION_BESIDE = 2.0
+"""Standard deviation of the length and of covariates, that of the other columns being 1: beside dozens of correlated
+points, a single column has little weight. With 4, mixed sizes are ranked better still, but mixed cells worse."""
 
 MAX_COLUMN = 8.0
 """Standard deviations at which a column is cut off: a network unlike those of the fit gets no extreme input."""
@@ -23,14 +27,16 @@ MAX_TARGET = 1 - 1e-6
 
 
 class Scaling(NamedTuple):
-    """`logarithmic`: columns are standardised on the training rows, a spectrum by a mean per point and one scale for
-    all, so that its shape is kept; the target is tanh(log(loss / threshold) / spread), standardised: losses far from
-    the threshold count as low or high, however far they are. Otherwise columns enter as they are, a loss divided by the
-    range of losses, as the paper has it.
+    """`logarithmic`: columns are standardised on the training rows (see `DEVIATION_BESIDE`), a spectrum by a mean per
+    point and one scale for all, so that its shape is kept; the target is tanh(log(loss / threshold) / spread),
+    standardised: losses far from the threshold count as low or high, however far they are. Otherwise covariates are
+    standardised, all else enters as it is, and a loss is divided by the range of losses, as the paper has it.
     """
 
     mean: Float[np.ndarray, "F"]
     scale: Float[np.ndarray, "F"]
+    """Infinite for a length, feature or covariate that is the same in all rows of the fit: it enters as 0, whatever it
+    is later, since nothing was learned about it."""
     loss_mean: float
     loss_scale: float
     spread: float
@@ -51,16 +57,19 @@ class Scaling(NamedTuple):
                 f"a loss of {finite.min():g} is not positive: AeLLE predicts the logarithm; give losses above 0"
             )
         # A diverged variant is high-error, also where all others are low-error.
-        worst, F = max(float(finite.max()), threshold * np.e), given.values.shape[1]
-        if scaling == "range":
-            return cls(np.zeros(F), np.ones(F), 0.0, float(np.ptp(finite)) or 1.0, 1.0, threshold, worst, False)
+        worst, logarithmic = max(float(finite.max()), threshold * np.e), scaling == "log"
         mean, scale = given.values.mean(0), given.values.std(0)
+        scale[scale < 1e-9 * (1 + np.abs(mean))] = np.inf
         for name, block in given.blocks.items():
-            if name in CURVES:
-                scale[block] = (given.values[:, block] - mean[block]).std()
-        stage = given.blocks[CONDITIONS[0]]
-        mean[stage], scale[stage] = 0, 1
-        scale[scale < 1e-9] = 1
+            if name in CONDITIONS or (not logarithmic and name != COVARIATES):
+                mean[block], scale[block] = 0, 1
+            elif name in CURVES:
+                deviation = float((given.values[:, block] - mean[block]).std())
+                scale[block] = deviation if deviation >= 1e-9 else 1
+            elif name in (SIZE, COVARIATES) and logarithmic:
+                scale[block] /= DEVIATION_BESIDE
+        if not logarithmic:
+            return cls(mean, scale, 0.0, float(np.ptp(finite)) or 1.0, 1.0, threshold, worst, False)
         spread = float(np.log(np.where(np.isfinite(losses), losses, worst)).std()) or 1.0
         plain = cls(mean, scale, 0.0, 1.0, spread, threshold, worst, True)
         targets = plain.targets(losses).double()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from aelle.model.columns import CONDITIONS, CURVES, FEATURES, Columns, stage
+from aelle.model.columns import CONDITIONS, COVARIATES, CURVES, FEATURES, SIZE, Columns, stage
 from aelle.seeds import generator
 
 STAGE_WIDTH = 0.15
@@ -28,28 +28,35 @@ class View(NamedTuple):
     stage: float | None = None
 
 
-WHOLE = (*CURVES, *FEATURES, *CONDITIONS)
-SHAPE = (FEATURES[0], *CONDITIONS)
+BESIDE = (*CONDITIONS, SIZE, COVARIATES)
+"""What every view has beside spectra and features, where it is known."""
+
+WHOLE = (*CURVES, *FEATURES, *BESIDE)
+SHAPE = (FEATURES[0], *BESIDE)
 
 COMMITTEE = (
     *(View(WHOLE, 1.0, at) for at in (0.0, 1 / 3, 2 / 3, 1.0)),
     *(View(SHAPE, 1 / 3, at) for at in (0.0, 1 / 3, 2 / 3, 1.0)),
     View(WHOLE),
-    View((CURVES[1], *CONDITIONS), 1 / 3),
+    View((CURVES[1], *BESIDE), 1 / 3),
 )
 """Chosen on eight sweeps, on other random splits of them than docs/results.md uses."""
 
-COMMITTEE_OF_SPECTRA = (View((CURVES[0], FEATURES[0])), View((CURVES[0],), 2 / 3), View((FEATURES[0],), 1 / 3))
-"""Where no more is known than a spectrum."""
+COMMITTEE_OF_SPECTRA = (
+    View((CURVES[0], FEATURES[0], SIZE, COVARIATES)),
+    View((CURVES[0], SIZE, COVARIATES), 2 / 3),
+    View((FEATURES[0], SIZE, COVARIATES), 1 / 3),
+)
+"""Where neither history nor stage of the training is known."""
 
-SINGLE = (View((CURVES[0],)),)
+SINGLE = (View((CURVES[0], SIZE, COVARIATES)),)
 """The paper's: one autoencoder of the spectrum."""
 
 
 def usable(views: Sequence[View], blocks: Sequence[str]) -> list[View]:
     """The views of what there is."""
     left = [view._replace(blocks=tuple(name for name in view.blocks if name in blocks)) for view in views]
-    return [view for view in dict.fromkeys(left) if set(view.blocks) - set(CONDITIONS)]
+    return [view for view in dict.fromkeys(left) if set(view.blocks) - set(BESIDE)]
 
 
 def sees(view: View, given: Columns, leave_out: Sequence[str] = ()) -> Float[np.ndarray, "F"]:

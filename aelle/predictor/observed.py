@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
 from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
+from aelle.lyapunov.spectrum import common_length
 from aelle.model.samples import as_array
 from aelle.sweep.table import SweepTable
 
@@ -81,9 +82,11 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
             raise UserError(
                 f"spectra of shape {list(spectra.shape)}: give [V, E, M] with epochs 0 to {epoch}, at least"
             )
-        mean, (V, _, M) = RunningMean(), spectra.shape
-        means = [mean.add(spectra[:, k]) for k in range(epoch + 1)]
-        seen = SpectraSoFar(spectra[:, epoch], means[-1], np.full(V, epoch / epochs), np.full(V, M))
+        curves, exponents = common_length(spectra[:, : epoch + 1])
+        mean = RunningMean()
+        means = [mean.add(curves[:, k]) for k in range(epoch + 1)]
+        share = np.full(len(curves), epoch / epochs)
+        seen = SpectraSoFar(curves[:, -1], means[-1], share, exponents.max(1, initial=1))
     frame = None if hyperparameters is None else pd.DataFrame(hyperparameters).reset_index(drop=True)
     lengths = {len(one) for one in (losses, seen, frame) if one is not None}
     if len(lengths) != 1:

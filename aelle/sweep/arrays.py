@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from aelle.errors import UserError, in_one_line
-from aelle.lyapunov.spectrum import curve
+from aelle.lyapunov.spectrum import common_length
 from aelle.sweep.table import SweepTable
 
 REQUIRED_ARRAYS = {"val_loss": 2, "spectrum": 3}
@@ -73,7 +73,7 @@ def load_arrays(path: Path) -> SweepTable:
         table = _table(path.name, losses, spectra, hyperparameters, numbers)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    test_spectra = None if test_spectra is None else _common_length(test_spectra.astype(float))
+    test_spectra = None if test_spectra is None else common_length(test_spectra.astype(float))[0]
     return replace(table, name=path.stem, problems=problems, test_spectra=test_spectra)
 
 
@@ -112,6 +112,7 @@ def _table(
     losses = np.where(np.isfinite(losses), losses, np.nan)
     state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
     columns = {"variant": numbers, "number": numbers, "run": run, "state": state, "error": None, "complete": True}
+    curves, exponents = common_length(spectra)
     return SweepTable(
         name=ARRAYS,
         task=ARRAYS,
@@ -120,18 +121,7 @@ def _table(
         hyperparameters=list(hyperparameters),
         variants=pd.DataFrame({**columns, **hyperparameters}),
         losses=losses,
-        spectra=_common_length(spectra),
+        spectra=curves,
         problems=[],
-        exponents=np.maximum(np.isfinite(spectra).sum(2).max(1), 1),
+        exponents=exponents.max(1, initial=1),
     )
-
-
-def _common_length(spectra: Float[np.ndarray, "V E K"]) -> Float[np.ndarray, "V E K"]:
-    """Spectra of smaller networks are shorter and end in NaN: they are resampled to K points."""
-    result = np.full_like(spectra, np.nan)
-    known = np.isfinite(spectra)
-    lengths = known.sum(2)
-    for K in np.unique(lengths[lengths > 0]):
-        rows = (lengths == K) & known[..., :K].all(2)
-        result[rows] = curve(spectra[rows][:, :K], spectra.shape[2])
-    return result

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from aelle import AeLLE
 from aelle.analysis.scores import roc_auc
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.model.columns import CONDITIONS, columns
+from aelle.model.columns import CONDITIONS, EXACT, columns
 from aelle.model.committee import gauge, weighted
 from aelle.model.fitting import _judged, _prepared, _trainees
 from aelle.model.samples import Sample, checked
@@ -106,16 +106,21 @@ def test_no_member_learns_from_the_fold_that_judges_it():
     assert (one.fold.reshape(V, E) == one.fold.reshape(V, E)[:, :1]).all()
 
 
-def test_a_view_sees_its_columns_and_reconstructs_no_condition():
+@pytest.mark.parametrize("lengths", [[M], [M, 2 * M]])
+def test_a_view_sees_its_columns_and_reconstructs_all_but_conditions(lengths):
     seen, losses, groups = trainings()
-    one = _prepared(AeLLE(1.0), Sample(seen, losses, groups))
+    seen = replace(seen, exponents=np.resize(lengths, V).repeat(E))
+    one = _prepared(AeLLE(1.0), Sample(seen, losses, groups, covariates=losses[:, None]))
+    assert ("covariates" in one.given.blocks) and np.isfinite(one.scaling.scale[one.given.blocks["covariates"]]).all()
+    assert np.isfinite(one.scaling.scale[one.given.blocks["length"]]).all() == (len(lengths) > 1)
     trainees = _trainees(one, 0.3)
+    varied = np.isfinite(one.scaling.scale)
     for m, view in enumerate(one.views * FOLDS):
         for name, block in one.given.blocks.items():
-            condition, inside = name in CONDITIONS, name in view.blocks
-            assert (trainees.sees[m, block] == inside).all()
-            for part in (trainees.noise[m, block], trainees.reconstructs[m, block]):
-                assert (part > 0).all() if inside and not condition else (part == 0).all()
+            inside = varied[block] & (name in view.blocks)
+            assert (trainees.sees[m, block] == (name in view.blocks)).all()
+            np.testing.assert_array_equal(trainees.noise[m, block] > 0, inside & (name not in EXACT))
+            np.testing.assert_array_equal(trainees.reconstructs[m, block] > 0, inside & (name not in CONDITIONS))
     torch.testing.assert_close(trainees.reconstructs.sum(1), torch.ones(len(trainees.sees)))
 
 

@@ -8,7 +8,7 @@ from aelle import AeLLE
 from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.autoencoder_training import AutoencoderTraining, Quantiles, Trainees
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.samples import Sample, checked, train_and_validation
+from aelle.model.samples import Sample, checked, held_back
 from aelle.model.views import folds
 
 M = 24
@@ -173,7 +173,8 @@ def test_a_damaged_model_is_refused(fitted, tmp_path, damage):
     [
         (lambda x, y: (x, np.full_like(y, 0.1)), "too few"),
         (lambda x, y: (x, np.full_like(y, np.nan)), "too few"),
-        (lambda x, y: (np.where(x < -1, np.nan, x), y), "NaN"),
+        (lambda x, y: (np.where(x > -1, np.nan, x), y), "NaN in row 0"),
+        (lambda x, y: (np.where(x < -1, np.inf, x), y), "infinity"),
         (lambda x, y: (x, y - 0.2), "not positive"),
         (lambda x, y: (x[:, 0], y), "2D"),
         (lambda x, y: (x[:5], y), "inconsistent"),

@@ -26,6 +26,7 @@ FLOORS = (
     "runs",
     "sweep",
     "model",
+    "predictor",
     "tracking",
     "training",
     "analysis",
