@@ -10,17 +10,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import norm
-from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
 from aelle.lyapunov.spectrum import signed_log
+from aelle.predictor.ridge import fit_ridge
 from aelle.sweep.table import SweepTable
-
-PENALTIES = np.logspace(-2, 5, 22)
-"""Of ridge regressions on standardised inputs; chosen by the leave-one-out error."""
 
 MIN_VARIANTS = 3
 """Known variants with finite inputs and a finite final loss that a fit needs; with fewer, all log odds are 0."""
@@ -74,7 +71,11 @@ class Logistic(Regression):
         low = known.low_error
         if low.all() or not low.any():
             return lambda rows: np.full(len(rows), MAX_LOG_ODDS if low.all() else -MAX_LOG_ODDS)
-        return make_pipeline(StandardScaler(), LogisticRegression()).fit(inputs, low).decision_function
+        return (
+            make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
+            .fit(inputs, low)
+            .decision_function
+        )
 
 
 class Ridge(Regression):
@@ -84,15 +85,8 @@ class Ridge(Regression):
     def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], LogOdds]:
         finite = known.final_loss[np.isfinite(known.final_loss)]
         target = np.log(np.nan_to_num(known.final_loss, nan=finite.max()))
-        scaler, ridge = StandardScaler().fit(inputs), RidgeCV(PENALTIES, store_cv_results=True)
-        ridge.fit(scaler.transform(inputs), target)
-        error = max(ridge.cv_results_.mean(0).min() ** 0.5, 1e-6)
-
-        def log_odds(rows: Inputs) -> LogOdds:
-            z = (np.log(known.threshold) - ridge.predict(scaler.transform(rows))) / error
-            return norm.logcdf(z) - norm.logsf(z)
-
-        return log_odds
+        ridge, _ = fit_ridge(inputs, target)
+        return lambda rows: ridge.log_odds_below(np.log(known.threshold), ridge.predict(rows))
 
 
 class TunedLoss(Logistic):

@@ -4,16 +4,22 @@ A predictor is fitted to the known variants (training and validation) with all t
 variants, of which it sees epochs 0 to k only.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.special import expit
+from scipy.stats import t
 from sklearn import config_context
 
-from aelle.analysis.predictors import predictors
+from aelle.analysis.predictors import RECOMMENDED, predictors
 from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE
@@ -21,6 +27,7 @@ from aelle.model.fitting import fit_side_by_side
 from aelle.model.samples import stratified_parts, sweep_sample
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import INPUTS, observed
+from aelle.seeds import generator
 from aelle.sweep.table import SweepTable
 
 SPLIT_SHARES = (0.32, 0.08, 0.60)
@@ -28,6 +35,12 @@ SPLIT_SHARES = (0.32, 0.08, 0.60)
 
 STAGES = (0.0, 0.05, 0.2, 0.5, 1.0)
 """Shares of the training at which figures and tables show the predictors."""
+
+MAX_KNOWN = 800
+"""Variants that the predictors of a split are fitted to, at most: more did not rank better (bench/analysis.py)."""
+
+MAX_TESTED = 480
+"""Variants that a split is tested on, at most."""
 
 INTERVAL = (0.025, 0.975)
 """Quantiles over the splits: a 95 % interval."""
@@ -41,8 +54,10 @@ WITHOUT_SPECTRA = ("losses", "hyperparameters")
 class Study:
     """`scores`: a row per predictor, epoch and split, a column per metric. `predictions`: the log odds, a row per
     predictor that gives chances, epoch, split and test variant (its `row` in the sweep). `epochs`: the measured ones;
-    `end`: the last epoch of training. Per split: `models`, its AeLLE; `tests`, its test variants; `recommended`, its
-    combined predictor. `without_spectra`: names of the predictors that see no spectra.
+    `end`: the last epoch of training. Per split: `models`, its AeLLE; `known` and `tests`, the variants that it
+    learned from and that it was tested on; `recommended`, its combined predictor. `without_spectra`: names of the
+    predictors that see no spectra. `outside` [splits, E]: how many test variants the recommended predictor took for
+    unlike all known ones.
     """
 
     scores: pd.DataFrame
@@ -50,9 +65,12 @@ class Study:
     epochs: list[int]
     end: int
     models: list[AeLLE]
+    known: list[np.ndarray]
     tests: list[np.ndarray]
+    split_shares: Sequence[float]
     recommended: list[EarlyPredictor]
     without_spectra: list[str]
+    outside: Int[np.ndarray, "splits E"]
 
     @property
     def splits(self) -> int:
@@ -85,11 +103,9 @@ class Study:
         return str(at.groupby("predictor", sort=False)["auc"].mean().idxmax())
 
     def gain(self, epoch: int, predictor: str, other: str, metric: str = "auc") -> tuple[float, float, float]:
-        """The mean difference of the two predictors on the same splits, and its 95 % interval over the splits."""
+        """The mean difference of the two predictors on the same splits, and its 95 % interval."""
         at = self.scores[self.scores["epoch"] == epoch].pivot(index="split", columns="predictor", values=metric)
-        difference = (at[predictor] - at[other]).dropna()
-        low, high = difference.quantile(list(INTERVAL))
-        return float(difference.mean()), float(low), float(high)
+        return corrected_interval((at[predictor] - at[other]).dropna().to_numpy(), self.split_shares)
 
     def overtaken(self, predictor: str) -> int | None:
         """The first epoch from which on the best predictor without spectra has at least the same mean ROC AUC; None if
@@ -102,26 +118,49 @@ class Study:
         later = behind.index[behind & (behind.index > (ahead.max() if len(ahead) else -1))]
         return int(later[0]) if len(later) else None
 
+    @property
+    def weights(self) -> pd.DataFrame:
+        """The mean weights of the recommended predictor's members over the splits: a row per epoch, a column per
+        member."""
+        return pd.concat([one.weights() for one in self.recommended]).groupby(level=0, sort=True).mean()
+
     def chances(self, complete: SweepTable, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
-        """Each variant's chance of low error after each epoch, by the combined predictor: the mean over the splits
-        that were not fitted to the variant. NaN where the spectrum is not finite, and where every split was fitted to
-        the variant.
+        """Each variant's chance of low error after each epoch, by the recommended predictor: the mean over the splits
+        that tested the variant; of others, by the first split that was not fitted to it. NaN where nothing is known,
+        and where every split was fitted to the variant.
         """
-        V = len(sweep.losses)
-        total, counted = np.zeros(sweep.losses.shape), np.zeros((V, 1))
+        found = np.full(sweep.losses.shape, np.nan)
         position = {number: row for row, number in enumerate(sweep.variants["variant"])}
         learned = np.array([position[number] for number in complete.variants["variant"]])
-        for predictor, test in zip(self.recommended, self.tests, strict=True):
-            unseen = np.ones(V, dtype=bool)
-            unseen[learned] = False
-            unseen[learned[test]] = True
+        ours = self.predictions[self.predictions["predictor"] == RECOMMENDED]
+        means = expit(ours["log_odds"]).groupby([ours["row"], ours["epoch"]]).mean()
+        rows, epochs = (means.index.get_level_values(level).to_numpy() for level in (0, 1))
+        found[learned[rows], epochs] = means.to_numpy()
+        left = np.ones(len(found), dtype=bool)
+        left[learned[rows]] = False
+        for predictor, known in zip(self.recommended, self.known, strict=True):
+            unseen = left.copy()
+            unseen[learned[known]] = False
             part = sweep.take(np.flatnonzero(unseen))
-            for k in self.epochs:
-                total[unseen, k] += predictor.predict(observed(part, k)).chance
-            counted[unseen] += 1
-        total[~np.isfinite(sweep.spectra).all(2)] = np.nan
-        with np.errstate(invalid="ignore"):
-            return total / counted
+            for k in self.epochs if unseen.any() else ():
+                found[unseen, k] = predictor.predict(observed(part, k)).chance
+            left &= ~unseen
+        # A variant that stopped early has no chance at later epochs.
+        return np.where(np.isfinite(sweep.losses), found, np.nan)
+
+
+def corrected_interval(of_splits: Float[np.ndarray, "J"], shares: Sequence[float]) -> tuple[float, float, float]:
+    """The mean over J splits, and its 95 % interval. `shares`: of training, validation and test.
+
+    Splits share variants, so that their spread alone would be too small: the corrected resampled interval of Nadeau and
+    Bengio (2003). Infinite for one split.
+    """
+    J, (train, validation, test) = len(of_splits), shares
+    mean = float(of_splits.mean()) if J else np.nan
+    if J < 2:
+        return mean, -np.inf, np.inf
+    half = float(t.ppf(0.975, J - 1) * of_splits.std(ddof=1) * np.sqrt(1 / J + test / (train + validation)))
+    return mean, mean - half, mean + half
 
 
 def stages(measured: Sequence[int], epochs: int) -> list[int]:
@@ -143,34 +182,58 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
         )
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
-    models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
-    known = [np.union1d(train, validation) for train, validation, _ in parts]
+    known = [
+        _sample(np.union1d(train, validation), MAX_KNOWN, seed)
+        for (train, validation, _), seed in zip(parts, seeds, strict=True)
+    ]
+    tests = [_sample(test, MAX_TESTED, seed) for (_, _, test), seed in zip(parts, seeds, strict=True)]
+    models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        return _scored(sweep, models, [(rows, test) for rows, (_, _, test) in zip(known, parts, strict=True)])
+    with config_context(assume_finite=True, skip_parameter_validation=True), ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(partial(_scored, sweep), models, known, tests, range(splits)))
+    return Study(
+        scores=pd.DataFrame([row for one in found for row in one.rows]),
+        predictions=pd.concat([frame for one in found for frame in one.predictions], ignore_index=True),
+        epochs=sweep.measured_epochs,
+        end=sweep.epochs,
+        models=models,
+        known=known,
+        tests=tests,
+        split_shares=split_shares,
+        recommended=[one.fitted for one in found],
+        without_spectra=found[0].without_spectra,
+        outside=np.array([one.outside for one in found]),
+    )
 
 
-def _scored(sweep: SweepTable, models: list[AeLLE], parts: list[tuple[np.ndarray, np.ndarray]]) -> Study:
-    rows, predictions, recommended, without_spectra = [], [], [], {}
-    for split, (model, (of_known, test)) in enumerate(zip(models, parts, strict=True)):
-        known, scored = sweep.take(of_known), sweep.take(test)
-        fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
-        fitted.fit_to(known, model, sweep.measured_epochs, (INPUTS, WITHOUT_SPECTRA))
-        candidates = predictors(known, fitted, sweep.varied)
-        recommended.append(fitted)
-        for predictor in candidates:
-            if not predictor.sees_spectra:
-                without_spectra[predictor.name] = True
-            for k in sweep.measured_epochs:
-                found = predictor.score(scored, k)
-                at = {"predictor": predictor.name, "epoch": k, "split": split}
-                metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)
-                rows.append(at | metrics._asdict())
-                if predictor.gives_chances:
-                    log_odds = pd.DataFrame({**at, "row": test, "log_odds": found, "low_error": scored.low_error})
-                    predictions.append(log_odds)
-    tests = [test for _, test in parts]
-    chances = pd.concat(predictions, ignore_index=True)
-    epochs = sweep.measured_epochs
-    return Study(pd.DataFrame(rows), chances, epochs, sweep.epochs, models, tests, recommended, list(without_spectra))
+def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    return rows if len(rows) <= most else np.sort(generator(seed, "sample").choice(rows, most, replace=False))
+
+
+class Scored(NamedTuple):
+    """One split: rows of `Study.scores`, frames of `Study.predictions`, and the names of the rows without spectra."""
+
+    fitted: EarlyPredictor
+    rows: list[dict]
+    predictions: list[pd.DataFrame]
+    without_spectra: list[str]
+    outside: list[int]
+
+
+def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndarray, split: int) -> Scored:
+    known, scored = sweep.take(of_known), sweep.take(test)
+    fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
+    fitted.fit_to(known, model, sweep.measured_epochs, (INPUTS, WITHOUT_SPECTRA))
+    candidates, rows, predictions = predictors(known, fitted, sweep.varied), [], []
+    # Epoch by epoch, since rows share what the members say.
+    for k, predictor in product(sweep.measured_epochs, candidates):
+        found = predictor.score(scored, k)
+        at = {"predictor": predictor.name, "epoch": k, "split": split}
+        metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)
+        rows.append(at | metrics._asdict())
+        if predictor.gives_chances:
+            log_odds = pd.DataFrame({**at, "row": test, "log_odds": found, "low_error": scored.low_error})
+            predictions.append(log_odds)
+    outside = [sum(map(bool, fitted.predict(observed(scored, k)).outside)) for k in sweep.measured_epochs]
+    return Scored(fitted, rows, predictions, [row.name for row in candidates if not row.sees_spectra], outside)

@@ -1,9 +1,9 @@
 """The rows of the report: the recommended predictor, its members, and the baselines."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from aelle.analysis.baselines import (
     AllVariants,
@@ -16,15 +16,65 @@ from aelle.analysis.baselines import (
     TunedLoss,
 )
 from aelle.analysis.predictor import LogOdds, Predictor
-from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
-from aelle.predictor.members import Member, Spectra
-from aelle.predictor.observed import observed
+from aelle.predictor.observed import Observed, observed
 from aelle.sweep.table import SweepTable
 
 RECOMMENDED = "recommended"
 WITHOUT_SPECTRA = "recommended, without spectra"
+
+
+class Heard:
+    """What the members of a fitted predictor say of a sweep's variants after an epoch, found once for all rows."""
+
+    def __init__(self, fitted: EarlyPredictor):
+        self.fitted = fitted
+        self.last: tuple[SweepTable, int, Observed, Float[np.ndarray, "V m"]] | None = None
+
+    def __call__(self, sweep: SweepTable, k: int) -> tuple[Observed, Float[np.ndarray, "V m"]]:
+        if self.last is None or self.last[0] is not sweep or self.last[1] != k:
+            given = self.fitted.readable(observed(sweep, k))
+            self.last = sweep, k, given, self.fitted.said(given)
+        return self.last[2:]
+
+
+class Recommended(Predictor):
+    """The stacked members."""
+
+    name = RECOMMENDED
+    sees_spectra = True
+
+    def __init__(self, heard: Heard):
+        self.heard = heard
+
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
+        return self.heard.fitted.combined(*self.heard(sweep, k)).log_odds
+
+
+class WithoutSpectra(Predictor):
+    """The stack of those members that see no spectra."""
+
+    name = WITHOUT_SPECTRA
+
+    def __init__(self, heard: Heard):
+        self.heard = heard
+
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
+        given, said = self.heard(sweep, k)
+        return self.heard.fitted.combined(replace(given, spectra=None), said).log_odds
+
+
+class OneMember(Predictor):
+    """A member alone. It says −∞ of variants that have diverged."""
+
+    def __init__(self, heard: Heard, m: int):
+        member = heard.fitted.members_[m]
+        self.heard, self.m, self.name, self.sees_spectra = heard, m, member.name, "spectra" in member.needs
+
+    def score(self, sweep: SweepTable, k: int) -> LogOdds:
+        said = self.heard(sweep, k)[1][:, self.m]
+        return np.where(np.isnan(said), -np.inf, said)
 
 
 class Plane(Predictor):
@@ -37,67 +87,10 @@ class Plane(Predictor):
         self.model = model
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return _where_known(sweep.seen(k), self.model.decision_function)
-
-
-class LossHead(Predictor):
-    """The loss that AeLLE's autoencoders predict."""
-
-    name = "AeLLE, loss head"
-    sees_spectra = True
-
-    def __init__(self, model: AeLLE):
-        self.model = model
-
-    def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return _where_known(sweep.seen(k), self.model.loss_decision_function)
-
-
-def _where_known(seen: SpectraSoFar, log_odds: Callable[[SpectraSoFar], LogOdds]) -> LogOdds:
-    """The log odds where spectra are finite. The others have diverged: −∞."""
-    known, scores = seen.known, np.full(len(seen), -np.inf)
-    if known.any():
-        scores[known] = log_odds(seen.take(known))
-    return scores
-
-
-class Recommended(Predictor):
-    """The stacked members."""
-
-    name = RECOMMENDED
-    sees_spectra = True
-
-    def __init__(self, fitted: EarlyPredictor):
-        self.fitted = fitted
-
-    def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return self.fitted.predict(observed(sweep, k)).log_odds
-
-
-class WithoutSpectra(Predictor):
-    """The stack of those members that see no spectra."""
-
-    name = WITHOUT_SPECTRA
-
-    def __init__(self, fitted: EarlyPredictor):
-        self.fitted = fitted
-
-    def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return self.fitted.predict(replace(observed(sweep, k), spectra=None)).log_odds
-
-
-class OneMember(Predictor):
-    """A member alone."""
-
-    def __init__(self, member: Member):
-        self.member, self.name, self.sees_spectra = member, member.name, "spectra" in member.needs
-
-    def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        given = observed(sweep, k)
-        known = np.logical_and.reduce([given.known(name) for name in self.member.needs])
-        scores = np.full(len(given), -np.inf)
+        seen = sweep.seen(k)
+        known, scores = seen.known, np.full(len(seen), -np.inf)
         if known.any():
-            scores[known] = self.member.log_odds(given.take(known))
+            scores[known] = self.model.decision_function(seen.take(known))
         return scores
 
 
@@ -105,12 +98,12 @@ def predictors(known: SweepTable, fitted: EarlyPredictor, names: list[str]) -> l
     """All rows, the recommended one first, fitted to the `known` variants. `names`: the hyperparameters that vary in
     the whole sweep."""
     assert fitted.model_ is not None
-    members = [OneMember(member) for member in fitted.members_ if not isinstance(member, Spectra)]
+    heard = Heard(fitted)
+    members = [OneMember(heard, m) for m in range(len(fitted.members_))]
     return [
-        Recommended(fitted),
-        WithoutSpectra(fitted),
+        Recommended(heard),
+        WithoutSpectra(heard),
         Plane(fitted.model_),
-        LossHead(fitted.model_),
         *(row for row in members if row.sees_spectra),
         LinearOnRunningMean(known),
         PooledLinearOnRunningMean(known),

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.special import expit
 from scipy.stats import rankdata
-from sklearn.metrics import precision_recall_curve
 
 
 class Scores(NamedTuple):
@@ -37,11 +36,11 @@ def score(
     """`low`, `predicted`: the true and the predicted class; `scores` rank; `chances`: whether they are log odds."""
     scores = np.nan_to_num(scores)
     ranked = 0 < low.sum() < len(low)
-    curve = precision_recall_curve(low, scores)[:2] if ranked else None
+    curve = _precision_recall(low, scores) if ranked else None
     hits = (low & predicted).sum()
     return Scores(
         auc=roc_auc(low, scores),
-        average_precision=float(-np.diff(curve[1]) @ curve[0][:-1]) if curve else np.nan,
+        average_precision=float(np.diff(curve[1], prepend=0) @ curve[0]) if curve else np.nan,
         recall_at_precision=_recall_on(curve, PRECISION) if curve else np.nan,
         recall=float(hits / low.sum()) if low.any() else np.nan,
         precision=float(hits / predicted.sum()) if predicted.any() else np.nan,
@@ -61,7 +60,15 @@ def roc_auc(low: Bool[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> floa
 
 def recall_at(precision: float, low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
     """The largest recall, over all thresholds of the scores, with at least that precision."""
-    return _recall_on(precision_recall_curve(low, scores)[:2], precision)
+    return _recall_on(_precision_recall(low, scores), precision)
+
+
+def _precision_recall(low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall at each distinct score, the highest first."""
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(low[order])
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(low) - 1)
+    return hits[ends] / (ends + 1), hits[ends] / hits[-1]
 
 
 def _recall_on(curve: tuple[np.ndarray, np.ndarray], precision: float) -> float:

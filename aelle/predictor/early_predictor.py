@@ -133,21 +133,33 @@ class EarlyPredictor:
         return self
 
     def predict(self, given: Observed) -> Prediction:
-        """What a sweep's or a training's networks are told."""
-        given = self._readable(given)
+        """What is to be said of networks so far."""
+        given = self.readable(given)
+        return self.combined(given, self.said(given))
+
+    def said(self, given: Observed) -> Float[np.ndarray, "V m"]:
+        """The log odds of each member; NaN where it lacks an input."""
+        found = np.full((len(given), len(self.members_)), np.nan)
+        for m, member in enumerate(self.members_):
+            rows = np.logical_and.reduce([given.known(name) for name in member.needs])
+            if rows.any():
+                found[rows, m] = member.log_odds(given.take(rows))
+        return found
+
+    def combined(self, given: Observed, said: Float[np.ndarray, "V m"]) -> Prediction:
+        """The stack of what the members have `said`: of those that need what is `given`."""
         V = len(given)
         log_odds, outside = np.full(V, np.nan), self._outside(given)
         has = np.stack([given.known(name) for name in INPUTS], 1)
         for pattern in np.unique(has, axis=0):
             rows = np.flatnonzero((has == pattern).all(1))
-            inputs = tuple(name for name, there in zip(INPUTS, pattern, strict=True) if there)
-            if inputs in self.stacks_:
-                log_odds[rows] = self._stacked(self.stacks_[inputs], given.take(rows))
+            at = self.stacks_.get(tuple(name for name, there in zip(INPUTS, pattern, strict=True) if there))
+            if at is not None:
+                log_odds[rows] = at.stack.log_odds(self._nearest(at.epochs, given), said[rows][:, at.members])
         log_odds[np.array(outside) != ""] = logit(self.base_rate_)
         log_odds[given.diverged] = -CERTAIN
         if given.epoch == given.epochs and given.losses is not None:
-            final = given.losses[:, -1]
-            log_odds = np.where(final < self.threshold, CERTAIN, -CERTAIN)
+            log_odds = np.where(given.losses[:, -1] < self.threshold, CERTAIN, -CERTAIN)
             outside = [""] * V
         return Prediction(log_odds, outside)
 
@@ -236,16 +248,12 @@ class EarlyPredictor:
                 chances[e, left] = expit(fitted.log_odds(e, given[e, left]))
         self.cut_epochs_, self.low_chances_ = at.epochs, chances.T[known.low]
 
-    def _stacked(self, at: StackAt, given: Observed) -> Float[np.ndarray, "V"]:
-        said = np.stack([self.members_[m].log_odds(given) for m in at.members], 1)
-        return at.stack.log_odds(self._nearest(at.epochs, given), said)
-
     def _nearest(self, epochs: Sequence[int], given: Observed) -> int:
         """The position of the last of the epochs that is not later; on another grid, by the share of training."""
         position = given.epoch * self.epochs_ / given.epochs
         return max(int(np.searchsorted(epochs, position + 1e-9, side="right")) - 1, 0)
 
-    def _readable(self, given: Observed) -> Observed:
+    def readable(self, given: Observed) -> Observed:
         """Without inputs that the members cannot read: losses of another number of epochs, and hyperparameters that
         lack one of the known ones."""
         frame = given.hyperparameters

@@ -73,15 +73,18 @@ class Encoding:
         return numbers + [name for name, words in self.words.items() if len(words) > 1]
 
     def columns(self, given: pd.DataFrame, quadratic: bool = False) -> Float[np.ndarray, "V F"]:
-        """Numbers, and words one-hot; missing numbers are at the mean, and a column says which are there.
-        `quadratic`: with squares and products of the numbers, centred and scaled to their range."""
-        numbers, flags = [], []
+        """Numbers, those that enter by their logarithm also as they are, and words one-hot. Missing numbers are at the
+        mean, and a column says which are there. `quadratic`: with squares and products of the numbers, centred and
+        scaled to their range."""
+        numbers, others = [], []
         for name, one in self.numbers.items():
             if one.varies:
                 scaled = one.scaled(as_numbers(given[name]))
+                there = np.isfinite(scaled)
                 numbers += [np.nan_to_num((scaled - one.mean) / (one.high - one.low))] if one.high > one.low else []
-                flags += [np.isfinite(scaled).astype(float)] if one.some_without else []
-        parts = [*numbers, *flags]
+                others += [np.exp(np.where(there, scaled, one.mean) - one.high)] if one.logarithmic else []
+                others += [there.astype(float)] if one.some_without else []
+        parts = [*numbers, *others]
         for name, words in self.words.items():
             if len(words) > 1:
                 values = as_words(given[name])

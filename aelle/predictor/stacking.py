@@ -22,6 +22,9 @@ TOTAL_SHRINKAGE = 0.3
 KERNEL = 0.08
 """Standard deviation, in √(share of training), of the epochs that decide about the weights at one."""
 
+LEAST_KERNEL = 0.05
+"""Epochs that count less are left out."""
+
 
 class Stack(NamedTuple):
     """Log odds are `intercept` + Σ weight × log odds of a member, at each of some epochs."""
@@ -46,7 +49,7 @@ def stack(members: Float[np.ndarray, "E V m"], low: Bool[np.ndarray, "V"], share
     start = np.append(np.full(m, 1 / max(m, 1)), 0.0)
     for e in range(E):
         kernel = np.exp(-((stage - stage[e]) ** 2) / (2 * KERNEL**2))
-        near = kernel > 1e-3 * kernel.sum()
+        near = kernel > LEAST_KERNEL
         rows = finite & near[:, None]
         # Several epochs of one variant count as one variant.
         weights = np.broadcast_to((kernel / kernel[near].sum())[:, None], rows.shape)[rows]
@@ -70,4 +73,6 @@ def _fitted(given: np.ndarray, classes: np.ndarray, counts: np.ndarray, start: n
         return float(loss), np.append(by_weight, slope.sum() + 2 * TOTAL_SHRINKAGE * intercept)
 
     bounds = [(0, None)] * m + [(None, None)]
-    return minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200}).x
+    return minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100, "ftol": 1e-8}
+    ).x
