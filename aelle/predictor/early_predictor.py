@@ -123,6 +123,7 @@ class EarlyPredictor:
         frame = known.variants[known.hyperparameters].reset_index(drop=True)
         worst = np.nanmax(known.losses, axis=0, initial=self.threshold)
         self.encoding_, self.worst_ = Encoding.of(frame), worst
+        self.typical_ = _medians(known.losses, worst)
         everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed)
         self.members_ = [member for member in members(model, _left_out(known, at, model)) if self._usable(member, at)]
         said = np.stack([member.fit(everything) for member in self.members_], 2)
@@ -190,7 +191,7 @@ class EarlyPredictor:
         """
         self._check_fitted()
         later = [e for e, k in enumerate(self.cut_epochs_) if k >= after]
-        least = np.sort(np.nanmin(self.low_chances_[:, later], axis=1)) if later else np.zeros(0)
+        least = np.sort(np.fmin.reduce(self.low_chances_[:, later], axis=1)) if later else np.zeros(0)
         least = least[np.isfinite(least)]
         # Of n + 1 exchangeable variants, the new one is among the j lowest with probability j / (n + 1).
         j = int(may_lose * (len(least) + 1) + 1e-9)
@@ -236,17 +237,23 @@ class EarlyPredictor:
                 self.stacks_[inputs] = StackAt(chosen, epochs, stack(said[told][:, :, chosen], known.low, shares))
 
     def _learn_cut(self, said: Float[np.ndarray, "E V m"], known: Known) -> None:
-        """The chances of the known low-error variants, stacked without them."""
-        at = self.stacks_[max(self.stacks_, key=len)]
-        given = said[[one.epoch in at.epochs for one in known.at]][:, :, at.members]
-        fold = generator(self.seed, "stacking").permutation(given.shape[1]) % FOLDS
-        chances = np.full(given.shape[:2], np.nan)
-        for f in range(FOLDS):
-            left, others = fold == f, fold != f
-            fitted = stack(given[:, others], known.low[others], np.array(at.epochs) / self.epochs_)
-            for e in range(len(given)):
-                chances[e, left] = expit(fitted.log_odds(e, given[e, left]))
-        self.cut_epochs_, self.low_chances_ = at.epochs, chances.T[known.low]
+        """The chances of the known low-error variants, stacked without them, from the inputs that each has."""
+        fold = generator(self.seed, "stacking").permutation(said.shape[1]) % FOLDS
+        chances = np.full(said.shape[:2], np.nan)
+        has = np.array([[one.known(name) for name in INPUTS] for one in known.at])
+        for inputs, at in self.stacks_.items():
+            rows = [e for e, one in enumerate(known.at) if one.epoch in at.epochs]
+            alike = (has == np.array([name in inputs for name in INPUTS])[:, None]).all(1)
+            if not alike[rows].any():
+                continue
+            given = said[rows][:, :, at.members]
+            for f in range(FOLDS):
+                fitted = stack(given[:, fold != f], known.low[fold != f], np.array(at.epochs) / self.epochs_)
+                for i, e in enumerate(rows):
+                    left = (fold == f) & alike[e]
+                    chances[e, left] = expit(fitted.log_odds(i, given[i, left]))
+        told = np.flatnonzero(np.isfinite(chances).any(1))
+        self.cut_epochs_, self.low_chances_ = [known.at[e].epoch for e in told], chances[told].T[known.low]
 
     def _nearest(self, epochs: Sequence[int], given: Observed) -> int:
         """The position of the last of the epochs that is not later; on another grid, by the share of training."""
@@ -255,13 +262,16 @@ class EarlyPredictor:
 
     def readable(self, given: Observed) -> Observed:
         """Without inputs that the members cannot read: losses of another number of epochs, and hyperparameters that
-        lack one of the known ones."""
+        lack one of the known ones. A loss that was not measured at an earlier epoch is set to the known median."""
         frame = given.hyperparameters
         if frame is None and not self.encoding_.varied:
             frame = pd.DataFrame(index=range(len(given)))
         elif frame is not None and not set(self.encoding_.varied) <= set(frame.columns):
             frame = None
         losses = given.losses if given.epochs == self.epochs_ else None
+        if losses is not None:
+            earlier = np.arange(losses.shape[1]) < given.epoch
+            losses = np.where(np.isnan(losses) & earlier, self.typical_[: losses.shape[1]], losses)
         spectra = given.spectra
         if spectra is not None and self.model_ is not None:
             spectra = at_length(spectra, self.model_.n_features_in_)
@@ -301,6 +311,14 @@ class EarlyPredictor:
     def _check_fitted(self) -> None:
         if not hasattr(self, "stacks_"):
             raise NotFittedError("this EarlyPredictor is not fitted: call fit first, or load a saved one")
+
+
+def _medians(losses: Float[np.ndarray, "V E"], otherwise: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:
+    """Of each epoch's finite losses."""
+    measured = np.isfinite(losses).any(0)
+    found = otherwise.copy()
+    found[measured] = np.nanmedian(losses[:, measured], axis=0)
+    return found
 
 
 def _left_out(known: SweepTable, at: Sequence[Observed], model: AeLLE | None) -> Float[np.ndarray, "E V"] | None:

@@ -21,6 +21,10 @@ BEYOND = 0.1
 """How far beyond the known range a number may lie, as a share of it."""
 
 
+SEED = "variant_seed"
+"""A column that says nothing of other variants, and is left out."""
+
+
 @dataclass(frozen=True)
 class Numbers:
     """A hyperparameter that is a number: the range of its finite known values (of their logarithms), their mean, and
@@ -54,7 +58,7 @@ class Encoding:
     @classmethod
     def of(cls, known: pd.DataFrame) -> "Encoding":
         numbers, words = {}, {}
-        for name in known.columns:
+        for name in known.columns.drop(SEED, errors="ignore"):
             if not pd.api.types.is_numeric_dtype(known[name]):
                 words[name] = sorted(set(as_words(known[name])))
                 continue
@@ -109,7 +113,8 @@ class Encoding:
             low, high = (np.exp(edge) if one.logarithmic else edge for edge in (one.low, one.high))
             known = f"{low:.3g}" if one.low == one.high else f"{low:.3g} to {high:.3g}"
             for v in np.flatnonzero(wrong & (said == "")):
-                said[v] = f"{name}={given[name].iloc[v]}: known is {known}"
+                value = "none" if np.isnan(values[v]) else f"{values[v]:.4g}"
+                said[v] = f"{name}={value}: known is {known}"
         for name, words in self.words.items():
             if name not in given:
                 continue

@@ -31,7 +31,7 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
     if predictor.model_ is not None:
         predictor.model_.learned_from_ = predictor.learned_from_
         predictor.model_.save(folder)
-    arrays = {"worst": predictor.worst_, "low_chances": predictor.low_chances_}
+    arrays = {"worst": predictor.worst_, "typical": predictor.typical_, "low_chances": predictor.low_chances_}
     for member in predictor.members_:
         arrays |= {f"member/{member.name}/{name}": array for name, array in member.arrays().items()}
     for inputs, at in predictor.stacks_.items():
@@ -72,6 +72,8 @@ def read_predictor(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredicto
             raise UserError(f"{folder} does not exist") from error
         inner = folder / "model"
         meant = f"; did you mean {inner}?" if (inner / DESCRIPTION).exists() else ""
+        if (folder / MODEL_FILES[0]).exists():
+            meant = "; it has an AeLLE alone, which aelle.AeLLE.load reads: run analyze.py again"
         what = f"{Path(error.filename or folder).name}: {reason(error)}"
         raise UserError(f"{folder} contains no complete predictor ({what}{meant})") from error
     except Exception as error:
@@ -97,6 +99,7 @@ def _read(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
     predictor.epochs_, predictor.base_rate_ = given["epochs"], given["base_rate"]
     predictor.cut_epochs_, predictor.low_chances_ = given["cut_epochs"], arrays["low_chances"]
     predictor.encoding_, predictor.worst_ = Encoding.of_state(given["encoding"]), arrays["worst"]
+    predictor.typical_ = arrays["typical"]
     predictor.model_ = AeLLE.load(folder) if with_model else None
     of_members = {name: _part(arrays, f"member/{name}/") for name in given["members"]}
     predictor.members_ = restored(of_members, predictor.encoding_, predictor.worst_, predictor.model_)

@@ -34,13 +34,13 @@ FOREST_ROWS = 4096
 
 class Known(NamedTuple):
     """What all members are fitted to. `at`: what is known at each of some epochs; `target` [V]: log of the final loss
-    over the threshold, where a diverged variant counts as the worst; `worst` [k]: the largest known loss of each
+    over the threshold, where a diverged variant counts as the worst; `worst` [E]: the largest known loss of each
     epoch."""
 
     at: list[Observed]
     target: Float[np.ndarray, "V"]
     encoding: Encoding
-    worst: Float[np.ndarray, "k"]
+    worst: Float[np.ndarray, "E"]
     seed: int
 
     @property
@@ -69,7 +69,7 @@ class Member(ABC):
         """What was fitted, to be saved."""
 
     @abstractmethod
-    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "k"]) -> None: ...
+    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "E"]) -> None: ...
 
     def _known(self, observed: Observed) -> Bool[np.ndarray, "V"]:
         return np.logical_and.reduce([observed.known(name) for name in self.needs])
@@ -113,7 +113,7 @@ class Regression(Member):
             for name, value in ridge._asdict().items()
         }
 
-    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "k"]) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "E"]) -> None:
         self.encoding, self.worst = encoding, worst
         for epoch in sorted({int(name.split(".")[0]) for name in arrays}):
             part: dict[str, Any] = {name: arrays[f"{epoch}.{name}"] for name in Ridge._fields}
@@ -196,7 +196,7 @@ class Trees(Member):
     def arrays(self) -> dict[str, np.ndarray]:
         return {**self.forest._asdict(), "surest": np.array(self.surest)}
 
-    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "k"]) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "E"]) -> None:
         self.encoding, self.worst = encoding, worst
         self.surest = float(arrays["surest"])
         self.forest = Forest(*(arrays[name] for name in Forest._fields))
@@ -231,7 +231,7 @@ class Spectra(Member):
     def arrays(self) -> dict[str, np.ndarray]:
         return {}
 
-    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "k"]) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], encoding: Encoding, worst: Float[np.ndarray, "E"]) -> None:
         pass
 
 
@@ -246,7 +246,7 @@ def spectrum_features(seen: SpectraSoFar) -> Float[np.ndarray, "V F"]:
     return signed_log(np.concatenate([scalar_features(seen.last), scalar_features(seen.mean)], 1))
 
 
-def log_losses(observed: Observed, worst: Float[np.ndarray, "k"]) -> Float[np.ndarray, "V k"]:
+def log_losses(observed: Observed, worst: Float[np.ndarray, "E"]) -> Float[np.ndarray, "V k"]:
     """Those that are not finite, or worse than all known ones of that epoch, are set to the worst known one."""
     assert observed.losses is not None
     given = observed.losses

@@ -59,10 +59,11 @@ class Observed:
 
 
 def observed(sweep: SweepTable, epoch: int) -> Observed:
-    """What a sweep's table has after an epoch. No spectra where none was measured then."""
+    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then."""
+    losses = sweep.losses[:, : epoch + 1] if np.isfinite(sweep.losses[:, epoch]).any() else None
     spectra = sweep.seen(epoch) if epoch in sweep.measured_epochs else None
     frame = sweep.variants[sweep.hyperparameters].reset_index(drop=True)
-    return Observed(epoch, sweep.epochs, sweep.losses[:, : epoch + 1], spectra, frame)
+    return Observed(epoch, sweep.epochs, losses, spectra, frame)
 
 
 def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: int) -> Observed:
