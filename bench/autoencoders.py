@@ -2,10 +2,10 @@
 file or a sweep's folder.
 
 The first tables have the ROC AUC (× 100) on test variants after some epochs, as the mean over random splits of the
-variants (32 / 8 / 60 %): of the best of three linear models of spectra (the epoch's, the mean so far, scalar features),
-chosen after the fact for each epoch, and of AeLLE's loss head and plane. The last one has the plane's mean over all
-measured epochs of each sweep, with one choice changed at a time, over a quarter of the splits. `--words` keeps its
-lines that contain one of them. `--speed` only prints how long fitting takes at the paper's size.
+variants (32 / 8 / 60 %): of the best of two linear models of spectra (the epoch's and the mean so far), chosen after the
+fact for each epoch, and of AeLLE's loss head and plane. The last one has the plane's mean over all measured epochs of
+each sweep, with one choice changed at a time, over a quarter of the splits. `--words` keeps its lines that contain one of
+them. `--speed` only prints how long fitting takes at the paper's size.
 """
 
 import argparse
@@ -18,14 +18,13 @@ from unittest.mock import patch
 import numpy as np
 import yaml
 
-from aelle.analysis.baselines import LinearOnFeatures, LinearOnRunningMean, LinearOnSpectrum
-from aelle.analysis.early import SPLIT_SHARES, known_sample
-from aelle.analysis.predictors import LossHead, Plane
+from aelle.analysis.baselines import LinearOnRunningMean, LinearOnSpectrum
+from aelle.analysis.early import SPLIT_SHARES
 from aelle.analysis.scores import roc_auc
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.samples import Sample, stratified_parts
+from aelle.model.samples import Sample, stratified_parts, sweep_sample
 from aelle.model.views import COMMITTEE, SHAPE, WHOLE, View
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
@@ -86,7 +85,7 @@ def main() -> None:
     for name, changes in CHOICES.items():
         if any(word in name for word in options.words):
             since = time.perf_counter()
-            means = [100 * aucs(sweep, changes, max(options.splits // 4, 1))[Plane.name].mean() for sweep in sweeps]
+            means = [100 * aucs(sweep, changes, max(options.splits // 4, 1))["AeLLE, plane"].mean() for sweep in sweeps]
             cells = "".join(f"{value:12.1f}" for value in means)
             print(f"{name:48}{cells}{np.mean(means):8.1f}{time.perf_counter() - since:8.0f}", flush=True)
 
@@ -115,7 +114,7 @@ def read(place: str, threshold: str) -> SweepTable:
 
 def by_stage(sweep: SweepTable, splits: int) -> None:
     found = linear(sweep, splits) | aucs(sweep, {}, splits)
-    ahead = found[LossHead.name] - found["best linear model"]
+    ahead = found["AeLLE, loss head"] - found["best linear model"]
     behind, most = int((ahead < -0.005).sum()), max(0.0, -100 * ahead.min())
     epochs = sweep.measured_epochs
     shown = sorted({min(epochs, key=lambda k: abs(k - share * sweep.epochs)) for share in STAGES})
@@ -129,7 +128,7 @@ def by_stage(sweep: SweepTable, splits: int) -> None:
 
 def linear(sweep: SweepTable, splits: int) -> dict[str, np.ndarray]:
     """The mean ROC AUC per epoch of the linear model that turns out best at that epoch."""
-    kinds, epochs = (LinearOnSpectrum, LinearOnRunningMean, LinearOnFeatures), sweep.measured_epochs
+    kinds, epochs = (LinearOnSpectrum, LinearOnRunningMean), sweep.measured_epochs
     found = np.zeros((splits, len(kinds), len(epochs)))
     for s in range(splits):
         train, validation, test = stratified_parts(sweep.low_error, SPLIT_SHARES, s)
@@ -147,13 +146,17 @@ def aucs(sweep: SweepTable, changes: dict, splits: int) -> dict[str, np.ndarray]
     parts = [stratified_parts(sweep.low_error, SPLIT_SHARES, seed) for seed in range(splits)]
     models = [AeLLE(sweep.threshold, **changes, seed=seed) for seed in range(splits)]
     with patch("aelle.model.fitting.COMMITTEE", tuple(views)):
-        fit_side_by_side(models, [known_sample(sweep, models[0], *part[:2]) for part in parts])
-    found = {kind.name: np.zeros((splits, len(sweep.measured_epochs))) for kind in (LossHead, Plane)}
+        fit_side_by_side(models, [sweep_sample(sweep, np.union1d(*part[:2])) for part in parts])
+    of = {"AeLLE, loss head": AeLLE.loss_decision_function, "AeLLE, plane": AeLLE.decision_function}
+    found = {name: np.zeros((splits, len(sweep.measured_epochs))) for name in of}
     for s, (model, (_, _, test)) in enumerate(zip(models, parts, strict=True)):
         scored = sweep.take(test)
-        for kind in (LossHead, Plane):
-            scores = [kind(model).score(scored, k) for k in sweep.measured_epochs]
-            found[kind.name][s] = [roc_auc(scored.low_error, np.nan_to_num(one)) for one in scores]
+        for e, k in enumerate(sweep.measured_epochs):
+            seen = scored.seen(k)
+            for name, log_odds in of.items():
+                scores = np.full(len(test), -np.inf)
+                scores[seen.known] = log_odds(model, seen.take(seen.known))
+                found[name][s, e] = roc_auc(scored.low_error, scores)
     return {name: values.mean(0) for name, values in found.items()}
 
 

@@ -202,7 +202,7 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
         tests=tests,
         split_shares=split_shares,
         recommended=[one.fitted for one in found],
-        without_spectra=found[0].without_spectra,
+        without_spectra=list(dict.fromkeys(name for one in found for name in one.without_spectra)),
         outside=np.array([one.outside for one in found]),
     )
 

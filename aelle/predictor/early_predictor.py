@@ -135,8 +135,10 @@ class EarlyPredictor:
 
     def predict(self, given: Observed) -> Prediction:
         """What is to be said of networks so far."""
-        given = self.readable(given)
-        return self.combined(given, self.said(given))
+        readable = self.readable(given)
+        if not len(readable):
+            return Prediction(np.full(len(given), np.nan), [""] * len(given))
+        return self.combined(readable, self.said(readable))
 
     def said(self, given: Observed) -> Float[np.ndarray, "V m"]:
         """The log odds of each member; NaN where it lacks an input."""

@@ -113,7 +113,7 @@ class Encoding:
             low, high = (np.exp(edge) if one.logarithmic else edge for edge in (one.low, one.high))
             known = f"{low:.3g}" if one.low == one.high else f"{low:.3g} to {high:.3g}"
             for v in np.flatnonzero(wrong & (said == "")):
-                value = "none" if np.isnan(values[v]) else f"{values[v]:.4g}"
+                value = as_words(given[name])[v] if np.isnan(values[v]) else f"{values[v]:.4g}"
                 said[v] = f"{name}={value}: known is {known}"
         for name, words in self.words.items():
             if name not in given:

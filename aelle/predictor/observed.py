@@ -34,7 +34,7 @@ class Observed:
     hyperparameters: pd.DataFrame | None = None
 
     def __len__(self) -> int:
-        return next(len(one) for one in (self.losses, self.spectra, self.hyperparameters) if one is not None)
+        return next((len(one) for one in (self.losses, self.spectra, self.hyperparameters) if one is not None), 0)
 
     def known(self, name: str) -> Bool[np.ndarray, "V"]:
         """Which networks have the input."""

@@ -5,17 +5,8 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm
 
-from aelle.analysis.baselines import Extrapolation, LossAndHyperparameters
+from aelle.analysis.baselines import LossAndHyperparameters
 from aelle.sweep.table import SweepTable
-from sweeps import synthetic
-
-
-def test_an_extrapolated_power_law_is_its_end():
-    sweep = synthetic(E=8)
-    epochs = np.arange(1, 9)
-    sweep.losses[:, 1:] = (np.arange(60)[:, None] + 1) * epochs ** -np.linspace(0.1, 0.5, 60)[:, None]
-    end = Extrapolation(sweep).inputs(sweep, 4)[:, 0]
-    np.testing.assert_allclose(end, np.log(sweep.final_loss))
 
 
 def test_the_chances_of_a_ridge_regression_are_calibrated():

@@ -5,15 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
+from scipy.stats import t
 
-from aelle.analysis.baselines import Hyperparameters
+from aelle.analysis.baselines import LossAndHyperparameters, TunedLoss
 from aelle.analysis.early import SPLIT_SHARES, Study, study
 from aelle.analysis.predictor import Predictor
-from aelle.analysis.predictors import RECOMMENDED, Plane, predictors
+from aelle.analysis.predictors import RECOMMENDED, WITHOUT_SPECTRA, Plane, predictors
 from aelle.analysis.scores import METRICS
+from aelle.analysis.verdict import verdict
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import stratified_parts, sweep_sample
+from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.predictor.observed import observed
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -24,7 +27,8 @@ def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], Swe
     known = sweep.take(np.union1d(train, validation))
     sample = sweep_sample(known, np.arange(len(known.losses)))
     model = AeLLE(0.5, epochs=epochs).fit(sample.spectra, sample.losses, groups=sample.groups)
-    return predictors(known, model, sweep.varied), sweep.take(test)
+    fitted = EarlyPredictor(sweep.threshold).fit_to(known, model, known.measured_epochs)
+    return predictors(known, fitted, sweep.varied), sweep.take(test)
 
 
 def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():
@@ -53,7 +57,7 @@ def test_the_study_finds_what_each_predictor_can_know():
     assert at.loc[(RECOMMENDED, 0), "auc"] > 0.9
     assert at.loc[("loss < final threshold", 0), "auc"] < 0.75
     assert at.loc[("loss < final threshold", 3), "f1"] == 1
-    assert at.loc[("p only", 0), "auc"] > 0.9
+    assert at.loc[("hyperparameters only", 0), "auc"] > 0.9
     every = at.loc[("all variants", 0)]
     assert every["recall"] == 1 and every["auc"] == 0.5
 
@@ -65,8 +69,8 @@ def test_a_chance_comes_from_splits_that_have_not_learned_from_the_variant():
     held_out = sum(np.isin(np.arange(60), test).astype(int) for test in found.tests)
     assert (np.isnan(chances[:, 0]) == (held_out == 0)).all()
     once = np.flatnonzero((held_out == 1) & np.isin(np.arange(60), found.tests[1]))[0]
-    alone = expit(found.recommended[1].score(sweep.take(np.array([once])), 2))[0]
-    assert found.recommended[1].name == RECOMMENDED and chances[once, 2] == pytest.approx(alone)
+    alone = found.recommended[1].predict(observed(sweep.take(np.array([once])), 2)).chance[0]
+    assert chances[once, 2] == pytest.approx(alone)
 
 
 def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_last():
@@ -85,7 +89,19 @@ def scores_of(rows: list[tuple[str, int, int, float]]) -> Study:
     frame = pd.DataFrame(rows, columns=["predictor", "epoch", "split", "auc"])
     for metric in METRICS:
         frame[metric] = frame["auc"]
-    return Study(frame, pd.DataFrame(), [0, 1, 2], 3, [], [], [], ["b", "c"])
+    return Study(
+        scores=frame,
+        predictions=pd.DataFrame(),
+        epochs=[0, 1, 2],
+        end=3,
+        models=[],
+        known=[],
+        tests=[],
+        split_shares=(0.32, 0.08, 0.6),
+        recommended=[],
+        without_spectra=["b", "c"],
+        outside=np.zeros((1, 3), int),
+    )
 
 
 def test_means_intervals_and_paired_gains_over_the_splits():
@@ -100,7 +116,10 @@ def test_means_intervals_and_paired_gains_over_the_splits():
     )
     assert found.best_without_spectra(0) == "b" and found.splits == 41
     mean, low, high = found.gain(0, "a", "b")
-    assert mean == pytest.approx(0.1) and low == pytest.approx(0.005) and high == pytest.approx(0.195)
+    # Nadeau and Bengio: the variance over 41 splits times 1/41 + 60/40.
+    half = t.ppf(0.975, 40) * (a - b).std(ddof=1) * (1 / 41 + 1.5) ** 0.5
+    assert (mean, low, high) == pytest.approx((0.1, 0.1 - half, 0.1 + half))
+    assert scores_of(rows[:1] + rows[41:42]).gain(0, "a", "b")[1:] == (-np.inf, np.inf)
 
 
 def test_the_study_is_reproducible():
@@ -113,8 +132,8 @@ def test_a_word_that_only_a_test_variant_has_counts_for_nothing():
     sweep.variants["cell"] = np.where(sweep.variants["p"] < 0.4, "lstm", "gru")
     sweep.hyperparameters.append("cell")
     known, scored = sweep.take(np.arange(40)), sweep.take(np.arange(40, 60))
-    predictor = Hyperparameters(known, sweep.varied)
-    assert predictor.name == "p, cell only" and predictor.score(known, 0).shape == (40,)
+    predictor = LossAndHyperparameters(known, sweep.varied)
+    assert predictor.name == "loss and p, cell" and predictor.score(known, 0).shape == (40,)
     scored.variants["cell"] = "rnn"
     assert np.isfinite(predictor.score(scored, 0)).all()
 
@@ -134,10 +153,63 @@ def test_a_hyperparameter_that_is_constant_among_the_known_changes_no_name():
     sweep.variants["q"] = (np.arange(60) == 7).astype(float)
     sweep.hyperparameters.append("q")
     scores = study(sweep, AeLLE(0.5, epochs=4), splits=4).scores
-    assert "loss and p, q" in set(scores["predictor"]) and "p, q only" in set(scores["predictor"])
+    assert "loss and p, q" in set(scores["predictor"]) and "hyperparameters only" in set(scores["predictor"])
     assert (scores.groupby("predictor").size() == 4 * 4).all()
 
 
 def test_shares_are_those_asked_for():
     tests = study(synthetic(), AeLLE(0.5, epochs=4), splits=2, split_shares=(0.6, 0.2, 0.2)).tests
     assert [len(test) for test in tests] == [12, 12]
+
+
+def of_means(**means: list[float]) -> Study:
+    """Ten splits with a spread of .005 around the mean ROC AUC of each epoch."""
+    names = {"ours": RECOMMENDED, "without": WITHOUT_SPECTRA, "loss": TunedLoss.name}
+    rows = [
+        (names[name], k, s, mean + 0.001 * ((7 * s + 3 * i) % 10))
+        for i, (name, of_epochs) in enumerate(means.items())
+        for k, mean in enumerate(of_epochs)
+        for s in range(10)
+    ]
+    return scores_of(rows)
+
+
+def test_the_verdict_says_from_when_on_the_loss_is_enough_and_what_spectra_add_before():
+    found = of_means(ours=[0.9, 0.92, 0.95], without=[0.85, 0.87, 0.95], loss=[0.5, 0.8, 0.945])
+    said = verdict(found, 100)
+    assert said.startswith("Here the last loss is enough from epoch 2 on; before that, spectra add 0.050 (0.0")
+    assert said.endswith("to the ROC AUC of losses and hyperparameters.")
+
+
+def test_the_verdict_says_where_spectra_add_nothing():
+    level = of_means(ours=[0.9, 0.92, 0.95], without=[0.9, 0.92, 0.95], loss=[0.5, 0.8, 0.945])
+    assert verdict(level, 100).startswith(
+        "Here spectra add nothing beyond noise: without them, the ROC AUC after epoch 1"
+    )
+    late = of_means(ours=[0.9, 0.92, 0.95], without=[0.9, 0.92, 0.95], loss=[0.9, 0.92, 0.95])
+    assert verdict(late, 100) == "Here the last loss is enough from epoch 0 on; spectra add nothing."
+
+
+def test_the_verdict_says_when_there_is_none():
+    found = of_means(ours=[0.9, 0.92, 0.95], without=[0.85, 0.87, 0.95], loss=[0.5, 0.8, 0.945])
+    assert verdict(found, 29).startswith("Only 29 variants are complete: these numbers mean little. Here ")
+    few = replace(found, scores=found.scores[found.scores["split"] < 3])
+    assert verdict(few, 100) == "3 splits are too few to say whether spectra help here: use splits=20."
+    assert verdict(None, 100, "one class only") == "No early prediction: one class only."
+    assert "after the last epoch only" in verdict(replace(found, epochs=[3]), 100)
+
+
+def test_an_ended_variant_has_a_chance_at_its_epochs_only():
+    """A pruned variant, which no split tests, has one by a predictor that has not learned from it."""
+    sweep = synthetic()
+    found = study(sweep, AeLLE(0.5, epochs=4), splits=2)
+    stopped = replace(sweep, losses=sweep.losses.copy(), variants=sweep.variants.assign(variant=np.arange(60) + 100))
+    stopped.losses[:, 2:] = np.nan
+    both = replace(
+        sweep,
+        variants=pd.concat([sweep.variants, stopped.variants], ignore_index=True),
+        losses=np.concatenate([sweep.losses, stopped.losses]),
+        spectra=np.concatenate([sweep.spectra, stopped.spectra]),
+    )
+    chances = found.chances(sweep, both)
+    assert np.isfinite(chances[60:, :2]).all() and np.isnan(chances[60:, 2:]).all()

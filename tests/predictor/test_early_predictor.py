@@ -1,0 +1,253 @@
+"""The recommended predictor: as good as its members, honest about what it does not know, the same after saving."""
+
+import json
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.exceptions import NotFittedError
+
+from aelle import EarlyPredictor
+from aelle.analysis.scores import roc_auc
+from aelle.errors import TooFewError
+from aelle.predictor.observed import Observed, observed
+from aelle.sweep.table import SweepTable
+from sweeps import synthetic
+
+QUICK = {"epochs": 10}
+
+
+def of_rates(V: int = 120, seed: int = 0) -> SweepTable:
+    """Rates from 1e-3 to 1e-1: the larger the rate, the lower the loss; the spectrum says how deep it ends."""
+    rng = np.random.default_rng(seed)
+    rate, depth = 10 ** rng.uniform(-3, -1, V), rng.uniform(1, 2, V)
+    share, final = np.linspace(0, 1, 6), 0.3 * depth * (0.03 / rate) ** 0.3
+    losses = 2.3 * (1 - share) + share * final[:, None] + 0.01 * rng.standard_normal((V, 6))
+    spectra = -depth[:, None, None] * np.linspace(0, 1, 8) + 0.02 * rng.standard_normal((V, 6, 8))
+    columns = {"variant": np.arange(V), "run": "r", "state": "complete", "error": None, "complete": True}
+    variants = pd.DataFrame({**columns, "learning_rate": rate})
+    return SweepTable("s", "t", 0.45, V, ["learning_rate"], variants, losses, spectra, [])
+
+
+@pytest.fixture(scope="module")
+def fitted() -> EarlyPredictor:
+    sweep = of_rates()
+    return EarlyPredictor(sweep.threshold, aelle=QUICK).fit(sweep)
+
+
+def test_it_ranks_new_variants(fitted):
+    new = of_rates(seed=1)
+    for k in range(5):
+        assert roc_auc(new.low_error, fitted.predict_proba(new, epoch=k)[:, 1]) > 0.9
+    chances = fitted.predict_proba(new, epoch=5)[:, 1]
+    assert ((chances > 0.999) == new.low_error).all()
+
+
+def test_arrays_are_as_good_as_a_table(fitted):
+    new = of_rates(seed=1)
+    rates = {"learning_rate": new.variants["learning_rate"]}
+    of_arrays = fitted.predict_proba(new.losses, new.spectra, rates, 2)
+    np.testing.assert_array_equal(of_arrays, fitted.predict_proba(new, epoch=2))
+    np.testing.assert_allclose(of_arrays.sum(1), 1)
+    np.testing.assert_array_equal(of_arrays, fitted.predict_proba(new.losses[:, :3], new.spectra[:, :3], rates, 2))
+    sweep = of_rates()
+    again = EarlyPredictor(0.45, aelle=QUICK).fit(
+        sweep.losses, sweep.spectra, {"learning_rate": sweep.variants["learning_rate"]}
+    )
+    np.testing.assert_array_equal(again.predict_proba(new, epoch=2), fitted.predict_proba(new, epoch=2))
+
+
+def test_it_sees_nothing_of_later_epochs(fitted):
+    new = of_rates(seed=1)
+    hidden = replace(new, losses=new.losses.copy(), spectra=new.spectra.copy())
+    hidden.losses[:, 3:], hidden.spectra[:, 3:] = np.nan, np.nan
+    np.testing.assert_array_equal(fitted.predict_proba(hidden, epoch=2), fitted.predict_proba(new, epoch=2))
+
+
+@pytest.mark.parametrize("lacking", [("losses",), ("spectra",), ("hyperparameters",), ("losses", "hyperparameters")])
+def test_it_uses_the_members_that_have_their_inputs(fitted, lacking):
+    new = of_rates(seed=1)
+    given = {"losses": new.losses, "spectra": new.spectra, "hyperparameters": new.variants[["learning_rate"]]}
+    chances = fitted.predict_proba(**{**given, **dict.fromkeys(lacking)}, epoch=3)[:, 1]
+    assert np.isfinite(chances).all() and roc_auc(new.low_error, chances) > 0.6
+    assert (chances != fitted.predict_proba(**given, epoch=3)[:, 1]).any()
+
+
+def test_some_variants_may_lack_a_spectrum(fitted):
+    new = of_rates(seed=1)
+    gap = replace(new, spectra=new.spectra.copy())
+    gap.spectra[:7, 2] = np.nan
+    found = fitted.predict_proba(gap, epoch=2)
+    np.testing.assert_allclose(found[7:], fitted.predict_proba(new, epoch=2)[7:], rtol=1e-9)
+    without = fitted.predict_proba(new.losses, None, new.variants[["learning_rate"]], 2)
+    np.testing.assert_allclose(found[:7], without[:7], rtol=1e-9)
+
+
+def test_on_another_grid_losses_are_not_used(fitted):
+    """After half of a training twice as long, spectra and hyperparameters speak."""
+    new = of_rates(seed=1)
+    given = {"spectra": new.spectra, "hyperparameters": new.variants[["learning_rate"]], "epoch": 4, "epochs": 10}
+    found = fitted.predict_proba(losses=new.losses, **given)
+    np.testing.assert_array_equal(found, fitted.predict_proba(**given))
+    assert roc_auc(new.low_error, found[:, 1]) > 0.9
+
+
+def test_a_rate_that_nobody_knows_is_outside_and_gets_the_base_rate(fitted):
+    """Networks with learning_rate=1e-5, whose loss stays at 2.3 and whose spectra look like those of good ones."""
+    new = of_rates(seed=1)
+    strange = replace(new, losses=np.full_like(new.losses, 2.3), variants=new.variants.assign(learning_rate=1e-5))
+    for k in range(1, 5):
+        found = fitted.predict(observed(strange, k))
+        np.testing.assert_allclose(found.chance, fitted.base_rate_)
+        assert all(said.startswith("learning_rate=1e-05: known is 0.001") for said in found.outside)
+    unnamed = replace(strange, hyperparameters=[])
+    found = fitted.predict(observed(unnamed, 4))
+    assert set(found.outside) == {"its learning curve is unlike all known ones"}
+    np.testing.assert_allclose(found.chance, fitted.base_rate_)
+
+
+def test_a_spectrum_unlike_all_is_outside_and_few_usual_ones_are(fitted):
+    new = of_rates(seed=1)
+    assert sum(map(bool, fitted.predict(observed(new, 2)).outside)) <= 4
+    strange = replace(new, spectra=new.spectra + 3)
+    assert fitted.predict(observed(strange, 2)).outside.count("its spectrum is unlike all known ones") > 110
+
+
+def test_a_diverged_network_is_high_error(fitted):
+    new = of_rates(seed=1)
+    new.losses[:3, 2] = np.nan
+    assert (fitted.predict_proba(new, epoch=2)[:3, 1] < 1e-9).all()
+
+
+def test_an_ignorant_member_does_not_halve_the_certainty_of_one_that_knows():
+    """Spectra say little, loss and p nearly all (in the mean of log odds, recall fell from 84 to 59 %)."""
+    rng = np.random.default_rng(0)
+    V, E = 300, 8
+    p = rng.uniform(2, 3, V)
+    sorted_ = -np.sort(-rng.gamma(1.5, 1.5, (V, 12)) * p[:, None] / 2.2, axis=1)
+    spectra = sorted_[:, None] + 0.05 * rng.standard_normal((V, E + 1, 12))
+    final, t = rng.lognormal(0, 0.25, V) * 0.2 * p**1.3, np.arange(E + 1) * 20 / E
+    losses = 2.3 * np.exp(-t / 6) + final[:, None] * (1 - np.exp(-t / 4)) + 0.01 * rng.standard_normal((V, E + 1))
+    known, new = np.arange(150), np.arange(150, 300)
+    fitted = EarlyPredictor(0.6, aelle=QUICK).fit(losses[known], spectra[known], {"p": p[known]})
+    low = losses[new, -1] < 0.6
+    chances = [fitted.predict_proba(losses[new], given, {"p": p[new]}, 3)[:, 1] for given in (spectra[new], None)]
+    recall = [(low & (chance > 0.5)).sum() / low.sum() for chance in chances]
+    assert recall[0] > recall[1] - 0.05
+    assert roc_auc(low, chances[0]) > roc_auc(low, chances[1]) - 0.02
+    weights = fitted.weights().loc[3]
+    assert weights.filter(like="hyperparameters").sum() > weights[["AeLLE, loss head"]].sum()
+
+
+def test_saved_and_loaded_it_says_the_same(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "aelle.json",
+        "arrays.npz",
+        "predictor.json",
+        "predictor.npz",
+    }
+    again, new = EarlyPredictor.load(tmp_path / "model"), of_rates(seed=1)
+    for k in range(6):
+        one, other = (predictor.predict(observed(new, k)) for predictor in (fitted, again))
+        np.testing.assert_array_equal(one.log_odds, other.log_odds)
+        assert one.outside == other.outside
+    assert again.cut(0.1, 1) == fitted.cut(0.1, 1) and again.learned_from_ == fitted.learned_from_
+    pd.testing.assert_frame_equal(again.weights(), fitted.weights())
+
+
+@pytest.mark.parametrize("name", ["aelle.json", "arrays.npz", "predictor.json", "predictor.npz"])
+def test_files_that_do_not_belong_together_are_refused(fitted, tmp_path, name):
+    fitted.save(tmp_path / "a")
+    EarlyPredictor(0.45, aelle=QUICK, seed=1).fit(of_rates(seed=2)).save(tmp_path / "b")
+    (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with pytest.raises(ValueError, match="contains no complete predictor"):
+        EarlyPredictor.load(tmp_path / "a")
+
+
+def test_a_folder_without_a_predictor_is_refused(fitted, tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        EarlyPredictor.load(tmp_path / "none")
+    fitted.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="did you mean"):
+        EarlyPredictor.load(tmp_path)
+    path = tmp_path / "model" / "predictor.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(ValueError, match="its format is 99"):
+        EarlyPredictor.load(tmp_path / "model")
+
+
+def test_the_cut_loses_at_most_the_share_that_it_may_on_average(fitted):
+    """Of chances that known and new variants draw alike; and the fit's own chances of variants left out are like those
+    of new ones."""
+    rng, lost = np.random.default_rng(0), []
+    drawn = copy(fitted)
+    for _ in range(2000):
+        chances = rng.uniform(size=(40, 5)) ** 0.2
+        drawn.low_chances_ = chances[:39]
+        lost.append(chances[39, 1:].min() < drawn.cut(0.1, 1))
+    assert 0.075 < np.mean(lost) < 0.115
+    assert fitted.cut(0.05, 1) <= fitted.cut(0.2, 1) and fitted.cut(0.1, 0) <= fitted.cut(0.1, 3)
+    new = [of_rates(seed=seed) for seed in range(1, 6)]
+    of_new = np.concatenate([fitted.predict_proba(sweep, epoch=2)[sweep.low_error, 1] for sweep in new])
+    assert fitted.low_chances_[:, 2].mean() == pytest.approx(of_new.mean(), abs=0.12)
+
+
+def test_few_low_error_variants_promise_nothing(fitted):
+    with pytest.raises(TooFewError, match=r"at most 0\.5 % are lost: at least 199 are needed"):
+        fitted.cut(0.005)
+
+
+@pytest.mark.parametrize("lacking", ["spectra", "hyperparameters", "both"])
+def test_it_can_be_fitted_without(lacking):
+    sweep = of_rates()
+    spectra = None if lacking in ("spectra", "both") else sweep.spectra
+    rates = None if lacking in ("hyperparameters", "both") else sweep.variants[["learning_rate"]]
+    fitted, new = EarlyPredictor(0.45, aelle=QUICK).fit(sweep.losses, spectra, rates), of_rates(seed=1)
+    assert roc_auc(new.low_error, fitted.predict_proba(new, epoch=4)[:, 1]) > 0.9
+    assert fitted.predict(observed(new, 2)).outside.count("") > 110
+
+
+def test_diverged_variants_are_learned_as_high_error():
+    sweep = synthetic()
+    fitted = EarlyPredictor(0.5, aelle=QUICK).fit(sweep)
+    assert roc_auc(sweep.low_error, fitted.predict_proba(sweep, epoch=1)[:, 1]) > 0.9
+
+
+def test_bad_inputs_are_named(fitted):
+    new = of_rates(seed=1)
+    with pytest.raises(NotFittedError, match="call fit first"):
+        EarlyPredictor(0.5).predict_proba(new, epoch=0)
+    with pytest.raises(ValueError, match="all None"):
+        fitted.predict_proba(epoch=0)
+    with pytest.raises(ValueError, match=r"epoch=9: give one from 0 \(before training\) to 5"):
+        fitted.predict_proba(new.losses, epoch=9)
+    with pytest.raises(ValueError, match=r"losses of shape \[120, 6\]|epochs 0 to 3"):
+        fitted.predict_proba(new.losses[:, :2], epoch=3)
+    with pytest.raises(ValueError, match="give the same networks"):
+        fitted.predict_proba(new.losses, new.spectra[:5], epoch=1)
+    with pytest.raises(ValueError, match="train more variants, or choose another threshold"):
+        EarlyPredictor(1e9, aelle=QUICK).fit(new)
+    with pytest.raises(ValueError, match="needs both classes"):
+        EarlyPredictor(1e9, aelle=QUICK).fit(new.losses)
+    with pytest.raises(ValueError, match="must be above 0"):
+        EarlyPredictor(0.5, aelle=QUICK).fit(-new.losses, new.spectra)
+
+
+def test_nothing_known_gives_no_chance(fitted):
+    nothing = Observed(2, 5, hyperparameters=pd.DataFrame({"other": [1.0, 2.0]}))
+    assert np.isnan(fitted.predict(nothing).log_odds).all()
+
+
+def test_chances_are_calibrated(fitted):
+    chances, low = [], []
+    for seed in range(1, 9):
+        new = of_rates(seed=seed)
+        chances.append(expit(fitted.predict(observed(new, 2)).log_odds))
+        low.append(new.low_error)
+    chance, low = np.concatenate(chances), np.concatenate(low)
+    order = np.array_split(np.argsort(chance), 8)
+    assert np.mean([abs(chance[part].mean() - low[part].mean()) for part in order]) < 0.08

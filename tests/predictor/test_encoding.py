@@ -1,0 +1,77 @@
+"""Hyperparameters as columns, and what lies outside of the known ones."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aelle.predictor.encoding import Encoding
+
+KNOWN = pd.DataFrame(
+    {
+        "learning_rate": [1e-3, 1e-2, 1e-1, 3e-2],
+        "p": [2.0, 2.5, 3.0, 2.2],
+        "cell": ["lstm", "gru", "lstm", "gru"],
+        "momentum": [np.nan, 0.5, 0.9, np.nan],
+        "batch_size": [32, 32, 32, 32],
+        "task": ["a", "a", "a", "a"],
+    }
+)
+
+
+def test_columns_are_scaled_numbers_flags_and_words():
+    encoding = Encoding.of(KNOWN)
+    assert encoding.varied == ["learning_rate", "p", "momentum", "cell"]
+    columns = encoding.columns(KNOWN)
+    rate = np.log(KNOWN["learning_rate"])
+    np.testing.assert_allclose(columns[:, 0], (rate - rate.mean()) / np.log(100))
+    np.testing.assert_allclose(columns[:, 1], KNOWN["p"] - KNOWN["p"].mean())
+    np.testing.assert_allclose(columns[:, 2], (KNOWN["momentum"].fillna(0.7) - 0.7) / 0.4)
+    np.testing.assert_allclose(columns[:, 3], KNOWN["learning_rate"] / KNOWN["learning_rate"].max())
+    assert columns[:, 4].tolist() == [0, 1, 1, 0]
+    assert columns[:, 5:].tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+    quadratic = encoding.columns(KNOWN, quadratic=True)
+    assert quadratic.shape == (4, 7 + 3 + 3)
+    np.testing.assert_allclose(quadratic[:, 7], columns[:, 0] ** 2)
+    np.testing.assert_allclose(quadratic[:, 10], columns[:, 0] * columns[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"learning_rate": 1e-5}, "learning_rate=1e-05: known is 0.001 to 0.1"),
+        ({"learning_rate": 0.0}, "learning_rate=0: known is 0.001 to 0.1"),
+        ({"learning_rate": 0.11}, ""),
+        ({"p": 3.05}, ""),
+        ({"p": 3.2}, "p=3.2: known is 2 to 3"),
+        ({"p": np.inf}, "p=inf: known is 2 to 3"),
+        ({"cell": "rnn"}, "cell=rnn: known is gru, lstm"),
+        ({"cell": None}, "cell=none: known is gru, lstm"),
+        ({"momentum": np.nan}, ""),
+        ({"batch_size": 64}, "batch_size=64: known is 32"),
+        ({"task": "b"}, "task=b: known is a"),
+        ({"p": "wide"}, "p=wide: known is 2 to 3"),
+    ],
+)
+def test_what_lies_outside(changed, said):
+    row = KNOWN.iloc[[1]].astype(object).assign(**{name: [value] for name, value in changed.items()})
+    encoding = Encoding.of(KNOWN)
+    assert encoding.outside(row) == [said]
+    assert encoding.outside(KNOWN) == [""] * 4
+    assert np.isfinite(encoding.columns(row)).all()
+
+
+def test_what_is_not_given_is_not_outside():
+    assert Encoding.of(KNOWN).outside(KNOWN.drop(columns=["cell", "p"])) == [""] * 4
+
+
+def test_it_survives_json():
+    encoding = Encoding.of(KNOWN)
+    again = Encoding.of_state(json.loads(json.dumps(encoding.state())))
+    assert again == encoding
+
+
+def test_no_hyperparameters_give_no_columns():
+    encoding = Encoding.of(pd.DataFrame(index=range(3)))
+    assert encoding.columns(pd.DataFrame(index=range(3))).shape == (3, 0) and encoding.varied == []
