@@ -2,10 +2,10 @@
 file or a sweep's folder.
 
 The first tables have the ROC AUC (× 100) on test variants after some epochs, as the mean over random splits of the
-variants (32 / 8 / 60 %): of the best of two linear models of spectra (the epoch's and the mean so far), chosen after the
-fact for each epoch, and of AeLLE's loss head and plane. The last one has the plane's mean over all measured epochs of
-each sweep, with one choice changed at a time, over a quarter of the splits. `--words` keeps its lines that contain one of
-them. `--speed` only prints how long fitting takes at the paper's size.
+variants (32 / 8 / 60 %): of the best of two linear models of spectra (the epoch's and the mean so far), chosen after
+the fact for each epoch, and of AeLLE's loss head and plane. The last one has the plane's mean over all measured epochs
+of each sweep, with one choice changed at a time, over a quarter of the splits. `--words` keeps its lines that contain
+one of them. `--speed` only prints how long fitting takes at the paper's size.
 """
 
 import argparse
