@@ -7,7 +7,7 @@ import pytest
 
 from aelle.sweep.table import load_sweep
 from browsers import BROWSER, opened
-from sweeps import QUICK
+from sweeps import QUICK, report_of
 
 TO_THE_LAST_EPOCH = """<script>
   const plot = [...document.querySelectorAll(".plotly-graph-div")].find(plot => plot.layout.sliders);
@@ -27,13 +27,14 @@ TO_THE_LAST_EPOCH = """<script>
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
 def test_the_report_opens_without_complaint_and_draws_its_figures(sweep, tmp_path, main):
     threshold = float(np.median(load_sweep(sweep).final_loss))
-    code, _, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
+    code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0, err
+    report = report_of(out)
     moving = tmp_path / "moving.html"
-    moving.write_text((sweep / "report.html").read_text() + TO_THE_LAST_EPOCH)
+    moving.write_text(report.read_text() + TO_THE_LAST_EPOCH)
     for width in (1200, 400):
         profile = tmp_path / f"profile-{width}"
-        document, complaints = opened(sweep / "report.html", width, profile)
+        document, complaints = opened(report, width, profile)
         assert complaints == [], complaints
         assert document.count("plotly-graph-div") == document.count('class="plot-container') == 10
         document, complaints = opened(moving, width, profile)
