@@ -203,6 +203,7 @@ def trained_plane_figure(plane: TrainedPlane, order: Sequence[str] = ()) -> go.F
         figure.update_layout({f"coloraxis{i}": {"colorscale": SCALE, "colorbar": bar}})
     figure.update_xaxes(title="PC1 (increases towards low error)", row=rows)
     figure.update_xaxes(matches="x").update_yaxes(matches="y")
+    figure.update_layout(xaxis_matches=None, yaxis_matches=None)
     figure.update_yaxes(title="PC2", col=1)
     figure.update_annotations(font_size=13)
     return styled(figure).update_layout(height=420 if rows == 1 else 340 * rows, margin_t=100, legend_y=1 + 0.13 / rows)
