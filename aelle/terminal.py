@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -22,6 +23,19 @@ def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
         yield item
     if shown:
         print("\r\x1b[K", end="", flush=True)
+
+
+@contextmanager
+def announced(what: str) -> Iterator[None]:
+    """On a terminal, show what is being done until it is done; the line is then erased."""
+    live = sys.stdout.isatty()
+    if live:
+        print(f"{what} …", end="", flush=True)
+    try:
+        yield
+    finally:
+        if live:
+            print("\r\x1b[K", end="", flush=True)
 
 
 def duration(seconds: float) -> str:

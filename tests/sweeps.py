@@ -1,5 +1,6 @@
 """Sweeps of seconds: trained by the command line and read back, or made up as a table or an array file."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,15 @@ def unfinish(sweep, name: str, state: str, epoch: int, error: str | None = None)
     folder.write_variants([Plan(run.config, sweep).variant(n) for n in run.numbers], [state] * len(run.numbers), error)
     folder.write_status(state, epoch=epoch, error=error)
     return folder
+
+
+def report_of(out: str) -> Path:
+    """The report that analyze.py said it has written."""
+    return Path(re.findall(r"^report: (.*) \(written in", out, re.MULTILINE)[-1])
+
+
+def results_of(out: str) -> Path:
+    """Where the tables, figures and model of that report are."""
+    report = report_of(out)
+    name = report.stem.removeprefix("report")
+    return report.parent / f"analysis{name}" if name else report.parent

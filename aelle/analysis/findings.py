@@ -1,14 +1,20 @@
 """The results of an analysis, as the report takes them."""
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
 
 from aelle.analysis.early import Study
 from aelle.analysis.embeddings import Comparison
 from aelle.analysis.examples import Example
 from aelle.analysis.features import Correlation
 from aelle.analysis.generalisation import Transfer
+from aelle.analysis.importance import Importance
 from aelle.analysis.plane import TrainedPlane
 from aelle.analysis.shares import Group
+from aelle.sweep.retraining import Retraining
 from aelle.sweep.table import SweepTable
 
 
@@ -18,7 +24,10 @@ class Findings:
     computed from those. `early` is None for the `reason` given; `plane`, with the `comparison` of embeddings, is None
     for that in `no_plane`. `split_shares`: of training, validation and test variants. `elsewhere`: how AeLLE ranks
     variants for other inputs, networks and tasks. `settings`: AeLLE's parameters that are not the
-    defaults, in words."""
+    defaults, in words. `verdict`: what follows for a reader, in one sentence. `name`: of an
+    analysis with another threshold or other settings than the sweep's usual one; its files are named after it.
+    `importance`: of the hyperparameters, None where there is too little to tell. `retraining`: how variants are
+    trained, None for arrays."""
 
     sweep: SweepTable
     complete: SweepTable
@@ -29,7 +38,16 @@ class Findings:
     comparison: Comparison | None
     no_plane: str
     early: Study | None
+    verdict: str
     reason: str
     elsewhere: list[Transfer]
     split_shares: list[float]
     settings: str
+    name: str = ""
+    importance: Importance | None = None
+    retraining: Retraining | None = None
+
+    @cached_property
+    def chances(self) -> Float[np.ndarray, "V E"] | None:
+        """Of every variant of the sweep after each epoch; None where nothing can be classified."""
+        return None if self.early is None else self.early.chances(self.complete, self.sweep)

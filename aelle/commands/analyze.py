@@ -1,5 +1,6 @@
 """From a sweep's folder to its report: check the options, read the sweep, learn from it, tell the findings."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from aelle.analysis.early import study
@@ -15,8 +17,10 @@ from aelle.analysis.examples import Example, load_examples
 from aelle.analysis.features import correlations
 from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import across_hyperparameters, to_test_inputs, transfers
+from aelle.analysis.importance import importance
 from aelle.analysis.plane import trained_plane
 from aelle.analysis.shares import shares
+from aelle.analysis.verdict import verdict
 from aelle.analysis.weights import load_weights
 from aelle.commands.command_line import count_cores_quietly
 from aelle.commands.score import score_sweep
@@ -26,11 +30,13 @@ from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
 from aelle.report.figures import figures
-from aelle.report.printed import print_elsewhere, print_shares, print_table
-from aelle.report.write import write_report
+from aelle.report.printed import print_findings, print_sweep
+from aelle.report.write import results_folder, write_report
 from aelle.sweep.arrays import load_arrays
-from aelle.sweep.table import Reference, SweepTable, load_sweep
-from aelle.terminal import count, duration
+from aelle.sweep.plan import shortened
+from aelle.sweep.retraining import retraining
+from aelle.sweep.table import SweepTable, load_sweep
+from aelle.terminal import announced, count, duration
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.tracking.tracker import AnalysisTracker
 
@@ -41,7 +47,8 @@ Made = TypeVar("Made")
 class Request:
     """What an analysis is asked for. `source`: a sweep's folder or an array file; `threshold`: None for the task's;
     `split_shares`: of training, validation and test; `parameters`: AeLLE's; `elsewhere`: other sweeps to score;
-    `model`: a saved one, by which the sweep is only scored."""
+    `model`: a saved one, by which the sweep is only scored; `details`: print every
+    row; `settings`: the options of AeLLE as they stand on the command line."""
 
     source: Path
     threshold: float | None
@@ -51,6 +58,8 @@ class Request:
     pictures: list[str]
     elsewhere: list[Path]
     model: str | None
+    details: bool
+    settings: list[str]
     tracker: AnalysisTracker | None
 
     @property
@@ -68,18 +77,17 @@ def analyze(config: DictConfig) -> None:
     since = time.perf_counter()
     count_cores_quietly()
     request = checked(config)
-    sweep, others = load(request)
+    sweep, others, name = load(request)
     request.folder.mkdir(parents=True, exist_ok=True)
-    _print_sweep(sweep)
     if request.model is not None:
+        print_sweep(sweep)
         score(request, sweep)
         return
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
     problems += [reason for other in others if (reason := _why_not_scored(other))]
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
-    for problem in sweep.problems:
-        print(f"warning: {problem}")
-    found, fitted = learn(request, sweep, examples, others)
+    with announced(f"{sweep.name}: analysing {count(len(sweep.losses), 'variant')}"):
+        found, fitted = learn(request, sweep, examples, others, name)
     report = tell(request, found, fitted)
     print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
     if request.tracker is not None:
@@ -115,6 +123,8 @@ def checked(config: DictConfig) -> Request:
     tracker = analysis_tracker_of(logger)
     if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
         raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
+    if not isinstance(config.details, bool):
+        raise UserError(f"details={config.details}: give true for every row of the table, or false for five")
     source = Path(config.sweep)
     if _is_array_file(source) and config.threshold is None and config.model is None:
         raise UserError(
@@ -130,14 +140,17 @@ def checked(config: DictConfig) -> Request:
         pictures=pictures,
         elsewhere=[Path(one) for one in config.elsewhere],
         model=config.model,
+        details=config.details,
+        settings=[option for option in HydraConfig.get().overrides.task if re.match(r"[+~]*aelle\b", option)],
         tracker=tracker,
     )
 
 
-def load(request: Request) -> tuple[SweepTable, list[SweepTable]]:
-    """The sweep, and the others to score. Sweeps of another task are judged by that task's threshold, all others as
-    the sweep itself."""
+def load(request: Request) -> tuple[SweepTable, list[SweepTable], str]:
+    """The sweep, the others to score, and the name of the analysis. Sweeps of another task are judged by that task's
+    threshold, all others as the sweep itself."""
     sweep = _load(request.source)
+    name = analysis_name(request.settings, request.threshold, sweep.threshold)
     if request.threshold is not None:
         sweep = replace(sweep, threshold=request.threshold)
     others = []
@@ -148,7 +161,22 @@ def load(request: Request) -> tuple[SweepTable, list[SweepTable]]:
             raise UserError(f"elsewhere: {error}") from error
         alike = _is_array_file(source) or other.task == sweep.task
         others.append(replace(other, threshold=sweep.threshold) if alike else other)
-    return sweep, others
+    return sweep, others, name
+
+
+def analysis_name(settings: list[str], threshold: float | None, usual: float) -> str:
+    """What tells an analysis from the usual one of its sweep: other options of AeLLE, and another threshold than the
+    task's. Empty for the usual one, and for arrays, which have no usual threshold."""
+    parts = []
+    for option in sorted(settings, key=lambda option: option.lstrip("+~").partition("=")[0]):
+        name, _, value = option.lstrip("+~").partition("=")
+        if name != "aelle":
+            parts.append(f"{name.removeprefix('aelle.')}-{value}")
+        elif value != "default":
+            parts.append(value)
+    if threshold is not None and np.isfinite(usual) and threshold != usual:
+        parts.append(f"threshold-{threshold:.6g}")
+    return shortened(re.sub(r"[^\w.]+", "-", "-".join(parts)).strip("-"))
 
 
 def score(request: Request, sweep: SweepTable) -> None:
@@ -162,7 +190,7 @@ def score(request: Request, sweep: SweepTable) -> None:
 
 
 def learn(
-    request: Request, sweep: SweepTable, examples: list[Example], others: list[SweepTable]
+    request: Request, sweep: SweepTable, examples: list[Example], others: list[SweepTable], name: str
 ) -> tuple[Findings, AeLLE | None]:
     """All that an analysis finds, and the model fitted to every variant, None where nothing can be classified."""
     complete = sweep.complete()
@@ -174,8 +202,7 @@ def learn(
         if not request.of_arrays:
             weights, unread = load_weights(request.folder, plane.sweep)
             if unread:
-                # Before the minute that the fits below take.
-                print(f"warning: weights: {_in_one_line(unread)}")
+                sweep = replace(sweep, problems=[*sweep.problems, f"weights: {_in_one_line(unread)}"])
         comparison = compare(plane, weights, _in_one_line(unread), request.pictures, model.seed)
     early, reason = _or_reason(lambda: study(complete, model, request.splits, request.split_shares))
     fitted, elsewhere = None, []
@@ -196,10 +223,14 @@ def learn(
         comparison=comparison,
         no_plane=no_plane,
         early=early,
+        verdict=verdict(early, len(complete.losses), reason),
         reason=reason,
         elsewhere=elsewhere,
         split_shares=request.split_shares,
         settings=_in_words(request.parameters),
+        name=name,
+        importance=importance(complete),
+        retraining=None if request.of_arrays else retraining(request.folder, sweep),
     )
     return found, fitted
 
@@ -213,58 +244,24 @@ def _in_words(parameters: dict[str, Any]) -> str:
 
 def tell(request: Request, found: Findings, fitted: AeLLE | None) -> Path:
     """Print the findings; write the model, the tables, the figures and the report, whose path it returns."""
-    if found.early is None:
-        _print_no_classification(request, found)
-    else:
-        print_table(found.early, found.complete.epochs)
+    where = results_folder(request.folder, found.name) / "model"
+    print_findings(found, request.details)
     if fitted is not None:
-        fitted.save(request.folder / "model")
-    print_shares(found)
-    print_elsewhere(found.elsewhere)
+        where.parent.mkdir(exist_ok=True)
+        fitted.save(where)
+    elif where.exists():
+        print(f"{where} was saved by an earlier analysis and is unchanged")
     report = write_report(request.folder, found)
-    if fitted is not None:
-        where = request.folder / "model"
-        if found.sweep.pruned:
-            print(
-                f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune"
-            )
-        else:
-            print(f"model: {where}; to apply it to another sweep: python analyze.py model={where} sweep=…")
+    if fitted is not None and found.sweep.pruned:
+        print(f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
+    elif fitted is not None:
+        print(f"model: {where}; to apply it to another sweep: python analyze.py model={where} sweep=…")
     return report
-
-
-def _print_sweep(sweep: SweepTable) -> None:
-    complete = sweep.complete()
-    print(
-        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(complete.losses)} complete, "
-        f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
-    )
-    if sweep.reference is not None:
-        print(f"for comparison, {sweep.reference}: {_spread(sweep.reference)}")
-    if sweep.pruned:
-        print(f"{count(sweep.pruned, 'variant')} pruned: only the others are used for fitting and scoring")
-
-
-def _spread(reference: Reference) -> str:
-    low, high = reference.losses[[0, -1]]
-    return f"final loss {reference.median:.3g}, the median of {len(reference.losses)} from {low:.3g} to {high:.3g}"
-
-
-def _print_no_classification(request: Request, found: Findings) -> None:
-    print(f"no classification: {found.reason}")
-    if (request.folder / "model").exists():
-        print(f"{request.folder / 'model'} was saved by an earlier analysis and is unchanged")
-    finite = found.complete.final_loss[np.isfinite(found.complete.final_loss)]
-    if len(finite):
-        low, middle, high = np.quantile(finite, [0, 0.5, 1])
-        print(
-            f"final losses range from {low:.3g} to {high:.3g}; to split them at the median, set threshold={middle:.3g}"
-        )
 
 
 def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
     """The findings as a dashboard has them."""
-    complete = found.complete
+    complete, results = found.complete, results_folder(folder, found.name)
     summary = {
         "task": found.sweep.task,
         "threshold": found.sweep.threshold,
@@ -278,10 +275,10 @@ def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
         found.sweep.name,
         folder,
         summary,
-        {name: folder / f"{name}.csv" for name in tables},
+        {name: results / f"{name}.csv" for name in tables},
         figures(found),
         report,
-        folder / "model" if found.early is not None else None,
+        results / "model" if found.early is not None else None,
     )
 
 

@@ -22,6 +22,8 @@ from aelle.predictor.ridge import Ridge, fit_ridge
 MIN_VARIANTS = 3
 """Known variants with their inputs that a fit needs."""
 
+HYPERPARAMETERS_ONLY = "hyperparameters only"
+
 LEAST_LOSS = 1e-12
 """Losses are cut off here, before their logarithm is taken."""
 
@@ -272,7 +274,7 @@ def members(model: AeLLE | None, left_out: Float[np.ndarray, "E V"] | None = Non
         LossAndHyperparameters("loss and hyperparameters, quadratic", both, squashed=True),
         LossesAndHyperparameters("losses and hyperparameters, linear", both, squashed=False),
         Trees("loss and hyperparameters, trees"),
-        Hyperparameters("hyperparameters only", ("hyperparameters",), squashed=True),
+        Hyperparameters(HYPERPARAMETERS_ONLY, ("hyperparameters",), squashed=True),
         Extrapolation("learning curve, extrapolated", ("losses",), squashed=False),
     ]
     return [*([] if model is None else [Spectra("AeLLE, loss head", model, left_out)]), *found]

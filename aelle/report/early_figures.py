@@ -11,9 +11,20 @@ from plotly.subplots import make_subplots
 from scipy.special import expit
 
 from aelle.analysis.early import Study
-from aelle.analysis.predictors import RECOMMENDED, Plane
 from aelle.model.estimator import AeLLE
-from aelle.report.style import CLASSES, COLOURS, GREY, by_class, first_two, low_error_region, styled
+from aelle.report.page import chosen_predictors
+from aelle.report.style import (
+    CLASSES,
+    COLOURS,
+    GREY,
+    MAX_POINTS,
+    by_class,
+    first_two,
+    low_error_region,
+    sample,
+    styled,
+    with_note,
+)
 from aelle.sweep.table import SweepTable
 
 BINS = 8
@@ -22,7 +33,7 @@ BINS = 8
 
 def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
     """The first split's test variants in its plane at several stages of training, with the region of low error."""
-    stages, model, test = study.stages(sweep.epochs), study.models[0], sweep.take(study.tests[0])
+    stages, model, test = study.stages(sweep.epochs), study.models[0], _test(sweep, study)
     titles = [f"{100 * k / sweep.epochs:.0f} % (epoch {k})" for k in stages]
     figure = make_subplots(1, len(stages), shared_yaxes=True, subplot_titles=titles)
     known = [test.take(np.flatnonzero(np.isfinite(test.spectra[:, k]).all(axis=1))) for k in stages]
@@ -42,7 +53,7 @@ def planes_over_training(sweep: SweepTable, study: Study) -> go.Figure:
 def plane_over_epochs(sweep: SweepTable, study: Study) -> go.Figure:
     """The same plane, with a slider over the measured epochs. What does not change, such as hyperparameters, is in the
     figure once; a step of the slider contains positions and losses."""
-    model, test, epochs = study.models[0], sweep.take(study.tests[0]), study.epochs
+    model, test, epochs = study.models[0], _test(sweep, study), study.epochs
     places = {k: _places(model, test, k) for k in epochs}
     everywhere = np.concatenate(list(places.values()))
     region: Any = low_error_region(model.region_, everywhere[np.isfinite(everywhere).all(axis=1)])
@@ -57,7 +68,14 @@ def plane_over_epochs(sweep: SweepTable, study: Study) -> go.Figure:
         figure.update_traces({**first, "hovertemplate": hover}, selector=1 + number)
     figure.update_xaxes(title="PC1", range=[region.x[0], region.x[-1]])
     figure.update_yaxes(title="PC2", range=[region.y[0], region.y[-1]])
-    return styled(figure).update_layout(sliders=[{**slider, "steps": steps}], height=560)
+    figure = styled(figure).update_layout(sliders=[{**slider, "steps": steps}], height=620)
+    n = len(study.tests[0])
+    return with_note(figure, f"A sample of {len(test.losses):,} of {n:,} test variants." * (len(test.losses) < n))
+
+
+def _test(sweep: SweepTable, study: Study) -> SweepTable:
+    """The first split's test variants, or a sample of them."""
+    return sweep.take(study.tests[0][sample(len(study.tests[0]), MAX_POINTS)])
 
 
 def _places(model: AeLLE, test: SweepTable, epoch: int) -> Float[np.ndarray, "V components"]:
@@ -118,7 +136,7 @@ def calibration(study: Study, epoch: int) -> go.Figure:
 
 
 def _highlighted(study: Study) -> dict[str, str]:
-    """Colours of the recommended predictor, of AeLLE alone, and of the first one without spectra."""
-    return dict(
-        zip((RECOMMENDED, Plane.name, study.without_spectra[0]), (COLOURS[0], COLOURS[2], COLOURS[3]), strict=True)
-    )
+    """Colours of the recommended predictor, and of the best others with and without spectra."""
+    ours, without, *others = chosen_predictors(study)
+    names = [ours, *(name for name in others[:1] if name not in study.without_spectra), without]
+    return dict(zip(names, (COLOURS[0], COLOURS[2], COLOURS[3]), strict=False))

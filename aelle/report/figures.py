@@ -12,14 +12,20 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aelle.analysis.early import Study
+from aelle.analysis.embeddings import Embedding
 from aelle.analysis.examples import Example
 from aelle.analysis.findings import Findings
+from aelle.analysis.importance import Importance
 from aelle.analysis.plane import TrainedPlane
-from aelle.report import early_figures, trained_figures
+from aelle.analysis.shares import groupable
+from aelle.report import early_figures, sweep_figures, trained_figures
 from aelle.report.example_figures import example_figure
+from aelle.report.style import MAX_POINTS, of_a_sample, sample, with_note
 from aelle.sweep.table import SweepTable
 
 FIGURES = (
+    "learning",
+    "importance",
     "distribution",
     "losses",
     "spectra",
@@ -31,36 +37,72 @@ FIGURES = (
     "calibration",
     "examples",
 )
-"""All figures that a report can have, except `TURNING`."""
+"""All figures that a report can have, except those `IN_THE_PAGE`."""
 
-TURNING = "space"
-"""Three components of the plane, in the page only: there is no still picture of it."""
+IN_THE_PAGE = ("parallel", "space")
+"""Parallel coordinates, and three components of the plane: there are no still pictures of them."""
+
+MAX_SPECTRA = 500
+"""Lines in the figure of spectra; of more variants, a sample is drawn."""
 
 
 def figures(found: Findings) -> dict[str, go.Figure]:
     """The figures of an analysis, with names that users give escaped."""
     found = escaped_findings(found)
-    shown, complete = {}, found.complete
+    shown, complete, n = {}, found.complete, len(found.complete.losses)
+    points = complete.take(sample(n, MAX_POINTS))
+    order = found.importance.hyperparameters if found.importance else []
     measured = complete.measured_at_the_end()
+    if np.isfinite(complete.losses).any():
+        shown["learning"] = sweep_figures.learning_curves(complete)
     if np.isfinite(complete.final_loss).any():
         shown["distribution"] = trained_figures.loss_distribution(complete)
         if complete.hyperparameters:
-            shown["losses"] = trained_figures.losses_over_hyperparameters(complete)
+            losses = trained_figures.losses_over_hyperparameters(points, order)
+            shown["losses"] = with_note(losses, of_a_sample(len(points.losses), n))
+        if groupable(complete):
+            shown["parallel"] = sweep_figures.parallel_coordinates(complete)
+    if found.importance is not None:
+        shown["importance"] = sweep_figures.importance_figure(found.importance)
     if len(measured.losses):
-        shown["spectra"] = trained_figures.spectra_by_loss(measured)
-        shown["features"] = trained_figures.features_against_loss(measured, found.correlations)
+        of = len(measured.losses)
+        lines, dots = (measured.take(sample(of, most)) for most in (MAX_SPECTRA, MAX_POINTS))
+        shown["spectra"] = with_note(trained_figures.spectra_by_loss(lines), of_a_sample(len(lines.losses), of))
+        features = trained_figures.features_against_loss(dots, found.correlations)
+        shown["features"] = with_note(features, of_a_sample(len(dots.losses), of))
     if found.plane is not None:
-        shown["plane"] = trained_figures.trained_plane_figure(found.plane)
-        if found.plane.points.shape[1] > 2:
-            shown[TURNING] = trained_figures.plane_in_space(found.plane)
+        plane = sampled_plane(found.plane)
+        drawn = trained_figures.trained_plane_figure(plane, order)
+        shown["plane"] = with_note(drawn, of_a_sample(len(plane.points), len(found.plane.points)))
+        if plane.points.shape[1] > 2:
+            shown["space"] = trained_figures.plane_in_space(plane)
     if found.plane is not None and found.comparison is not None:
-        shown["embeddings"] = trained_figures.embeddings(found.plane, found.comparison.embeddings)
+        embeddings = [sampled_embedding(one) for one in found.comparison.embeddings]
+        shown["embeddings"] = trained_figures.embeddings(found.plane, embeddings)
     if found.early is not None:
         shown["planes"] = early_figures.plane_over_epochs(complete, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)
         shown["calibration"] = early_figures.calibration(found.early, found.early.first_epoch)
     examples = example_figure(found.examples)
     return shown if examples is None else {**shown, "examples": examples}
+
+
+def sampled_plane(plane: TrainedPlane) -> TrainedPlane:
+    """Few enough points for a figure."""
+    rows = sample(len(plane.points), MAX_POINTS)
+    return replace(
+        plane,
+        sweep=plane.sweep.take(rows),
+        latent=plane.latent[rows],
+        points=plane.points[rows],
+        test=plane.test[rows],
+    )
+
+
+def sampled_embedding(embedding: Embedding) -> Embedding:
+    """Few enough points for a figure."""
+    some = sample(len(embedding.points), MAX_POINTS)
+    return embedding._replace(points=embedding.points[some], rows=embedding.rows[some])
 
 
 def side_by_side(found: Findings) -> dict[str, go.Figure]:
@@ -79,6 +121,7 @@ def escaped_findings(found: Findings) -> Findings:
         plane=found.plane and escaped_plane(found.plane),
         early=found.early and escaped_study(found.early),
         examples=escaped_examples(found.examples),
+        importance=found.importance and escaped_importance(found.importance),
     )
 
 
@@ -92,6 +135,11 @@ def escaped_sweep(sweep: SweepTable) -> SweepTable:
 
 def escaped_plane(plane: TrainedPlane) -> TrainedPlane:
     return replace(plane, sweep=escaped_sweep(plane.sweep))
+
+
+def escaped_importance(found: Importance) -> Importance:
+    """Its columns have the names of hyperparameters."""
+    return found._replace(columns=[column._replace(name=_escaped(column.name)) for column in found.columns])
 
 
 def escaped_study(study: Study) -> Study:

@@ -1,49 +1,134 @@
-"""The contents of the report's page, as its template takes them: the first paragraph, and the tables."""
+"""The contents of the report's page, as its template takes them: the first lines, and the tables."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from aelle.analysis.baselines import LossAgainstFinalThreshold, TunedLoss
 from aelle.analysis.early import Study
+from aelle.analysis.findings import Findings
 from aelle.analysis.predictors import RECOMMENDED
 from aelle.analysis.savings import HALVING, NO_CUT
+from aelle.analysis.verdict import MIN_SPLITS
+from aelle.hyperparameters import not_read
+from aelle.predictor.members import HYPERPARAMETERS_ONLY
+from aelle.report.style import short
 from aelle.sweep.table import SweepTable
 
-MIN_SPLITS = 10
-"""Splits that a verdict on the difference of two predictors needs."""
+SHOWN_ROWS = 10
+"""Rows of a table of variants that are seen at once."""
+
+MAX_ROWS = 200
+"""Rows of a table of variants; all of them are in variants.csv."""
 
 
-def recommended(early: Study, sweep: SweepTable, chances: Float[np.ndarray, "V E"]) -> list[dict]:
-    """The variants to keep after the first epoch, in descending order of their chance of low error."""
+def answer(early: Study, complete: SweepTable) -> dict:
+    """Scores of the recommended predictor after the first epoch, and their difference from the best one without
+    spectra."""
+    k, ours = early.first_epoch, RECOMMENDED
+    at = early.summary.set_index(["epoch", "predictor"]).loc[k]
+    best = early.best_without_spectra(k)
+    gain, low, high = early.gain(k, ours, best)
+    return {
+        "epoch": k,
+        "name": ours,
+        "ours": dict(at.loc[ours]),
+        "best": {"name": best, **at.loc[best]},
+        "gain": gain,
+        "overtaken": early.overtaken(ours),
+        "low": low,
+        "high": high,
+        "base_rate": complete.low_error.mean(),
+        "verdict": early.splits >= MIN_SPLITS,
+    }
+
+
+def chosen_predictors(early: Study) -> list[str]:
+    """The five rows that are printed: the recommended predictor, the best others without and with spectra, the paper's
+    baseline, and the hyperparameters alone (without any, the tuned loss). Best is the mean ROC AUC over the epochs
+    before the last."""
+    before = early.scores[early.scores["epoch"] < early.end]
+    means = (before if len(before) else early.scores).groupby("predictor", sort=False)["auc"].mean()
+    names = [str(name) for name in means.sort_values(ascending=False, kind="stable").index]
+    ours = RECOMMENDED
+    without = [name for name in names if name in early.without_spectra]
+    others = [name for name in names if name not in without and name != ours]
+    alone = HYPERPARAMETERS_ONLY if HYPERPARAMETERS_ONLY in without else TunedLoss.name
+    chosen = [ours, *without[:1], *others[:1], LossAgainstFinalThreshold.name, alone]
+    # One of them may be the best without spectra.
+    distinct = [name for name in dict.fromkeys([*chosen, TunedLoss.name, *without]) if name in names]
+    return distinct[: len(chosen)]
+
+
+class Row(NamedTuple):
+    """A variant in a table: `chance` and `final_loss` are NaN where unknown; `command` trains it again, if known."""
+
+    number: int
+    values: list[str]
+    chance: float
+    final_loss: float
+    diverged: bool
+    command: str | None
+
+
+class Keep(NamedTuple):
+    """The `recommended` variants, of which `rows` has the best; `complete`: how many of them are already; `command`
+    trains the others, or, where there are none, all of them again."""
+
+    rows: list[Row]
+    recommended: int
+    complete: int
+    command: str | None
+
+
+def keep(found: Findings) -> Keep:
+    """The variants whose chance of low error is above one half after the first epoch."""
+    early, sweep, chances = found.early, found.sweep, found.chances
+    if early is None or chances is None:
+        return Keep([], 0, 0, None)
     now = np.nan_to_num(chances[:, early.first_epoch])
-    order = np.argsort(-now, kind="stable")
-    return [{"number": sweep.variants["variant"][v], "chance": now[v]} for v in order[: int((now > 0.5).sum())]]
+    order = np.argsort(-now, kind="stable")[: int((now > 0.5).sum())]
+    numbers = [int(n) for n in sweep.variants["variant"].iloc[order]]
+    complete = int(sweep.variants["complete"].iloc[order].sum())
+    command = None
+    if found.retraining is not None and numbers:
+        make = found.retraining
+        command = make.again(numbers, "again") if complete == len(numbers) else make.to_the_end(numbers)
+    return Keep(rows(found, order[:MAX_ROWS], now), len(numbers), complete, command)
+
+
+def best(found: Findings) -> list[Row]:
+    """The variants of the lowest final losses."""
+    loss = np.where(found.sweep.variants["complete"], found.sweep.final_loss, np.nan)
+    order = np.argsort(loss, kind="stable")[: int(np.isfinite(loss).sum())]
+    return rows(found, order[:SHOWN_ROWS])
+
+
+def rows(found: Findings, order: Int[np.ndarray, "n"], chance: Float[np.ndarray, "V"] | None = None) -> list[Row]:
+    sweep, again = found.sweep, found.retraining
+    names, result = sweep.varied, []
+    for v in order:
+        variant = sweep.variants.iloc[v]
+        number, over = int(variant["variant"]), bool(variant["complete"])
+        result.append(
+            Row(
+                number,
+                ["–" if not_read(variant[name]) else short(variant[name]) for name in names],
+                np.nan if chance is None else float(chance[v]),
+                float(sweep.final_loss[v]) if over else np.nan,
+                over and not np.isfinite(sweep.final_loss[v]),
+                again and again.again([number], f"variant-{number}"),
+            )
+        )
+    return result
 
 
 def first_cut(early: Study, worth: pd.DataFrame) -> dict | None:
     """The savings and cost of pruning after the first epoch by the recommended predictor; None where it is the last."""
     rows = worth[(worth["rule"] == RECOMMENDED) & (worth["epoch"] == early.first_epoch)]
     return dict(rows.iloc[0]) if len(rows) else None
-
-
-def answer(early: Study, complete: SweepTable) -> dict:
-    """The report's first paragraph: scores of the recommended predictor after the first epoch, and their difference
-    from the best predictor without spectra."""
-    k = early.first_epoch
-    at = early.summary.set_index(["epoch", "predictor"]).loc[k]
-    best = early.best_without_spectra(k)
-    gain, low, high = early.gain(k, RECOMMENDED, best)
-    return {
-        "epoch": k,
-        "ours": dict(at.loc[RECOMMENDED]),
-        "best": {"name": best, **at.loc[best]},
-        "gain": gain,
-        "overtaken": early.overtaken(RECOMMENDED),
-        "low": low,
-        "high": high,
-        "base_rate": complete.low_error.mean(),
-        "verdict": early.splits >= MIN_SPLITS,
-    }
 
 
 def early_table(early: Study, epochs: int) -> list[dict]:
@@ -56,6 +141,20 @@ def early_table(early: Study, epochs: int) -> list[dict]:
     return rows
 
 
+def weights_table(early: Study) -> list[dict]:
+    """A row per member of the recommended predictor; a cell per stage of training before the last: its mean weight over
+    the splits. The last row is the share of those that see spectra."""
+    weights = early.weights
+    epochs = [k for k in early.stages(early.end) if k in weights.index]
+    if not epochs:
+        return []
+    at = weights.loc[epochs]
+    seeing = [name for name in at.columns if name not in early.without_spectra]
+    share = at[seeing].sum(axis=1) / at.sum(axis=1).clip(lower=1e-9)
+    rows = [{"name": name, "spectra": name in seeing, "cells": at[name].tolist()} for name in at.columns]
+    return [{"epochs": epochs}, *rows, {"name": "share of those that see spectra", "cells": share.tolist()}]
+
+
 def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
     """A row per pruning rule; a cell per stage of training. Successive halving has one cell."""
     at = worth.set_index(["rule", "epoch"])
@@ -65,3 +164,8 @@ def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
     epochs = [k for k in stages if k in at.loc[rules[0]].index]
     rows = [{"rule": rule, "cells": [dict(at.loc[(rule, k)]) for k in epochs]} for rule in rules]
     return [{"epochs": epochs}, *rows, {"rule": HALVING, "cells": [dict(at.loc[HALVING].iloc[0])]}]
+
+
+def unfinished_in_words(unfinished: list[dict[str, Any]]) -> str:
+    """`3 failed, 2 diverged`."""
+    return ", ".join(f"{len(row['numbers'])} {row['state']}" for row in unfinished)

@@ -1,4 +1,4 @@
-"""What analyze.py prints: the table of early prediction, shares of low error, correlations, and generalisation."""
+"""What analyze.py prints: the verdict, early prediction, variants to keep, shares of low error, and generalisation."""
 
 import numpy as np
 
@@ -6,16 +6,63 @@ from aelle.analysis.early import Study
 from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import Transfer, transfer_table
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
+from aelle.report.page import SHOWN_ROWS, chosen_predictors, keep
+from aelle.sweep.table import SweepTable
 from aelle.terminal import count
 
 MIN_VARIANTS = 8
 """Rank correlations of fewer variants are not printed."""
 
 
-def print_table(early: Study, epochs: int) -> None:
-    """Recall, precision and ROC AUC of each predictor at the report's stages of training."""
+SHOWN_NUMBERS = 40
+"""Variants that a printed command names at most."""
+
+
+def print_findings(found: Findings, details: bool) -> None:
+    """The verdict; the sweep and what is wrong with it; the table of early prediction, all of it with `details`; the
+    variants to keep; shares of low error; generalisation."""
+    print(found.verdict)
+    print_sweep(found.sweep)
+    for problem in found.sweep.problems:
+        print(f"warning: {problem}")
+    if found.early is None:
+        print_median(found.complete)
+    else:
+        print_table(found.early, found.complete.epochs, details)
+        print_keep(found, found.early.first_epoch)
+    print_shares(found)
+    print_elsewhere(found.elsewhere)
+
+
+def print_sweep(sweep: SweepTable) -> None:
+    complete = sweep.complete()
+    print(
+        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(complete.losses)} complete, "
+        f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
+    )
+    if sweep.reference is not None:
+        low, high = sweep.reference.losses[[0, -1]]
+        spread = f"the median of {len(sweep.reference.losses)} from {low:.3g} to {high:.3g}"
+        print(f"for comparison, {sweep.reference}: final loss {sweep.reference.median:.3g}, {spread}")
+    if sweep.pruned:
+        print(f"{count(sweep.pruned, 'variant')} pruned: only the others are used for fitting and scoring")
+
+
+def print_median(complete: SweepTable) -> None:
+    """The threshold that would give both classes."""
+    finite = complete.final_loss[np.isfinite(complete.final_loss)]
+    if len(finite):
+        low, middle, high = np.quantile(finite, [0, 0.5, 1])
+        print(
+            f"final losses range from {low:.3g} to {high:.3g}; to split them at the median, set threshold={middle:.3g}"
+        )
+
+
+def print_table(early: Study, epochs: int, details: bool) -> None:
+    """Recall, precision and ROC AUC of predictors at the report's stages of training."""
     summary = early.summary
-    names = list(summary["predictor"].unique())
+    every = list(summary["predictor"].unique())
+    names = every if details else chosen_predictors(early)
     width = max(map(len, names))
     stages = early.stages(epochs)
     print("\nrecall % / precision % / ROC AUC × 100")
@@ -25,6 +72,22 @@ def print_table(early: Study, epochs: int) -> None:
         rows = summary[summary["predictor"] == name].set_index("epoch")
         cells = ["/".join(_percent(rows[part][k]) for part in ("recall", "precision", "auc")) for k in stages]
         print(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
+    if len(names) < len(every):
+        print(f"{len(names)} of {len(every)} predictors; details=true prints all of them, as does the report")
+    print()
+
+
+def print_keep(found: Findings, epoch: int) -> None:
+    """The first of the variants to keep, and the command that trains them."""
+    kept = keep(found)
+    shown = [f"{row.number} ({_percent(row.chance).strip()} %)" for row in kept.rows[:SHOWN_ROWS]]
+    more = f" and {kept.recommended - len(shown)} more" if kept.recommended > len(shown) else ""
+    print(
+        f"keep after epoch {epoch} (chance of low error): {', '.join(shown) or 'none, no chance is above 50 %'}{more}"
+    )
+    if kept.command is not None and kept.recommended <= SHOWN_NUMBERS:
+        again = "all are complete; to train them again" if kept.complete == kept.recommended else "to train them"
+        print(f"    {again}: {kept.command}")
     print()
 
 

@@ -1,11 +1,13 @@
 """What the report's figures share: colours, style, and variants as points."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int, Shaped
 from plotly.colors import sample_colorscale
 
-from aelle.analysis.shares import MAX_GROUPS
+from aelle.analysis.shares import MAX_GROUPS, spans_magnitudes
 from aelle.hyperparameters import not_read
 from aelle.model.regions import Points, Region
 from aelle.sweep.table import SweepTable
@@ -15,6 +17,16 @@ CLASSES = ((True, "low-error", LOW), (False, "high-error", HIGH))
 SCALE = "Viridis"
 CLEAR, SHADE = "rgba(255, 255, 255, 0)", "rgba(42, 157, 92, 0.12)"
 GRID = 81
+FINE = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+OUTLIERS = 0.98
+"""Quantile of the losses beyond which an axis may end."""
+
+MAX_STRETCH = 0.25
+"""By what share of its length the largest losses may stretch an axis."""
+
+MAX_POINTS = 2000
+"""Variants in a figure of points; of more, a sample is drawn."""
+
 COLOURS = ["#1f5fbf", "#8a8f98", "#e08e0b", "#7b4fa3", "#b9bec6"]
 
 Array = Shaped[np.ndarray, "V"]
@@ -66,7 +78,7 @@ def by_value(
     sweep: SweepTable, name: str, x: Array, y: Array, opacity: float, show: bool, among: Mask, axis: str
 ) -> list[go.Scatter]:
     """Coloured by a hyperparameter: a trace per value where there are few, otherwise one trace on the colour axis. Grey
-    are variants that do not read it, or have no limit."""
+    are variants that do not read it, or have no limit. Values over orders of magnitude enter by their logarithm."""
     values = sweep.variants[name]
     has = (values.notna() & ~values.isin([np.inf])).to_numpy()
 
@@ -76,25 +88,76 @@ def by_value(
     unique = sorted(values[has].unique())
     if len(unique) > MAX_GROUPS:
         rows = np.flatnonzero(has & among)
-        traces = [points(has, False, name, color=values.iloc[rows], coloraxis=axis)]
+        numbers = values.iloc[rows].to_numpy(float)
+        scale = np.log10 if spans_magnitudes(values[has].to_numpy()) else np.asarray
+        traces = [points(has, False, name, color=scale(numbers), coloraxis=axis)]
     else:
         colours = sample_colorscale(SCALE, np.linspace(0, 0.9, len(unique)).tolist())
         traces = [
-            points((values == value).to_numpy(), show, f"{name} {_short(value)}", color=colour)
+            points((values == value).to_numpy(), show, f"{name} {short(value)}", color=colour)
             for value, colour in zip(unique, colours, strict=True)
         ]
     return traces if has.all() else [*traces, points(~has, show, f"{name} none", color=GREY)]
 
 
-def log_ticks(values: Array) -> tuple[np.ndarray, list[str]]:
-    """Round numbers for a logarithmic axis, and their labels: powers of ten only where there are many."""
+def log_ticks(values: Array, most: int = 8) -> tuple[np.ndarray, list[str]]:
+    """Round numbers for a logarithmic axis, and their labels: at most so many within the range of the values."""
     values = values[np.isfinite(values) & (values > 0)]
-    low, high = (values.min(), values.max()) if len(values) else (0.1, 1.0)
-    powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 2)
-    fine = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
-    steps = (1,) if len(powers) > 6 else (1, 2, 5) if high / low > 3 else fine
-    ticks = np.array([step * 10.0**power for power in powers for step in steps])
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.1, 1.0)
+    powers = np.arange(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 2)
+    choices = [np.outer(10.0**powers, steps).ravel() for steps in (FINE, (1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3))]
+    choices += [10.0 ** powers[powers % stride == 0] for stride in range(1, len(powers))]
+    few = [ticks for ticks in choices if ((ticks >= low) & (ticks <= high)).sum() <= most]
+    ticks = few[0] if few else choices[-1]
     return ticks, [f"{tick:.10g}" for tick in ticks]
+
+
+class LossAxis(NamedTuple):
+    """A logarithmic axis of losses, as plotly takes it. `above`: how many of the losses lie beyond its upper end, which
+    a few outliers do not move."""
+
+    axis: dict[str, Any]
+    above: int
+
+    @property
+    def note(self) -> str:
+        end = f"{10 ** self.axis['range'][1]:.2g}"
+        return f"The axis of losses ends at {end}; {self.above} larger ones are not shown." if self.above else ""
+
+
+def loss_axis(losses: np.ndarray, *lines: float) -> LossAxis:
+    """Of these losses; `lines` are drawn at further ones."""
+    known = losses[np.isfinite(losses) & (losses > 0)]
+    if not len(known):
+        known = np.array([0.1, 1.0])
+    logs = np.log10(known)
+    least, most = min(logs.min(), *np.log10(lines), np.inf), max(logs.max(), *np.log10(lines), -np.inf)
+    usual = max(float(np.quantile(logs, OUTLIERS)), *np.log10(lines), -np.inf)
+    if most - usual > MAX_STRETCH * (usual - least) > 0:
+        most = usual
+    margin = 0.04 * (most - least) or 0.05
+    low, high = float(least - margin), float(most + margin)
+    at, text = log_ticks(10 ** np.array([low, high]))
+    return LossAxis({"type": "log", "range": [low, high], "tickvals": at, "ticktext": text}, int((logs > high).sum()))
+
+
+def sample(n: int, most: int) -> Int[np.ndarray, "m"]:
+    """Rows of a random selection, in ascending order, the same each time; all if there are no more than `most`."""
+    return np.arange(n) if n <= most else np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+
+
+def with_note(figure: go.Figure, *sentences: str) -> go.Figure:
+    """Add to what the page says below a figure."""
+    return figure.update_layout(meta={"note": " ".join(filter(None, (note(figure), *sentences)))})
+
+
+def note(figure: go.Figure) -> str:
+    layout: Any = figure.layout
+    return layout.meta["note"] if layout.meta else ""
+
+
+def of_a_sample(shown: int, n: int) -> str:
+    return f"A sample of {shown:,} of {n:,} variants." if shown < n else ""
 
 
 def _points(
@@ -115,11 +178,12 @@ def _points(
 
 def _hover(sweep: SweepTable, row: int) -> str:
     variant = sweep.variants.iloc[row]
-    values = [f"{name} {_short(variant[name])}" for name in sweep.varied if not not_read(variant[name])]
+    values = [f"{name} {short(variant[name])}" for name in sweep.varied if not not_read(variant[name])]
     return "<br>".join([f"variant {variant['variant']}", *values, f"final loss {sweep.final_loss[row]:.3g}"])
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A hyperparameter's value as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

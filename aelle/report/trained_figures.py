@@ -26,13 +26,19 @@ from aelle.report.style import (
     by_value,
     first_two,
     log_ticks,
+    loss_axis,
     low_error_region,
+    short,
     styled,
+    with_note,
 )
 from aelle.sweep.table import SweepTable
 
 MAX_PANELS = 3
 """Panels of hyperparameters beside the plane."""
+
+MAX_TICKS = 5
+"""Values of a hyperparameter that each have a tick."""
 
 MAX_COLUMNS = 4
 """Panels of embeddings in a row."""
@@ -42,10 +48,10 @@ REFERENCE = {"dash": "dot", "color": "#1f5fbf"}
 """The line of the networks that the sweep is compared with."""
 
 
-def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
-    """Final validation loss against each hyperparameter that varies."""
-    names = groupable(sweep) or sweep.hyperparameters[:1]
-    columns = min(len(names), MAX_COLUMNS)
+def losses_over_hyperparameters(sweep: SweepTable, order: Sequence[str] = ()) -> go.Figure:
+    """Final validation loss against each hyperparameter that varies, in that `order`."""
+    names = _ordered(groupable(sweep), order) or sweep.hyperparameters[:1]
+    columns = min(len(names), MAX_COLUMNS - 1)
     rows = -(-len(names) // columns)
     gap = 0.3 / rows
     figure = make_subplots(rows, columns, shared_yaxes=True, y_title="final validation loss", vertical_spacing=gap)
@@ -54,15 +60,23 @@ def losses_over_hyperparameters(sweep: SweepTable) -> go.Figure:
         for trace in by_class(sweep, values, sweep.final_loss, show=i == 0):
             figure.add_trace(trace, row=row, col=column)
         figure.update_xaxes(title=name, row=row, col=column)
+        known = sweep.variants[name].dropna().unique()
         if spans_magnitudes(values):
-            at, text = log_ticks(values.astype(float))
+            at, text = log_ticks(values.astype(float), most=4)
             figure.update_xaxes(type="log", tickvals=at, ticktext=text, row=row, col=column)
+        elif values.dtype.kind in "iuf" and len(known) <= MAX_TICKS:
+            figure.update_xaxes(tickvals=known, ticktext=[short(value) for value in known], row=row, col=column)
     figure.add_hline(sweep.threshold, line={"dash": "dash", "color": GREY})
     if sweep.reference is not None:
         figure.add_hline(sweep.reference.median, line=REFERENCE)
-    at, text = log_ticks(sweep.final_loss)
-    figure.update_yaxes(type="log", tickvals=at, ticktext=text)
-    return styled(figure).update_layout(height=420 if rows == 1 else 320 * rows)
+    axis = loss_axis(sweep.final_loss, sweep.threshold)
+    figure.update_yaxes(axis.axis)
+    return with_note(styled(figure).update_layout(height=420 if rows == 1 else 320 * rows), axis.note)
+
+
+def _ordered(names: list[str], order: Sequence[str]) -> list[str]:
+    """Those in `order` first."""
+    return sorted(names, key=lambda name: list(order).index(name) if name in order else len(order))
 
 
 def spectra_by_loss(sweep: SweepTable) -> go.Figure:
@@ -131,10 +145,10 @@ def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) ->
     for i, name in enumerate(FEATURES):
         traces = by_class(sweep, table[name].to_numpy(), sweep.final_loss, 0.6, show=i == 0)
         figure.add_traces(traces, rows=1 + i // 3, cols=1 + i % 3)
-    at, text = log_ticks(sweep.final_loss)
-    figure.update_yaxes(type="log", tickvals=at, ticktext=text)
+    axis = loss_axis(sweep.final_loss)
+    figure.update_yaxes(axis.axis)
     figure.update_annotations(font_size=13)
-    return styled(figure).update_layout(height=560, margin_t=90, legend_y=1.08)
+    return with_note(styled(figure).update_layout(height=560, margin_t=90, legend_y=1.08), axis.note)
 
 
 def embeddings(plane: TrainedPlane, shown: Sequence[Embedding]) -> go.Figure:
@@ -156,27 +170,43 @@ def embeddings(plane: TrainedPlane, shown: Sequence[Embedding]) -> go.Figure:
     return styled(figure).update_layout(height=60 + 360 * rows, margin_t=90, legend_y=1 + 0.12 / rows)
 
 
-def trained_plane_figure(plane: TrainedPlane) -> go.Figure:
-    """The plane with the region of low error: by class and, beside it, by each hyperparameter that varies."""
-    names = groupable(plane.sweep)[:MAX_PANELS]
+def trained_plane_figure(plane: TrainedPlane, order: Sequence[str] = ()) -> go.Figure:
+    """The plane with the region of low error: by class and, beside and below it, by the first hyperparameters of that
+    `order`, of those that vary."""
+    names = _ordered(groupable(plane.sweep), order)[:MAX_PANELS]
     titles = ["class", *names]
-    figure = make_subplots(1, len(titles), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.08)
+    columns = 2 if len(titles) > 1 else 1
+    rows = -(-len(titles) // columns)
+    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.14)
     x, y = first_two(plane.points)
-    for column in range(1, 1 + len(titles)):
-        figure.add_trace(low_error_region(plane.region, plane.points), row=1, col=column)
+    places = [(1 + i // columns, 1 + i % columns) for i in range(len(titles))]
+    for row, column in places:
+        figure.add_trace(low_error_region(plane.region, plane.points), row=row, col=column)
     for among, opacity, show in ((~plane.test, 0.18, False), (plane.test, 1.0, True)):
-        figure.add_traces(by_class(plane.sweep, x, y, opacity, show, among), rows=1, cols=1)
-        for column, name in enumerate(names, 2):
-            traces = by_value(plane.sweep, name, x, y, opacity, show, among, axis=f"coloraxis{column}")
-            figure.add_traces(traces, rows=1, cols=column)
-    for column in range(2, 2 + len(names)):
-        axis: Any = figure.layout[f"xaxis{column}"]
-        bar = {"x": axis.domain[1], "thickness": 10, "outlinewidth": 0}
-        figure.update_layout({f"coloraxis{column}": {"colorscale": SCALE, "colorbar": bar}})
-    figure.update_xaxes(title="PC1 (increases towards low error)")
-    figure.update_yaxes(title="PC2", row=1, col=1)
+        for i, (row, column) in enumerate(places):
+            axis = f"coloraxis{i + 1}"
+            for trace in (
+                by_value(plane.sweep, names[i - 1], x, y, opacity, show, among, axis)
+                if i
+                else by_class(plane.sweep, x, y, opacity, show, among)
+            ):
+                figure.add_trace(trace, row=row, col=column)
+    layout: Any = figure.layout
+    for i, name in enumerate(names, 2):
+        bar: dict[str, Any] = {"x": layout[f"xaxis{i}"].domain[1], "thickness": 10, "outlinewidth": 0}
+        domain = layout[f"yaxis{i}"].domain
+        bar |= {"y": sum(domain) / 2, "len": domain[1] - domain[0]}
+        values = plane.sweep.variants[name].to_numpy()
+        if spans_magnitudes(values):
+            at, text = log_ticks(values.astype(float), most=6)
+            bar |= {"tickvals": np.log10(at), "ticktext": text}
+        figure.update_layout({f"coloraxis{i}": {"colorscale": SCALE, "colorbar": bar}})
+    figure.update_xaxes(title="PC1 (increases towards low error)", row=rows)
+    figure.update_xaxes(matches="x").update_yaxes(matches="y")
+    figure.update_layout(xaxis_matches=None, yaxis_matches=None)
+    figure.update_yaxes(title="PC2", col=1)
     figure.update_annotations(font_size=13)
-    return styled(figure).update_layout(margin_t=100, legend_y=1.12)
+    return styled(figure).update_layout(height=420 if rows == 1 else 340 * rows, margin_t=100, legend_y=1 + 0.13 / rows)
 
 
 GRID = 25

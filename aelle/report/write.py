@@ -15,20 +15,32 @@ from aelle.analysis.savings import KEPT_SHARE, savings
 from aelle.analysis.scores import PRECISION
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.files import replace_atomically
-from aelle.report.figures import FIGURES, TURNING, figures, side_by_side
-from aelle.report.page import answer, early_table, first_cut, recommended, savings_table
+from aelle.report.figures import FIGURES, IN_THE_PAGE, figures, side_by_side
+from aelle.report.page import (
+    SHOWN_ROWS,
+    answer,
+    best,
+    early_table,
+    first_cut,
+    keep,
+    savings_table,
+    unfinished_in_words,
+    weights_table,
+)
 from aelle.report.stills import write_stills
+from aelle.report.style import note
 from aelle.report.tables import tables, unfinished
 
 
 def write_report(folder: Path, found: Findings) -> Path:
-    """Write `report.html`, its tables and, in `figures/`, its figures into the sweep's folder. Remove those of an
-    earlier report that this one lacks."""
+    """Write `report.html`, or `report-NAME.html` of an analysis that has a name, into the sweep's folder; its tables
+    and, in `figures/`, its figures into `results_folder`. Remove those of an earlier report that this one lacks."""
     sweep, complete, plane, early = found.sweep, found.complete, found.plane, found.early
     worth = savings(early, complete) if early is not None else None
-    chances = early.chances(complete, sweep) if early is not None else None
-    for name, table in tables(found, worth, chances).items():
-        path = folder / f"{name}.csv"
+    results = results_folder(folder, found.name)
+    results.mkdir(exist_ok=True)
+    for name, table in tables(found, worth, found.chances).items():
+        path = results / f"{name}.csv"
         if table is None:
             path.unlink(missing_ok=True)
         else:
@@ -44,13 +56,17 @@ def write_report(folder: Path, found: Findings) -> Path:
         low=int(complete.low_error.sum()),
         better_than_reference=(complete.final_loss < sweep.reference.median).mean() if sweep.reference else None,
         plane=plane,
-        reason=found.reason,
+        results=results.name + "/" if found.name else "",
+        keep=keep(found),
+        best=best(found),
+        varied=sweep.varied,
+        shown_rows=SHOWN_ROWS,
+        importance=found.importance,
         paper=PAPER.get(sweep.task),
         paper_on_features=PAPER_ON_FEATURES,
         rho_bound=1.96 / max(min((one.n for one in found.correlations), default=1) - 1, 1) ** 0.5,
         table=early_table(early, complete.epochs) if early else None,
         answer=answer(early, complete) if early else None,
-        recommended=recommended(early, sweep, chances) if early and chances is not None else [],
         cut=first_cut(early, worth) if early and worth is not None else None,
         savings=savings_table(worth, early.stages(complete.epochs)) if worth is not None and early else [],
         elsewhere=transfer_table(found.elsewhere),
@@ -58,18 +74,26 @@ def write_report(folder: Path, found: Findings) -> Path:
         splits=early.splits if early else 0,
         stages=early.stages(complete.epochs) if early else [],
         precision=PRECISION,
-        unfinished=unfinished(sweep),
+        weights=weights_table(early) if early else [],
+        unfinished=(left := unfinished(sweep)),
+        unfinished_in_words=unfinished_in_words(left),
         split_shares=found.split_shares,
         plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
         figures={name: _fragment(figure) for name, figure in drawn.items()},
+        notes={name: note(figure) for name, figure in drawn.items()},
     )
-    path = folder / "report.html"
+    path = folder / f"report{'-' * bool(found.name)}{found.name}.html"
     replace_atomically(path, lambda file: file.write_text(html, encoding="utf-8"))
     stills = {**drawn, **side_by_side(found)}
-    assert not set(stills) - {*FIGURES, TURNING}, f"FIGURES lacks some of {list(stills)}"
-    write_stills(folder / "figures", {name: stills.get(name) for name in FIGURES})
+    assert not set(stills) - {*FIGURES, *IN_THE_PAGE}, f"FIGURES lacks some of {list(stills)}"
+    write_stills(results / "figures", {name: stills.get(name) for name in FIGURES})
     return path
+
+
+def results_folder(folder: Path, name: str) -> Path:
+    """Where the tables, figures and model of an analysis are: in the sweep's folder, or below it if it has a name."""
+    return folder / f"analysis-{name}" if name else folder
 
 
 def _fragment(figure: go.Figure) -> str:

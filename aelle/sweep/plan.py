@@ -264,7 +264,7 @@ def numbers_label(variants: list[Variant]) -> str:
     numbers = [v.number for v in variants]
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"variants-{numbers[0]}-{numbers[-1]}"
-    return _shortened("variants-" + ",".join(map(str, numbers)))
+    return shortened("variants-" + ",".join(map(str, numbers)))
 
 
 def overrides_label(overrides: list[str]) -> str:
@@ -274,9 +274,9 @@ def overrides_label(overrides: list[str]) -> str:
         for o in overrides
         if (name := o.lstrip("+~").split("=")[0]) not in NOT_IN_A_LABEL and not name.startswith("logger.")
     ]
-    return _shortened(re.sub(r"[^\w.,=+-]", "_", ",".join(sorted(telling))).lstrip(".")) or "defaults"
+    return shortened(re.sub(r"[^\w.,=+-]", "_", ",".join(sorted(telling))).lstrip(".")) or "defaults"
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
     """File systems allow 255 bytes; a hash keeps shortened names distinct."""
     return name if len(name) <= 120 else f"{name[:110]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

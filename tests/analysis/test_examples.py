@@ -4,7 +4,7 @@ import numpy as np
 
 from aelle.analysis.examples import load_examples
 from aelle.sweep.table import load_sweep
-from sweeps import QUICK
+from sweeps import QUICK, report_of
 
 
 def test_three_examples_at_low_middle_and_high_loss(small_sweep):
@@ -23,5 +23,5 @@ def test_examples_that_cannot_be_read_are_named_and_the_report_goes_on(sweep, ma
         path.write_bytes(b"PAR1")
     code, out, _ = main("analyze.py", f"sweep={sweep}", *QUICK)
     assert code == 0 and "examples are left out: examples.parquet" in out
-    assert "examples are left out" in (sweep / "report.html").read_text()
+    assert "examples are left out" in report_of(out).read_text()
     assert load_examples(sweep, load_sweep(sweep).take(np.arange(2))) == ([], [])

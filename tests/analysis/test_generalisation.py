@@ -14,7 +14,7 @@ from aelle.analysis.generalisation import across_hyperparameters, as_table, to_t
 from aelle.model.chances import chances, fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.sweep.table import SweepTable, load_sweep
-from sweeps import QUICK, synthetic, write_arrays
+from sweeps import QUICK, report_of, results_of, synthetic, write_arrays
 
 MODEL = AeLLE(0.5, epochs=30)
 
@@ -78,9 +78,9 @@ def test_other_sweeps_and_test_inputs_are_in_the_report(tmp_path, main):
     write_arrays(tmp_path / "two.npz")
     code, out, err = main("analyze.py", "sweep=one.npz", "elsewhere=[two.npz]", "threshold=0.5", *QUICK)
     assert code == 0, err
-    table = pd.read_csv(tmp_path / "outputs" / "one" / "generalisation.csv")
+    table = pd.read_csv(results_of(out) / "generalisation.csv")
     assert set(table["scored_on"]) == {"validation inputs", "test inputs", "two (task array file, low-error below 0.5)"}
-    assert "Generalisation" in (tmp_path / "outputs" / "one" / "report.html").read_text()
+    assert "Generalisation" in report_of(out).read_text()
     assert "AeLLE trained on one, scored on two (task array file, low-error below 0.5): ROC AUC" in out
 
 
@@ -95,7 +95,7 @@ def test_sweeps_of_the_task_are_judged_alike_and_one_of_a_single_class_is_named(
     code, out, err = main("analyze.py", *options)
     left_out = "elsewhere: a is left out: 0 of its 12 complete variants are low-error"
     assert code == 0 and f"warning: {left_out}" in out and "scored on a (task" not in out, err
-    assert left_out in (tmp_path / "outputs" / "one" / "report.html").read_text()
+    assert left_out in report_of(out).read_text()
     code, out, err = main(
         "analyze.py", f"sweep={tmp_path / 'a'}", f"elsewhere=[{tmp_path / 'b'}]", f"threshold={middle}", *QUICK
     )

@@ -17,7 +17,7 @@ from aelle.sweep.table import SweepTable, load_sweep
 from aelle.tasks.classification import SequenceClassification
 from aelle.tasks.force_network import RankOne
 from aelle.training.parts import load_data
-from sweeps import QUICK, synthetic
+from sweeps import QUICK, report_of, synthetic
 
 
 def by_variant(sweep: SweepTable, weights: aelle.analysis.weights.TrainedWeights) -> dict[int, np.ndarray]:
@@ -159,7 +159,7 @@ def test_the_report_compares_embeddings_and_says_what_it_could_not_read(sweep, m
         "analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK, "splits=1", "aelle.n_components=3"
     )
     assert code == 0 and out.count("warning: weights: pack-0001: checkpoint.ckpt") == 1, err
-    html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
+    html = " ".join(report_of(out).read_text().split("</script>", 1)[1].split())
     assert "Weights: recurrent weights of shape 32 × 8, of 7 of the 12 networks; weights of different shapes" in html
     assert (
         "Not read: pack-0001: checkpoint.ckpt" in html and "<th>weights, PCA</th>" in html and "drag to rotate" in html
@@ -168,6 +168,6 @@ def test_the_report_compares_embeddings_and_says_what_it_could_not_read(sweep, m
         path.unlink()
     line = [f"sweep={sweep}", f"threshold={threshold}", *QUICK, "splits=1", "pictures=[]"]
     code, out, _ = main("analyze.py", *line)
-    html = " ".join((sweep / "report.html").read_text().split("</script>", 1)[1].split())
+    html = " ".join(report_of(out).read_text().split("</script>", 1)[1].split())
     assert code == 0 and "Weights are not shown: pack-0000: checkpoint.ckpt: it is missing" in html
     assert "<th>weights, PCA</th>" not in html and "t-SNE" not in html

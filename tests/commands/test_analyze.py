@@ -1,28 +1,32 @@
 """analyze.py on whole, partial and damaged sweeps, and what it writes."""
 
 import os
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 import pytest
 
+from aelle.commands.analyze import analysis_name
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import load_sweep
-from sweeps import QUICK, synthetic, write_arrays
+from sweeps import QUICK, report_of, results_of, synthetic, write_arrays
 
 
 def test_the_report_of_a_sweep_of_one_class_says_why_there_is_no_classification(small_sweep, main):
     os.chdir(small_sweep.parent.parent)
     (small_sweep / "early_prediction.csv").write_text("of an earlier report")
-    code, out, err = main("analyze.py", "sweep=outputs/digits", *QUICK)
+    code, out, err = main("analyze.py", "sweep=outputs/digits", "splits=2", "pictures=[]")
     assert code == 0, err
-    assert "no classification: 0 of 12 variants are low-error" in out
-    html = (small_sweep / "report.html").read_text()
-    assert "No classification" in html and "Example outputs" in html
+    first = "Only 12 variants: these numbers mean little. No classification: 0 of 12 variants are low-error"
+    assert out.startswith(first) and report_of(out) == Path("outputs/digits/report.html")
+    html = body(report_of(out))
+    assert f"<h1>{first}" in html and "Example outputs" in html
     variants = pd.read_csv(small_sweep / "variants.csv")
     assert len(variants) == 12 and {"variant", "p", "final_loss", "low_error"} <= set(variants)
     assert not (small_sweep / "early_prediction.csv").exists()
@@ -30,9 +34,10 @@ def test_the_report_of_a_sweep_of_one_class_says_why_there_is_no_classification(
 
 def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     threshold = float(np.median(load_sweep(sweep).final_loss))
-    code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
+    line = ["analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK]
+    code, out, err = main(*line)
     assert code == 0, err
-    table = pd.read_csv(sweep / "early_prediction.csv")
+    table = pd.read_csv(results_of(out) / "early_prediction.csv")
     names = [
         "AeLLE with loss and hyperparameters",
         "AeLLE, plane",
@@ -52,14 +57,69 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     assert list(dict.fromkeys(table["predictor"])) == names and sorted(set(table["epoch"])) == [0, 1, 2, 3]
     every = table[table["predictor"] == "all variants"]
     assert (every["recall"] == 1).all() and (every["auc"] == 0.5).all()
-    assert all(name in out for name in names)
-    html = (sweep / "report.html").read_text().split("</script>", 1)[1]
+    html = body(report_of(out))
     for heading in ("Early prediction", "ROC AUC by epoch", "plane during training", "of the trained networks"):
         assert heading in html
-    assert "After 1 of 3 epochs, AeLLE with" in html and "without spectra, “" in html
+    assert "After 1 of 3 epochs, “AeLLE with" in html and "without spectra, “" in html
     assert "http" not in html and "src=" not in html
-    chances = pd.read_csv(sweep / "variants.csv").filter(like="chance_epoch")
+    chances = pd.read_csv(results_of(out) / "variants.csv").filter(like="chance_epoch")
     assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
+
+    # Five rows are printed, or all of them.
+    few = "Only 12 variants: these numbers mean little. 2 splits: too few"
+    assert out.startswith(few) and f"<h1>{few}" in html
+    assert rows_of(out)[0] == names[0] and len(rows_of(out)) == 5 and set(rows_of(out)) < set(names)
+    assert {"loss < final threshold", "p only"} <= set(rows_of(out))
+    assert "5 of 14 predictors; details=true prints all of them" in out
+    code, out, err = main(*line, "details=true")
+    assert code == 0 and rows_of(out) == names and "details=true" not in out, err
+
+
+def rows_of(out: str) -> list[str]:
+    """The names of the predictors in the printed table."""
+    table = out.partition("share of training")[2].partition("\n\n")[0].splitlines()[1:]
+    return [re.split(r" {2,}", line)[0] for line in table if "/" in line]
+
+
+def body(report: Path) -> str:
+    """The page, without plotly's script."""
+    return report.read_text().split("</script>", 1)[1]
+
+
+def test_an_analysis_of_another_threshold_or_model_leaves_the_usual_one_alone(tmp_path, sweep, main):
+    for path in (sweep / name for name in ("report.html", "variants.csv")):
+        path.write_text("the usual")
+    (sweep / "model").mkdir()
+    usual = {path: path.stat().st_mtime_ns for path in sweep.iterdir()}
+    middle = float(np.median(load_sweep(sweep).final_loss))
+    code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={middle}", "aelle=paper", *QUICK)
+    assert code == 0, err
+    name = f"paper-epochs-4-threshold-{middle:.6g}"
+    assert report_of(out) == sweep / f"report-{name}.html" and results_of(out) == sweep / f"analysis-{name}"
+    assert f"model: {results_of(out) / 'model'}; " in out and (results_of(out) / "model").is_dir()
+    assert {path: path.stat().st_mtime_ns for path in usual} == usual
+    assert {path.name for path in results_of(out).glob("*.csv")} > {"variants.csv", "early_prediction.csv"}
+    html = body(report_of(out))
+    assert f"<code>analysis-{name}/figures/</code>" in html and f"analysis-{name}/variants.csv" in html
+    # A sweep with other analyses in its folder is still one.
+    assert load_sweep(sweep).problems == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "threshold", "usual", "name"),
+    [
+        ([], None, 0.5, ""),
+        ([], 0.5, 0.5, ""),
+        ([], 0.3, 0.5, "threshold-0.3"),
+        ([], 0.3, np.nan, ""),  # Arrays have no threshold of their own.
+        (["aelle=default"], None, 0.5, ""),
+        (["aelle=paper"], None, 0.5, "paper"),
+        (["aelle.classifier=ellipse", "aelle=paper"], 0.3, 0.5, "paper-classifier-ellipse-threshold-0.3"),
+        (["aelle.alphas=[1,2]"], None, 0.5, "alphas-1-2"),
+    ],
+)
+def test_the_name_of_an_analysis(settings, threshold, usual, name):
+    assert analysis_name(settings, threshold, usual) == name
 
 
 def test_a_variant_that_is_still_training_gets_its_chance(sweep, main):
@@ -71,9 +131,11 @@ def test_a_variant_that_is_still_training_gets_its_chance(sweep, main):
     threshold = float(np.median(load_sweep(sweep).complete().final_loss))
     code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0 and "10 complete" in out, err
-    running = pd.read_csv(sweep / "variants.csv").set_index("state").loc["running"]
+    running = pd.read_csv(results_of(out) / "variants.csv").set_index("state").loc["running"]
     assert list(running["variant"]) == run.numbers and running["final_loss"].isna().all()
     assert running["chance_epoch_1"].between(0, 1).all() and running["chance_epoch_2"].isna().all()
+    assert out.startswith("Only 10 of 12 variants are complete: these numbers mean little. ")
+    assert '<a href="#problems">2 running, of 12 variants: see the end' in body(report_of(out))
 
 
 @pytest.mark.parametrize("name", ["epochs.parquet", "config.yaml", "status.json"])
@@ -83,15 +145,15 @@ def test_a_damaged_pack_is_named_and_the_rest_analysed(sweep, main, name):
     code, out, _ = main("analyze.py", f"sweep={sweep}", *QUICK)
     assert code == 0 and f"warning: pack-0001 is left out: {name}" in out
     assert "7 complete" in out
-    assert "pack-0001 is left out" in (sweep / "report.html").read_text()
+    html = body(report_of(out))
+    assert "pack-0001 is left out" in html and "1 part of the sweep could not be used" in html
     assert {p: p.read_bytes() for p in sweep.glob("pack-*/*")} == before
 
 
 def test_missing_variants_are_listed(sweep, main):
     shutil.rmtree(sweep / "pack-0002")
-    main("analyze.py", f"sweep={sweep}", *QUICK)
-    html = (sweep / "report.html").read_text()
-    assert "missing" in html and "10, 11" in html
+    html = body(report_of(main("analyze.py", f"sweep={sweep}", *QUICK)[1]))
+    assert "missing" in html and "10, 11" in html and "2 missing, of 12 variants" in html
 
 
 @pytest.mark.parametrize(
@@ -136,14 +198,15 @@ def test_no_readable_run_is_one_line(sweep, main):
         ("shares=[0.5,0.6,-0.1]", "give three numbers above 0"),
         ("shares=[a,b,c]", "give three numbers above 0"),
         ("threshold=high", "threshold=high"),
+        ("details=all", "details=all: give true for every row of the table, or false for five"),
         ("aelle=nosuch", "aelle=nosuch does not exist: choose one of default"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(small_sweep, tmp_path, main, override, says):
     sweep = tmp_path / "digits"
-    shutil.copytree(small_sweep, sweep, ignore=shutil.ignore_patterns("report.html"))
+    shutil.copytree(small_sweep, sweep, ignore=shutil.ignore_patterns("report*", "analysis*"))
     code, _, err = main("analyze.py", f"sweep={sweep}", override)
-    assert code == 2 and err.count("\n") == 1 and says in err and not (sweep / "report.html").exists()
+    assert code == 2 and err.count("\n") == 1 and says in err and not list(sweep.glob("report*"))
 
 
 def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
@@ -151,11 +214,11 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
     code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
     assert code == 0, err
-    assert "mine: 60 variants, 60 complete" in out and "p, cell only" in out
-    variants = pd.read_csv(tmp_path / "outputs" / "mine" / "variants.csv")
-    assert (
-        list(variants["variant"]) == list(range(100, 160)) and (tmp_path / "outputs" / "mine" / "report.html").exists()
-    )
+    assert "\nmine: 60 variants, 60 complete" in out and "p, cell only" in out
+    variants = pd.read_csv(results_of(out) / "variants.csv")
+    assert list(variants["variant"]) == list(range(100, 160))
+    html = body(report_of(out))
+    assert report_of(out).parent == Path("outputs/mine") and "python train.py" not in html + out
 
 
 @pytest.mark.parametrize(
@@ -221,9 +284,9 @@ HIGH = (~synthetic().low_error)[:, None, None]
 def test_array_files_with_holes_and_oddities_have_their_report(tmp_path, main, changes, says, shows):
     os.chdir(tmp_path)
     write_arrays(tmp_path / "mine.npz", **{"note": None, **changes})
-    code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
+    code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", "details=true", *QUICK)
     assert code == 0 and says in out, err
-    html = (tmp_path / "outputs" / "mine" / "report.html").read_text().split("</script>", 1)[1]
+    html = body(report_of(out))
     assert shows in html and "<b>run" not in html and "nan %" not in html
     assert "missing</td>" not in html
 

@@ -1,13 +1,15 @@
 """The report in a real browser, where there is one."""
 
+import json
 import re
+from html import unescape
 
 import numpy as np
 import pytest
 
 from aelle.sweep.table import load_sweep
 from browsers import BROWSER, opened
-from sweeps import QUICK
+from sweeps import QUICK, report_of, write_arrays
 
 TO_THE_LAST_EPOCH = """<script>
   const plot = [...document.querySelectorAll(".plotly-graph-div")].find(plot => plot.layout.sliders);
@@ -24,18 +26,60 @@ TO_THE_LAST_EPOCH = """<script>
 """Presses the mouse at the right end of the slider, as a user does, and writes down what became of the points."""
 
 
+FRAME = """<body><iframe src="{page}" style="border: 0; width: {width}px; height: 3000px"></iframe><script>
+  onmessage = event => {{ document.body.dataset.measured = JSON.stringify(event.data); }};
+</script></body>"""
+"""The browser's own window cannot be as narrow as a phone."""
+
+MEASURED = """<script>
+  const sizes = () => [...document.querySelectorAll(".plotly-graph-div")].map(plot =>
+    [plot.querySelector(".svg-container").clientWidth, plot.parentElement.clientWidth]);
+  addEventListener("load", () => {
+    const root = document.documentElement, closed = root.scrollWidth;
+    document.querySelectorAll("details").forEach(part => { part.open = true; });
+    setTimeout(() => parent.postMessage(
+      {inner: innerWidth, widest: Math.max(closed, root.scrollWidth), sizes: sizes(),
+       heights: [...document.querySelectorAll("figure")].map(one => [one.clientHeight, one.scrollHeight])}, "*"), 1500);
+  });
+</script>"""
+"""Opens every section and measures the page and its figures."""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
+@pytest.mark.parametrize("width", [390, 1920])
+def test_the_page_and_its_figures_have_the_width_of_the_screen(tmp_path, main, width):
+    """Also those of a section that is opened later."""
+    rng = np.random.default_rng(0)
+    words = np.array([f"a rather long word {i % 3}" for i in range(60)])
+    write_arrays(tmp_path / "mine.npz", q=10 ** rng.uniform(-5, -1, 60), cell=words, dropout=rng.uniform(0, 1, 60))
+    code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
+    assert code == 0, err
+    page, frame = tmp_path / "page.html", tmp_path / "frame.html"
+    page.write_text(report_of(out).read_text() + MEASURED)
+    frame.write_text(FRAME.format(page=page.as_uri(), width=width))
+    document, complaints = opened(frame, 2000, tmp_path / "profile")
+    assert complaints == []
+    measured = json.loads(unescape(re.findall(r'data-measured="([^"]*)"', document)[0]))
+    assert measured["inner"] == width and measured["widest"] <= width
+    assert len(measured["sizes"]) == 12
+    for drawn, room in measured["sizes"]:
+        assert drawn == room <= width and room > 0.4 * min(width, 1600)
+    assert all(drawn <= room for room, drawn in measured["heights"])
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
 def test_the_report_opens_without_complaint_and_draws_its_figures(sweep, tmp_path, main):
     threshold = float(np.median(load_sweep(sweep).final_loss))
-    code, _, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
+    code, out, err = main("analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK)
     assert code == 0, err
+    report = report_of(out)
     moving = tmp_path / "moving.html"
-    moving.write_text((sweep / "report.html").read_text() + TO_THE_LAST_EPOCH)
+    moving.write_text(report.read_text() + TO_THE_LAST_EPOCH)
     for width in (1200, 400):
         profile = tmp_path / f"profile-{width}"
-        document, complaints = opened(sweep / "report.html", width, profile)
+        document, complaints = opened(report, width, profile)
         assert complaints == [], complaints
-        assert document.count("plotly-graph-div") == document.count('class="plot-container') == 10
+        assert document.count('class="plotly-graph-div') == document.count('class="plot-container') == 12
         document, complaints = opened(moving, width, profile)
         assert complaints == [] and 'data-epoch="after epoch 3"' in document
         points, moved = map(int, re.findall(r'data-points="(\d+)" data-moved="(\d+)"', document)[0])

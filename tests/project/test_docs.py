@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from aelle.model.estimator import AeLLE
 from aelle.runs.reader import FILES
 from aelle.sweep.plan import Plan
 from aelle.variants import check_space
-from sweeps import ROOT, SMALL
+from sweeps import ROOT, SMALL, report_of, results_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACEHOLDERS = {"…": "x", "NAME": "x", "FOLDER": "x"}
@@ -230,7 +231,7 @@ def test_the_demo_and_what_follows_it_run(documented):
     assert "2 of 2" in documented("python train.py -m experiment=charrnn_small", *small)
     by_hand = "python train.py -m task=digits hidden_size=32,64 p=2.0,2.5"
     assert "4 variants complete" in documented(by_hand, "epochs=1", "lyapunov.sequences=2")
-    assert "no classification" in documented("python analyze.py sweep=outputs/digits-runs threshold=0.4")
+    assert "No classification" in documented("python analyze.py sweep=outputs/digits-runs threshold=0.4")
 
 
 @pytest.mark.long
@@ -238,12 +239,14 @@ def test_a_search_space_of_ones_own_is_trained_and_reported(documented):
     """All of report.md's files and rows are those of a real analysis."""
     few = ("splits=2", "pictures=[]", "aelle.epochs=2")
     documented("python train.py -m experiment=digits", *SMALL)
-    documented("python analyze.py sweep=outputs/digits", *few, f"threshold={middle_loss('outputs/digits')}")
+    out = documented("python analyze.py sweep=outputs/digits", *few, f"threshold={middle_loss('outputs/digits')}")
+    shutil.copytree(results_of(out) / "model", "outputs/digits/model")
     tiny = ("size=24", "epochs=2", "lyapunov.sequences=2", "lyapunov.test=true")
     assert "24 of 24 variants complete" in documented("python train.py -m experiment=mine", *tiny)
     variants = pd.concat(map(pd.read_parquet, Path("outputs/mine").glob("*/variants.parquet")))
     assert variants.groupby(["cell", "hidden_size"]).size().tolist() == [6, 6, 6, 6]
-    documented("python analyze.py sweep=outputs/mine", *few, f"threshold={middle_loss('outputs/mine')}")
+    out = documented("python analyze.py sweep=outputs/mine", *few, f"threshold={middle_loss('outputs/mine')}")
+    shutil.copytree(results_of(out), "outputs/mine", dirs_exist_ok=True)
     documented("python analyze.py sweep=outputs/mine model=outputs/digits/model")
     told = "python train.py -m experiment=digits sweep=second seed=1 prediction.model=outputs/digits/model"
     assert "each variant's chance" in documented(told, *SMALL)
@@ -294,7 +297,7 @@ def test_the_code_runs(page, monkeypatch, tmp_path, documented):
     if page.name == "own-module.md":
         out = documented("python analyze.py sweep=mine.npz threshold=0.37", "splits=2", "aelle.epochs=2")
         assert "20 variants, 20 complete" in out and "of training" in out
-        assert (tmp_path / "outputs" / "mine" / "report.html").exists()
+        assert (tmp_path / report_of(out)).exists()
 
 
 def test_search_spaces_in_the_text_are_such():

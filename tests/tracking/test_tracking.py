@@ -22,7 +22,7 @@ from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
 from aelle.tracking.wandb import SETTINGS, check_access
 from run_files import CONFIG
-from sweeps import SMALL, rows, runs, weights
+from sweeps import SMALL, report_of, results_of, rows, runs, weights
 from wandb_files import saved_runs
 from wandb_server import Server
 
@@ -311,11 +311,11 @@ def test_an_analysis_is_a_run_beside_the_variants(main, small_sweep, sweep):
     assert run.summary["low_error_variants"] == 6 and run.summary["threshold"] == threshold
     shown = {name.split("/")[1] for name in run.summary if name.startswith("figures/")}
     assert {"losses", "spectra", "plane", "curves"} <= shown
-    assert run.artifacts["model"] == sorted(path.name for path in (sweep / "model").iterdir())
-    assert "report.html" in run.artifacts["report"]
+    assert run.artifacts["model"] == sorted(path.name for path in (results_of(out) / "model").iterdir())
+    assert report_of(out).name in run.artifacts["report"]
     for table in ("early_prediction", "savings", "variants"):
         (path,) = run.path.parent.rglob(f"{table}_*.table.json")
-        with (sweep / f"{table}.csv").open() as file:
+        with (results_of(out) / f"{table}.csv").open() as file:
             header, *lines = csv.reader(file)
         assert pd.read_json(path, typ="series")["columns"] == header
         assert len(pd.read_json(path, typ="series")["data"]) == len(lines)

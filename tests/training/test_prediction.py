@@ -22,7 +22,7 @@ from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
 from aelle.tasks import SequenceClassification
 from aelle.training.recorder import RunRecorder
-from sweeps import QUICK, SMALL, KilledError, assert_equal, command, results, rows, synthetic
+from sweeps import QUICK, SMALL, KilledError, assert_equal, command, report_of, results, results_of, rows, synthetic
 
 SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
 
@@ -140,11 +140,11 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     code, out, err = main("analyze.py", f"sweep={pruned}", *QUICK)
     assert code == 0 and f"12 variants, {len(survivors)} complete" in out, err
     assert f"{len(at)} variants pruned: only the others are used for fitting and scoring" in out
-    assert f"{len(at)} of 12 variants were pruned." in (pruned / "report.html").read_text()
-    variants = pd.read_csv(pruned / "variants.csv").set_index("variant")
+    assert f"{len(at)} of 12 variants were pruned." in report_of(out).read_text()
+    variants = pd.read_csv(results_of(out) / "variants.csv").set_index("variant")
     assert set(variants.index[variants["state"] == "pruned"]) == set(at)
     assert variants["final_loss"].isna().equals(variants["state"] == "pruned")
-    problems = pd.read_csv(pruned / "problems.csv")
+    problems = pd.read_csv(results_of(out) / "problems.csv")
     assert set(problems["variant"]) == set(at) and set(problems["state"]) == {"pruned"}
     code, out, err = main("analyze.py", f"sweep={pruned}", f"model={model}")
     told = pd.read_csv(pruned / "chances.csv").set_index("variant")

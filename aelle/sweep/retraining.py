@@ -1,0 +1,132 @@
+"""The command lines that train some variants of a sweep to the end, or again in a sweep of their own.
+
+They repeat the options that the sweep was started with, which Hydra keeps in its folder (`multirun.yaml`).
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from aelle.runs.reader import DamagedRunError, read_run
+from aelle.sweep.table import SweepTable
+
+RECORD = "multirun.yaml"
+"""Hydra's record of the command, in the folder of a sweep started with -m."""
+
+OF_A_COMMAND = ("pack", "variants", "hydra")
+"""Options that say which variants a command trains and where, not what they are."""
+
+PLAIN = re.compile(r"[\w.+/-]+")
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """`folder`: the sweep's. `options`: those that it was started with; None if no record of them can be read.
+    `variants`: the sweep's table of them; `config`: that of one of its runs."""
+
+    folder: Path
+    options: list[str] | None
+    variants: pd.DataFrame
+    config: dict[str, Any]
+
+    @property
+    def sized(self) -> bool:
+        """Whether the variants are numbered by a search space; otherwise each run was started by options of its own."""
+        return self.config["size"] is not None
+
+    def to_the_end(self, numbers: Sequence[int]) -> str | None:
+        """Trains those of the variants that are not complete, into the sweep. None where there is no such command."""
+        if self.options is None or not self.sized:
+            return None
+        place = Path(self.config["outputs"]) / self.config["sweep"]
+        moved = [] if place.resolve() == self.folder.resolve() else self._elsewhere(self.folder.resolve().name)
+        return _line([*_without(self.options, moved), *moved, _chosen(numbers)])
+
+    def again(self, numbers: Sequence[int], label: str) -> str | None:
+        """Trains the variants from the beginning, in the sweep NAME-LABEL beside this one."""
+        options = self.options
+        if options is None or (not self.sized and len(numbers) != 1):
+            return None
+        if not self.sized:
+            row = self.variants["variant"].tolist().index(numbers[0])
+            numbers = [int(self.variants["number"].iloc[row])]
+            try:
+                options = _of_one_run(options, read_run(self.folder / self.variants["run"].iloc[row]).config)
+            except DamagedRunError:
+                return None
+        place = self._elsewhere(f"{self.folder.resolve().name}-{label}")
+        return _line([*_without(options, place), *place, _chosen(numbers)])
+
+    def _elsewhere(self, name: str) -> list[str]:
+        """The options that make the sweep a folder of this name beside the present one."""
+        # Not resolved: relative to where analyze.py was started, as the user gave it.
+        outputs = str(self.folder.parent)
+        same = Path(outputs).resolve() == Path(self.config["outputs"]).resolve()
+        return ([] if same else [f"outputs={_written(outputs)}"]) + [f"sweep={_written(name)}"]
+
+
+def retraining(folder: Path, sweep: SweepTable) -> Retraining | None:
+    """How variants of the sweep are trained; None if none of its runs can be read."""
+    for run in dict.fromkeys(sweep.variants["run"]):
+        try:
+            config = read_run(folder / run).config
+        except DamagedRunError:
+            continue
+        return Retraining(folder, _recorded(folder / RECORD), sweep.variants, config)
+    return None
+
+
+def _recorded(record: Path) -> list[str] | None:
+    try:
+        options = yaml.safe_load(record.read_text())["hydra"]["overrides"]["task"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        return None
+    return [option for option in options if re.split(r"[./]", _name(option))[0] not in OF_A_COMMAND]
+
+
+def _of_one_run(options: list[str], config: dict[str, Any]) -> list[str]:
+    """With the values of that run in place of those swept over, and with all hyperparameters that it was given."""
+    given = {_name(option): option for option in options}
+    for name in given:
+        value: Any = config
+        for part in name.split("."):
+            value = value.get(part, {}) if isinstance(value, dict) else {}
+        if not isinstance(value, dict) and name not in ("task", "experiment", "logger"):
+            given[name] = f"{name}={_written(value)}"
+    return [*given.values()]
+
+
+def _name(option: str) -> str:
+    return option.lstrip("+~").split("=")[0]
+
+
+def _without(options: list[str], replaced: Sequence[str]) -> list[str]:
+    names = {_name(option) for option in replaced}
+    return [option for option in options if _name(option) not in names]
+
+
+def _chosen(numbers: Sequence[int]) -> str:
+    return f"variants={numbers[0]}" if len(numbers) == 1 else f"variants=[{','.join(map(str, sorted(numbers)))}]"
+
+
+def _written(value: Any) -> str:
+    """A value as Hydra's command line takes it."""
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _line(options: Sequence[str]) -> str:
+    """For a shell."""
+    return " ".join(["python train.py", *map(shlex.quote, options)])
