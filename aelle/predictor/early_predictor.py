@@ -135,8 +135,9 @@ class EarlyPredictor:
 
     def predict(self, given: Observed) -> Prediction:
         """What a sweep's or a training's networks are told."""
-        given = self._readable(given)
-        V = len(given)
+        V, given = len(given), self._readable(given)
+        if given.losses is None and given.spectra is None and given.hyperparameters is None:
+            return Prediction(np.full(V, np.nan), [""] * V)
         log_odds, outside = np.full(V, np.nan), self._outside(given)
         has = np.stack([given.known(name) for name in INPUTS], 1)
         for pattern in np.unique(has, axis=0):
