@@ -7,16 +7,28 @@ if TYPE_CHECKING:
     from aelle.lyapunov.estimate import lyapunov_spectrum
     from aelle.lyapunov.spectrum import Spectrum
     from aelle.model.estimator import AeLLE
+    from aelle.predictor.early_predictor import EarlyPredictor
+    from aelle.sweep.table import load_sweep
     from aelle.training.lyapunov_callback import LyapunovCallback
     from aelle.training.prediction_callback import PredictionCallback
 
-__all__ = ["AeLLE", "LyapunovCallback", "PredictionCallback", "Spectrum", "lyapunov_spectrum"]
+__all__ = [
+    "AeLLE",
+    "EarlyPredictor",
+    "LyapunovCallback",
+    "PredictionCallback",
+    "Spectrum",
+    "load_sweep",
+    "lyapunov_spectrum",
+]
 
 HOMES = {
     "AeLLE": "aelle.model.estimator",
+    "EarlyPredictor": "aelle.predictor.early_predictor",
     "LyapunovCallback": "aelle.training.lyapunov_callback",
     "PredictionCallback": "aelle.training.prediction_callback",
     "Spectrum": "aelle.lyapunov",
+    "load_sweep": "aelle.sweep.table",
     "lyapunov_spectrum": "aelle.lyapunov",
 }
 

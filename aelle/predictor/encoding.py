@@ -106,7 +106,9 @@ class Encoding:
             values = as_numbers(given[name])
             scaled = one.scaled(values)
             margin = BEYOND * (one.high - one.low) or 1e-9 * abs(one.high)
-            wrong = (scaled < one.low - margin) | (scaled > one.high + margin) | (np.isfinite(scaled) & (not one.some_with))
+            wrong = (scaled < one.low - margin) | (scaled > one.high + margin)
+            if not one.some_with:
+                wrong = np.isfinite(scaled)
             if not one.some_without:
                 wrong |= ~np.isfinite(scaled)
             low, high = (np.exp(edge) if one.logarithmic else edge for edge in (one.low, one.high))
