@@ -24,7 +24,8 @@ class Findings:
     computed from those. `early` is None for the `reason` given; `plane`, with the `comparison` of embeddings, is None
     for that in `no_plane`. `split_shares`: of training, validation and test variants. `elsewhere`: how AeLLE ranks
     variants for other inputs, networks and tasks. `settings`: AeLLE's parameters that are not the
-    defaults, in words. `verdict`: what follows for a reader, in one sentence. `name`: of an
+    defaults, in words. `verdict`: what follows for a reader, in one sentence. `outside`: of
+    the variants that are not complete, those unlike all known ones, and why. `name`: of an
     analysis with another threshold or other settings than the sweep's usual one; its files are named after it.
     `importance`: of the hyperparameters, None where there is too little to tell. `retraining`: how variants are
     trained, None for arrays."""
@@ -43,6 +44,7 @@ class Findings:
     elsewhere: list[Transfer]
     split_shares: list[float]
     settings: str
+    outside: dict[int, str]
     name: str = ""
     importance: Importance | None = None
     retraining: Retraining | None = None

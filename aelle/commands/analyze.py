@@ -26,9 +26,9 @@ from aelle.commands.command_line import count_cores_quietly
 from aelle.commands.score import score_sweep
 from aelle.errors import TooFewError, UserError
 from aelle.model.autoencoder import Training
-from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
+from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.report.figures import figures
 from aelle.report.printed import print_findings, print_sweep
 from aelle.report.write import results_folder, write_report
@@ -182,7 +182,7 @@ def analysis_name(settings: list[str], threshold: float | None, usual: float) ->
 def score(request: Request, sweep: SweepTable) -> None:
     """What a saved model says of the sweep."""
     try:
-        model = AeLLE.load(request.model or "")
+        model = EarlyPredictor.load(request.model or "")
     except UserError as error:
         raise UserError(f"model: {error}; give the folder of a model saved by analyze.py") from error
     path = score_sweep(request.folder, sweep, model)
@@ -191,8 +191,8 @@ def score(request: Request, sweep: SweepTable) -> None:
 
 def learn(
     request: Request, sweep: SweepTable, examples: list[Example], others: list[SweepTable], name: str
-) -> tuple[Findings, AeLLE | None]:
-    """All that an analysis finds, and the model fitted to every variant, None where nothing can be classified."""
+) -> tuple[Findings, EarlyPredictor | None]:
+    """All that an analysis finds, and the predictor fitted to every variant, None where nothing can be classified."""
     complete = sweep.complete()
     model = AeLLE(sweep.threshold, **request.parameters)
     plane, no_plane = _or_reason(lambda: trained_plane(complete, model))
@@ -207,12 +207,12 @@ def learn(
     early, reason = _or_reason(lambda: study(complete, model, request.splits, request.split_shares))
     fitted, elsewhere = None, []
     if early is not None:
-        fitted = fit_to_all(complete, model)
-        if sweep.pruned:
-            fitted.learned_from_["pruned"] = sweep.pruned
-        elsewhere = to_test_inputs(complete, early) + across_hyperparameters(complete, fitted)
+        fitted = EarlyPredictor(sweep.threshold, aelle=request.parameters, seed=model.seed).fit(sweep)
+        of_spectra = fitted.model_
+        assert of_spectra is not None
+        elsewhere = to_test_inputs(complete, early) + across_hyperparameters(complete, of_spectra)
         for other in others:
-            elsewhere += transfers(fitted, complete.name, _title(other), other.complete())
+            elsewhere += transfers(of_spectra, complete.name, _title(other), other.complete())
     found = Findings(
         sweep=sweep,
         complete=complete,
@@ -228,6 +228,7 @@ def learn(
         elsewhere=elsewhere,
         split_shares=request.split_shares,
         settings=_in_words(request.parameters),
+        outside={} if fitted is None else fitted.outside(sweep),
         name=name,
         importance=importance(complete),
         retraining=None if request.of_arrays else retraining(request.folder, sweep),
@@ -242,7 +243,7 @@ def _in_words(parameters: dict[str, Any]) -> str:
     return ", ".join(changed) or "default settings"
 
 
-def tell(request: Request, found: Findings, fitted: AeLLE | None) -> Path:
+def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Path:
     """Print the findings; write the model, the tables, the figures and the report, whose path it returns."""
     where = results_folder(request.folder, found.name) / "model"
     print_findings(found, request.details)

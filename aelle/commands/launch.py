@@ -84,6 +84,7 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     if hydra.mode == RunMode.RUN:
         parts.check([variants for _, variants in jobs if variants])
         _warn(parts.warnings)
+        _say(parts.pruning)
     results = [
         train_pack(plan, folder, variants, parts, Progress(plan, side_by_side(hydra))) for folder, variants in jobs
     ]
@@ -110,6 +111,7 @@ class SweepCallback(Callback):
                 _announce(plan)
             _announce_jobs(config.hydra)
             _warn(warnings)
+            _say(parts.pruning)
         except UserError as error:
             # Hydra would turn an exception into a warning and continue.
             print(f"error: {error}", file=sys.stderr)
@@ -179,6 +181,11 @@ def _reached(complete: set[int], pruned: set[int], size: int) -> str:
 def _warn(warnings: list[str]) -> None:
     for warning in warnings:
         print(f"warning: {warning}")
+
+
+def _say(what: str) -> None:
+    if what:
+        print(what)
 
 
 def _announce_jobs(hydra: Any) -> None:

@@ -13,7 +13,6 @@ from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.model.estimator import AeLLE
 from aelle.model.samples import sweep_sample
-from aelle.sweep.arrays import ARRAYS
 from aelle.sweep.table import SweepTable
 
 
@@ -23,22 +22,6 @@ def fit_to_all(complete: SweepTable, model: AeLLE) -> AeLLE:
     fitted = AeLLE(**model.get_params()).fit(rows.spectra, rows.losses, groups=rows.groups)
     fitted.learned_from_ = {"task": complete.task, "epochs": complete.epochs, "variants": len(complete.losses)}
     return fitted
-
-
-def unlike(model: AeLLE, task: str, epochs: int, threshold: float) -> list[str]:
-    """How a sweep differs from the one that the model was fitted to, in words; what is unknown is skipped."""
-    said, learned = [], model.learned_from_
-    if ARRAYS not in (task, learned.get("task")) and learned.get("task", task) != task:
-        said.append(f"the model was fitted to the task {learned['task']}; this sweep's is {task}")
-    if learned.get("epochs", epochs) != epochs:
-        said.append(f"the model was fitted to {learned['epochs']}-epoch runs; this sweep has {epochs}")
-    if learned.get("pruned"):
-        said.append("the model was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
-    if np.isfinite(threshold) and not np.isclose(model.threshold, threshold, rtol=1e-9):
-        said.append(
-            f"the model's chances are of a loss below {model.threshold:.4g}; low-error here is below {threshold:.4g}"
-        )
-    return said
 
 
 def chances(model: AeLLE, sweep: SweepTable, epochs: Sequence[int] | None = None) -> Float[np.ndarray, "V E"]:

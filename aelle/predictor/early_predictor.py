@@ -15,15 +15,14 @@ from scipy.special import expit, logit
 from sklearn.exceptions import NotFittedError
 
 from aelle.errors import TooFewError
-from aelle.lyapunov.spectrum import signed_log
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import held_out_log_odds
 from aelle.model.samples import sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import read_predictor, write_predictor
-from aelle.predictor.members import LEAST_LOSS, Known, Member, at_length, members
+from aelle.predictor.members import Known, Member, at_length, members
 from aelle.predictor.observed import INPUTS, Observed, observed, so_far
-from aelle.predictor.outside import Neighbourhood, neighbourhood
+from aelle.predictor.outside import neighbourhoods, places
 from aelle.predictor.stacking import Stack, stack
 from aelle.seeds import generator
 from aelle.sweep.arrays import table_of
@@ -34,6 +33,9 @@ CERTAIN = 30.0
 
 MAX_EPOCHS = 50
 """Epochs that members are fitted at, at most; those with spectra first."""
+
+MAX_VARIANTS = 2000
+"""Variants that are learned from, at most, drawn at random: more did not rank better (bench/analysis.py)."""
 
 FOLDS = 4
 """Of the variants, to stack the members without those that are judged."""
@@ -86,6 +88,9 @@ class EarlyPredictor:
         """
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
         complete = sweep.complete()
+        if len(complete.losses) > MAX_VARIANTS:
+            rows = generator(self.seed, "sample").choice(len(complete.losses), MAX_VARIANTS, replace=False)
+            complete = complete.take(np.sort(rows))
         model = None
         if complete.measured_epochs:
             sample = sweep_sample(complete, np.arange(len(complete.losses)))
@@ -128,7 +133,7 @@ class EarlyPredictor:
         self.members_ = [member for member in members(model, _left_out(known, at, model)) if self._usable(member, at)]
         said = np.stack([member.fit(everything) for member in self.members_], 2)
         self._stack(said, everything, subsets)
-        self._learn_neighbourhoods(at)
+        self.neighbourhoods_ = neighbourhoods(at)
         if subsets is SUBSETS:
             self._learn_cut(said, everything)
         return self
@@ -184,6 +189,18 @@ class EarlyPredictor:
             losses = so_far(losses, spectra, hyperparameters, epoch, epochs or self.epochs_)
         chance = self.predict(losses if isinstance(losses, Observed) else observed(losses, epoch)).chance
         return np.stack([1 - chance, chance], 1)
+
+    def outside(self, sweep: SweepTable) -> dict[int, str]:
+        """The numbers of the sweep's unfinished variants that are unlike all known ones after their last epoch, and
+        why."""
+        found, unfinished = {}, ~sweep.variants["complete"].to_numpy(bool)
+        measured = np.isfinite(sweep.losses)
+        last = measured.shape[1] - 1 - measured[:, ::-1].argmax(1)
+        for k in np.unique(last[unfinished & measured.any(1)]):
+            part = sweep.take(np.flatnonzero(unfinished & measured.any(1) & (last == k)))
+            said = self.predict(observed(part, int(k))).outside
+            found |= {int(n): one for n, one in zip(part.variants["variant"], said, strict=True) if one}
+        return found
 
     def cut(self, may_lose: float = 0.05, after: int = 0) -> float:
         """The largest chance below which variants can be stopped at any epoch from `after` on, so that at most the
@@ -279,15 +296,6 @@ class EarlyPredictor:
             spectra = at_length(spectra, self.model_.n_features_in_)
         return Observed(given.epoch, given.epochs, losses, spectra, frame)
 
-    def _learn_neighbourhoods(self, at: Sequence[Observed]) -> None:
-        self.neighbourhoods_: dict[str, dict[int, Neighbourhood]] = {"losses": {}, "spectra": {}}
-        for name, found in self.neighbourhoods_.items():
-            for one in at:
-                rows = one.known(name)
-                near = neighbourhood(self._place(name, one.take(rows))) if rows.any() else None
-                if near is not None:
-                    found[one.epoch] = near
-
     def _outside(self, given: Observed) -> list[str]:
         if given.hyperparameters is not None:
             said = np.array(self.encoding_.outside(given.hyperparameters), dtype=object)
@@ -297,18 +305,9 @@ class EarlyPredictor:
             rows, found = np.flatnonzero(given.known(name) & (said == "")), self.neighbourhoods_[name]
             if len(rows) and found:
                 at = list(found)[self._nearest(list(found), given)]
-                far = found[at].outside(self._place(name, given.take(rows), at if name == "losses" else None))
+                far = found[at].outside(places(name, given.take(rows), at))
                 said[rows[far]] = f"{what} is unlike all known ones"
         return said.tolist()
-
-    def _place(self, name: str, given: Observed, at: int | None = None) -> Float[np.ndarray, "V F"]:
-        """Where networks are among the known ones: their log losses so far, or their spectra."""
-        if name == "losses":
-            assert given.losses is not None
-            known = np.where(np.isfinite(given.losses), given.losses, 1.0)
-            return np.log(np.maximum(known, LEAST_LOSS))[:, : (given.epoch if at is None else at) + 1]
-        assert given.spectra is not None
-        return signed_log(np.concatenate([given.spectra.last, given.spectra.mean], 1))
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "stacks_"):

@@ -28,17 +28,19 @@ SEED = "variant_seed"
 @dataclass(frozen=True)
 class Numbers:
     """A hyperparameter that is a number: the range of its finite known values (of their logarithms), their mean, and
-    whether some of the known variants have no finite value, because they do not read it or it has no limit."""
+    whether some of the known variants have a finite value, and some have none, because they do not read it or it has
+    no limit."""
 
     logarithmic: bool
     low: float
     high: float
     mean: float
+    some_with: bool
     some_without: bool
 
     @property
     def varies(self) -> bool:
-        return self.high > self.low or self.some_without
+        return self.high > self.low or (self.some_with and self.some_without)
 
     def scaled(self, values: Float[np.ndarray, "V"]) -> Float[np.ndarray, "V"]:
         """NaN where there is no finite value."""
@@ -67,7 +69,7 @@ class Encoding:
             logarithmic = bool(len(finite) and finite.min() > 0 and finite.max() / finite.min() > MAGNITUDES)
             scaled = np.log(finite) if logarithmic else finite
             low, high, mean = (float(f(scaled)) for f in (np.min, np.max, np.mean)) if len(finite) else (0.0,) * 3
-            numbers[name] = Numbers(logarithmic, low, high, mean, len(finite) < len(values))
+            numbers[name] = Numbers(logarithmic, low, high, mean, len(finite) > 0, len(finite) < len(values))
         return cls(numbers, words)
 
     @property
@@ -108,10 +110,13 @@ class Encoding:
             scaled = one.scaled(values)
             margin = BEYOND * (one.high - one.low) or 1e-9 * abs(one.high)
             wrong = (scaled < one.low - margin) | (scaled > one.high + margin)
+            if not one.some_with:
+                wrong = np.isfinite(scaled)
             if not one.some_without:
                 wrong |= ~np.isfinite(scaled)
             low, high = (np.exp(edge) if one.logarithmic else edge for edge in (one.low, one.high))
             known = f"{low:.3g}" if one.low == one.high else f"{low:.3g} to {high:.3g}"
+            known = known if one.some_with else "none"
             for v in np.flatnonzero(wrong & (said == "")):
                 value = as_words(given[name])[v] if np.isnan(values[v]) else f"{values[v]:.4g}"
                 said[v] = f"{name}={value}: known is {known}"

@@ -3,11 +3,16 @@
 Axes: n row, F column, c component.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
+
+from aelle.lyapunov.spectrum import signed_log
+from aelle.predictor.members import LEAST_LOSS
+from aelle.predictor.observed import Observed
 
 NEIGHBOURS = 3
 """The distance is the mean of those to so many known rows."""
@@ -32,7 +37,7 @@ class Neighbourhood(NamedTuple):
     limit: float
 
     def outside(self, columns: Float[np.ndarray, "m F"]) -> Bool[np.ndarray, "m"]:
-        places = _places(columns, self.mean, self.scale, self.components)
+        places = _projected(columns, self.mean, self.scale, self.components)
         distances = KDTree(self.points).query(places, NEIGHBOURS)[0].mean(1)
         return distances > SLACK * self.limit
 
@@ -44,12 +49,34 @@ def neighbourhood(columns: Float[np.ndarray, "n F"]) -> Neighbourhood | None:
     mean, scale = columns.mean(0), columns.std(0)
     scale = np.where(scale < 1e-9, 1.0, scale)
     components = np.linalg.svd((columns - mean) / scale, full_matrices=False)[2][:COMPONENTS]
-    points = _places(columns, mean, scale, components)
+    points = _projected(columns, mean, scale, components)
     distances = KDTree(points).query(points, NEIGHBOURS + 1)[0][:, 1:].mean(1)
     return Neighbourhood(mean, scale, components, points, max(float(np.quantile(distances, LIMIT)), 1e-9))
 
 
-def _places(columns: np.ndarray, mean: np.ndarray, scale: np.ndarray, components: np.ndarray) -> np.ndarray:
+def neighbourhoods(at: Sequence[Observed]) -> dict[str, dict[int, Neighbourhood]]:
+    """Of the learning curves and of the spectra of the known networks, at each epoch."""
+    found: dict[str, dict[int, Neighbourhood]] = {"losses": {}, "spectra": {}}
+    for name, by_epoch in found.items():
+        for one in at:
+            rows = one.known(name)
+            near = neighbourhood(places(name, one.take(rows), one.epoch)) if rows.any() else None
+            if near is not None:
+                by_epoch[one.epoch] = near
+    return found
+
+
+def places(name: str, given: Observed, epoch: int) -> Float[np.ndarray, "V F"]:
+    """Where networks are among the others: their log losses up to `epoch`, or their spectra."""
+    if name == "losses":
+        assert given.losses is not None
+        finite = np.where(np.isfinite(given.losses), given.losses, 1.0)
+        return np.log(np.maximum(finite, LEAST_LOSS))[:, : epoch + 1]
+    assert given.spectra is not None
+    return signed_log(np.concatenate([given.spectra.last, given.spectra.mean], 1))
+
+
+def _projected(columns: np.ndarray, mean: np.ndarray, scale: np.ndarray, components: np.ndarray) -> np.ndarray:
     scaled = (columns - mean) / scale
     along = scaled @ components.T
     rest = np.sqrt(np.maximum((scaled**2).sum(1) - (along**2).sum(1), 0))

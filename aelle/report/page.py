@@ -16,6 +16,7 @@ from aelle.hyperparameters import not_read
 from aelle.predictor.members import HYPERPARAMETERS_ONLY
 from aelle.report.style import short
 from aelle.sweep.table import SweepTable
+from aelle.terminal import count
 
 SHOWN_ROWS = 10
 """Rows of a table of variants that are seen at once."""
@@ -169,3 +170,19 @@ def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
 def unfinished_in_words(unfinished: list[dict[str, Any]]) -> str:
     """`3 failed, 2 diverged`."""
     return ", ".join(f"{len(row['numbers'])} {row['state']}" for row in unfinished)
+
+
+def outside_in_words(found: Findings) -> list[str]:
+    """How many variants were taken for unlike all known ones, and why: of the test variants, and of those that are not
+    complete."""
+    early, said = found.early, []
+    if early is not None and early.outside.any():
+        share = early.outside[:, [k < early.end for k in early.epochs]].mean() / np.mean([len(t) for t in early.tests])
+        said.append(
+            f"outside: {100 * share:.1f} % of the test variants were unlike all that the predictor had learned from; "
+            f"their chance is the share of low error, {100 * found.complete.low_error.mean():.0f} %"
+        )
+    if found.outside:
+        number, why = next(iter(found.outside.items()))
+        said.append(f"outside: {count(len(found.outside), 'unfinished variant')}, e.g. {number}: {why}")
+    return said

@@ -23,7 +23,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
         fixed["reference"] = {**config["reference"], "size": config["size"]}
     prediction = config.get("prediction") or {}
     if prediction.get("prune") is not None:
-        fixed["prediction"] = {name: prediction[name] for name in ("prune", "after", "digest")}
+        names = ("prune", "after", "digest", *(["may_lose"] if prediction["prune"] == "auto" else []))
+        fixed["prediction"] = {name: prediction[name] for name in names}
     return {**space, **fixed, "trainer": trainer, "task": task}
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError, reason
-from aelle.files import MODEL_FILES, replace_atomically
+from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
 
 MODEL_COPY = "pruning-model"
 """In a pruned sweep's folder: a copy of the model that prunes it, as an analysis may overwrite the original."""
+
+AUTO = "auto"
+"""As `prediction.prune`: the chance by which at most the share `prediction.may_lose` of low-error variants is lost."""
 
 
 def check_prediction(config: dict[str, Any]) -> None:
@@ -17,15 +20,17 @@ def check_prediction(config: dict[str, Any]) -> None:
     prediction = config["prediction"]
     if not isinstance(prediction, dict):
         raise UserError(f"prediction={prediction}: give prediction.model, prediction.prune and prediction.after")
-    model, prune, after = (prediction[name] for name in ("model", "prune", "after"))
+    model, prune, after, may_lose = (prediction[name] for name in ("model", "prune", "after", "may_lose"))
     if model is not None and not isinstance(model, str):
         raise UserError(f"prediction.model={model}: give the folder of a model saved by analyze.py, or null")
     if type(after) is not int or after < 0:
         raise UserError(f"prediction.after={after}: give an epoch, a whole number of at least 0")
+    if not _is_share(may_lose):
+        raise UserError(f"prediction.may_lose={may_lose}: give a share of the low-error variants, between 0 and 1")
     if prune is None:
         return
-    if isinstance(prune, bool) or not isinstance(prune, (int, float)) or not 0 < prune < 1:
-        raise UserError(f"prediction.prune={prune}: give a chance between 0 and 1, or null")
+    if prune != AUTO and not _is_share(prune):
+        raise UserError(f"prediction.prune={prune}: give a chance between 0 and 1, {AUTO}, or null")
     if model is None:
         raise UserError(
             f"prediction.prune={prune} needs a model: give the folder of one saved by analyze.py, e.g. "
@@ -34,13 +39,15 @@ def check_prediction(config: dict[str, Any]) -> None:
     least = [name for name in ("min_epochs", "min_steps") if config["trainer"].get(name) is not None]
     if least:
         raise UserError(f"trainer.{least[0]} and prediction.prune cannot be combined: leave one of them out")
-    every, epochs = config["lyapunov"]["every_n_epochs"], config["epochs"]
-    measured = every if isinstance(every, list) else range(0, epochs, every)
-    if not any(after <= epoch < epochs for epoch in measured):
+    if after >= config["epochs"]:
         raise UserError(
-            f"prediction.after={after}: from that epoch on, no spectrum is measured before the last of {epochs} "
-            "epochs; give an earlier epoch, or measure more often with lyapunov.every_n_epochs"
+            f"prediction.after={after}: a run has {config['epochs']} epochs, and nothing is left to save after the "
+            "last; give an earlier epoch"
         )
+
+
+def _is_share(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < value < 1
 
 
 def with_digest(config: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def with_digest(config: dict[str, Any]) -> dict[str, Any]:
         return {**config, "prediction": {**prediction, "digest": _digest(folder)}}
     except OSError as error:
         raise UserError(
-            f"prediction.model={folder} contains no complete AeLLE model ({Path(error.filename).name}: "
+            f"prediction.model={folder} contains no complete predictor ({Path(error.filename).name}: "
             f"{reason(error)}): give the folder of a model saved by analyze.py"
         ) from error
 
@@ -75,7 +82,7 @@ def keep_model(sweep: Path, config: dict[str, Any]) -> None:
             f"{sweep} was pruned by the model in {kept}: use that one, or start another sweep with sweep=NAME"
         )
     kept.mkdir(exist_ok=True)
-    for name in MODEL_FILES:
+    for name in _files(source):
         replace_atomically(kept / name, lambda file, name=name: shutil.copyfile(source / name, file))
 
 
@@ -108,8 +115,13 @@ def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> st
     )
 
 
+def _files(folder: Path) -> list[str]:
+    """A predictor that was fitted without spectra has no AeLLE."""
+    return [*PREDICTOR_FILES, *(name for name in MODEL_FILES if (folder / name).exists())]
+
+
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for name in MODEL_FILES:
+    for name in _files(folder):
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:16]

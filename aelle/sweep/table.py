@@ -128,8 +128,9 @@ class SweepTable:
         return [int(e) for e in np.flatnonzero(np.isfinite(self.spectra).any(axis=(0, 2)))]
 
 
-def load_sweep(folder: Path) -> SweepTable:
+def load_sweep(folder: str | Path) -> SweepTable:
     """Read every run in a sweep's folder. Raises UserError if there is nothing to read."""
+    folder = Path(folder)
     found = select(folder)
     if not found.runs and found.problems:
         raise UserError(f"no run in {folder} can be read: {'; '.join(found.problems)}")

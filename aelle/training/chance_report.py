@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from jaxtyping import Float
 
 from aelle.files import replace_atomically
+from aelle.predictor.differences import outside_in_words
 from aelle.tasks.module import PopulationModule
 from aelle.terminal import count
 from aelle.training.prediction_callback import PredictionCallback
@@ -24,7 +25,8 @@ WIDTH = 80
 class ChanceReport(pl.Callback):
     """After each epoch with chances, prints the table and replaces the file, which has a row per variant and epoch.
 
-    Comes after `prediction` and `pruning` among the trainer's callbacks. `rows`: those of a run that is resumed.
+    Comes after `prediction` and `pruning` among the trainer's callbacks. `rows`: those of a run that is resumed. Which
+    variants are outside of what the predictor knows is said when that changes.
     """
 
     def __init__(
@@ -39,11 +41,11 @@ class ChanceReport(pl.Callback):
         self.path, self.variants = folder / "chances.csv", variants
         self.prediction, self.pruning, self.say = prediction, pruning, say
         self.frames: list[pd.DataFrame] = []
-        self.said = False
-        if rows is not None and "chance" in rows.column_names:
-            # Null after an epoch without a spectrum, NaN for a diverged variant.
+        self.said, self.said_outside = False, ""
+        if rows is not None and "outside" in rows.column_names:
+            # Null after an epoch without chances, NaN for a diverged variant.
             measured = rows.filter(pc.field("chance").is_valid())
-            self.frames.append(measured.select(["variant", "epoch", "chance"]).to_pandas())
+            self.frames.append(measured.select(["variant", "epoch", "chance", "outside"]).to_pandas())
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         if trainer.current_epoch == 0:
@@ -59,16 +61,22 @@ class ChanceReport(pl.Callback):
         chances = self.prediction.chances.get(epoch)
         if chances is None:
             return
-        numbers = [v.number for v in pl_module.variants]
-        self.frames.append(pd.DataFrame({"variant": numbers, "epoch": epoch, "chance": chances}))
+        numbers, outside = [v.number for v in pl_module.variants], self.prediction.outside[epoch]
+        columns = {"variant": numbers, "epoch": epoch, "chance": chances, "outside": outside}
+        self.frames.append(pd.DataFrame(columns))
         self._write(pl_module, "running")
         if epoch == trainer.max_epochs:
             # Nothing is left to predict.
             return
         said = f"after epoch {epoch} of {trainer.max_epochs}"
         if not self.said:
-            said += f", each variant's chance of a final validation loss below {self.prediction.model.threshold:.4g}"
+            threshold = self.prediction.predictor.threshold
+            said += f", each variant's chance of a final validation loss below {threshold:.4g}"
         said += f"\n{chance_table(numbers, chances)}"
+        line = outside_in_words(chances, outside)
+        line += ", not stopped" if line and self.pruning is not None else ""
+        said += f"\n{line}" if line and line != self.said_outside else ""
+        self.said_outside = line
         self.said = True
         if self.pruning is not None and self.pruning.stopping:
             low, left = len(self.pruning.stopping), len(numbers) - len(self.pruning.stopping)

@@ -97,7 +97,8 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
     module = parts.module(parts.data, place.left)
     lyapunov = parts.lyapunov()
     prediction, report = _prediction(parts, lyapunov, place, progress.say)
-    recorder = RunRecorder(run, lyapunov, place.variants, place.rows, tracking.rows)
+    outside = None if report is None else report.prediction.outside
+    recorder = RunRecorder(run, lyapunov, place.variants, place.rows, tracking.rows, outside)
     trainer = parts.trainer([lyapunov, *prediction, recorder, progress], default_root_dir=run.path)
     try:
         if place.rows is None:
@@ -129,7 +130,7 @@ def _prediction(
     prediction, pruning, options = PredictionCallback(parts.model, lyapunov), None, parts.config["prediction"]
     if place.rows is not None:
         prediction.go_on(place.rows, [v.number for v in place.left])
-    if options["prune"] is not None:
-        pruning = PruningCallback(prediction, options["prune"], options["after"], place.last, parts.config["size"])
+    if parts.cut is not None:
+        pruning = PruningCallback(prediction, parts.cut, options["after"], place.last, parts.config["size"])
     report = ChanceReport(place.path, place.variants, prediction, pruning, say, place.rows)
     return [prediction, *([pruning] if pruning else []), report], report

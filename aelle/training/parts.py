@@ -13,7 +13,7 @@ from torch import Tensor
 from aelle.errors import UserError, in_one_line
 from aelle.runs.settings import target
 from aelle.sweep.options import OPTIONS
-from aelle.sweep.pruning_model import check_digest
+from aelle.sweep.pruning_model import AUTO, check_digest
 from aelle.tasks.module import PopulationModule
 from aelle.tasks.networks import cell_arguments, options_of
 from aelle.tracking.tracker import tracker_of
@@ -22,7 +22,7 @@ from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.variants import Variant, possible_values
 
 if TYPE_CHECKING:
-    from aelle.model.estimator import AeLLE
+    from aelle.predictor.early_predictor import EarlyPredictor
 
 
 @runtime_checkable
@@ -33,8 +33,8 @@ class Data(Protocol):
 
 
 class Parts:
-    """`data`, the task's `module` class and the `model` that predicts, which all packs share; each pack gets a callback
-    and a trainer of its own.
+    """`data`, the task's `module` class, the `model` that predicts and `cut`, the chance below which it prunes, which
+    all packs share; each pack gets a callback and a trainer of its own.
 
     Raises UserError, before anything is written, if the configuration gives a part an option that it cannot use.
     """
@@ -46,6 +46,7 @@ class Parts:
         self.lyapunov()
         self.trainer([])
         self.model = _model(config["prediction"])
+        self.cut = None if self.model is None else _cut(self.model, config)
         tracker_of(config["logger"])
         module = _module(config["task"]["module"])
         check_read(config, module)
@@ -68,11 +69,22 @@ class Parts:
         """Why the model of `prediction` may not suit this sweep, a line each."""
         if self.model is None:
             return []
-        from aelle.model.chances import unlike
+        from aelle.predictor.differences import differences
 
-        task = self.config["task"]
-        differences = unlike(self.model, task["name"], self.config["epochs"], task["threshold"])
-        return [f"prediction.model: {one}" for one in differences]
+        task, config = self.config["task"], self.config
+        said = differences(self.model, task["name"], config["epochs"], task["threshold"], config["hyperparameters"])
+        return [f"prediction.model: {one}" for one in said]
+
+    @property
+    def pruning(self) -> str:
+        """Which cut `prediction.prune=auto` has chosen, or ""."""
+        options = self.config["prediction"]
+        if options["prune"] != AUTO:
+            return ""
+        return (
+            f"prediction.prune={AUTO}: variants are stopped below a chance of {_percent(self.cut)}, by which at most "
+            f"{_percent(options['may_lose'])} of the low-error ones are lost on average"
+        )
 
     def lyapunov(self) -> LyapunovCallback:
         options = self.config["lyapunov"]
@@ -160,15 +172,35 @@ def check_read(config: dict[str, Any], module: type[PopulationModule]) -> None:
             )
 
 
-def _model(options: dict[str, Any]) -> "AeLLE | None":
+def _model(options: dict[str, Any]) -> "EarlyPredictor | None":
     if options["model"] is None:
         return None
     # Training without a model does not need scikit-learn, which takes long to import.
-    from aelle.model.estimator import AeLLE
+    from aelle.predictor.early_predictor import EarlyPredictor
 
     try:
-        model = AeLLE.load(options["model"])
+        model = EarlyPredictor.load(options["model"])
     except UserError as error:
         raise UserError(f"prediction.model: {error}; give the folder of a model saved by analyze.py") from error
     check_digest(options)
     return model
+
+
+def _cut(model: "EarlyPredictor", config: dict[str, Any]) -> float | None:
+    """The chance below which variants are stopped; None for no pruning."""
+    options = config["prediction"]
+    if options["prune"] != AUTO:
+        return options["prune"]
+    if model.epochs_ != config["epochs"]:
+        raise UserError(
+            f"prediction.prune={AUTO}: the model was fitted to {model.epochs_}-epoch runs, and this sweep has "
+            f"{config['epochs']}; give a chance, or train as many epochs"
+        )
+    try:
+        return model.cut(options["may_lose"], options["after"])
+    except UserError as error:
+        raise UserError(f"prediction.prune={AUTO}: {error}") from error
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * (share or 0):.3g} %"

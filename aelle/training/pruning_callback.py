@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 import pytorch_lightning as pl
-from jaxtyping import Float
 
 from aelle.tasks.module import PopulationModule
 from aelle.training.prediction_callback import PredictionCallback
@@ -17,7 +16,8 @@ class PruningCallback(pl.Callback):
     that checkpoint, given that epoch's rows as `last`, decides the same. Variants are judged independently; if none is
     left, training ends. A diverged variant has no chance; it is no longer trained, but stays in the population.
 
-    Networks for reference, numbered from `size` on, are never stopped.
+    Networks that the predictor marks as outside of what it knows are never stopped, nor are those for reference,
+    numbered from `size` on.
 
     `.stopping`: the numbers of the variants that the last epoch has decided to stop.
     """
@@ -36,33 +36,29 @@ class PruningCallback(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         if self.last is None:
-            self._decide(trainer, pl_module, 0, self.prediction.chances.get(0))
-        elif "chance" in self.last.column_names:
-            # Null after an epoch without a spectrum; as NaN it stops no variant.
-            chances = dict(zip(self.last["variant"].to_pylist(), self.last["chance"].to_pylist(), strict=True))
-            of_each = np.array([chances[v.number] for v in pl_module.variants], dtype=float)
-            self._decide(trainer, pl_module, self.last["epoch"][0].as_py(), of_each)
+            self._decide(trainer, pl_module, 0)
+        elif "outside" in self.last.column_names:
+            # Null after an epoch without chances; as NaN it stops no variant.
+            rows = {row["variant"]: row for row in self.last.select(["variant", "chance", "outside"]).to_pylist()}
+            own, epoch = [rows[v.number] for v in pl_module.variants], self.last["epoch"][0].as_py()
+            self.prediction.chances[epoch] = np.array([row["chance"] for row in own], dtype=float)
+            self.prediction.outside[epoch] = [row["outside"] or "" for row in own]
+            self._decide(trainer, pl_module, epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         self._stop(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
-        epoch = trainer.current_epoch + 1
-        self._decide(trainer, pl_module, epoch, self.prediction.chances.get(epoch))
+        self._decide(trainer, pl_module, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         self._stop(trainer, pl_module)
 
-    def _decide(
-        self,
-        trainer: pl.Trainer,
-        pl_module: PopulationModule,
-        epoch: int,
-        chances: Float[np.ndarray, "V"] | None,
-    ) -> None:
+    def _decide(self, trainer: pl.Trainer, pl_module: PopulationModule, epoch: int) -> None:
         """Nothing is stopped after the last epoch: there is no time left to save."""
-        if chances is not None and self.after <= epoch < (trainer.max_epochs or 0):
-            low = chances < self.below
+        if epoch in self.prediction.chances and self.after <= epoch < (trainer.max_epochs or 0):
+            low = self.prediction.chances[epoch] < self.below
+            low &= np.array([not outside for outside in self.prediction.outside[epoch]], dtype=bool)
             if self.size is not None:
                 low &= np.array([v.number < self.size for v in pl_module.variants], dtype=bool)
             self.stopping = {v.number for v, stops in zip(pl_module.variants, low, strict=True) if stops}

@@ -1,7 +1,7 @@
 """Writes the run folder during training."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 import pytorch_lightning as pl
@@ -23,7 +23,8 @@ class RunRecorder(Checkpoint):
     rows later than the checkpoint are discarded on resuming. `variants` are all of the pack, pruned ones included.
     Lightning runs its `Checkpoint`s last, so the rows contain what the module and the other callbacks measured.
     `seconds` is the pack's time for that epoch, measuring and writing included, divided by its number of variants.
-    Every tensor [V] in the module's `metrics` becomes a column. `tell` is called with an epoch's rows once written.
+    Every tensor [V] in the module's `metrics` becomes a column, and so do the V texts that `outside` has for an epoch.
+    `tell` is called with an epoch's rows once written.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class RunRecorder(Checkpoint):
         variants: Sequence[Variant],
         rows: pa.Table | None = None,
         tell: Callable[[pa.Table], object] = lambda rows: None,
+        outside: Mapping[int, list[str]] | None = None,
     ):
         self.folder, self.lyapunov, self.variants, self.tell = folder, lyapunov, variants, tell
+        self.outside = {} if outside is None else outside
         self.rows = [rows] if rows is not None else []
         self.since = time.perf_counter()
 
@@ -63,6 +66,8 @@ class RunRecorder(Checkpoint):
         }
         self.since = now
         columns |= {name: _floats(values) for name, values in sorted(pl_module.metrics.items())}
+        if epoch in self.outside:
+            columns["outside"] = self.outside[epoch]
         for prefix, spectra in (("", self.lyapunov.spectra), ("test_", self.lyapunov.test_spectra)):
             spectrum: Spectrum | None = spectra.get(epoch)
             if spectrum is not None:

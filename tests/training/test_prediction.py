@@ -11,11 +11,11 @@ import torch
 
 from aelle.analysis.weights import load_weights
 from aelle.commands.collect import collect
+from aelle.commands.score import predicted
 from aelle.commands.status_text import status_text
 from aelle.files import replace_atomically
-from aelle.model.chances import chances, fit_to_all, unlike
-from aelle.model.estimator import AeLLE
-from aelle.model.samples import sweep_sample
+from aelle.predictor.differences import differences
+from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.runs.reader import read_run, run_folders
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
@@ -31,17 +31,17 @@ SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
 def model(small_sweep, tmp_path_factory) -> Path:
     """The folder of a model of the small sweep's own variants."""
     table = load_sweep(small_sweep)
-    known = sweep_sample(table, np.arange(12))
     folder = tmp_path_factory.mktemp("model")
-    made = AeLLE(float(np.median(table.final_loss)), epochs=40)
-    made.fit(known.spectra, known.losses, validation=(known.spectra, known.losses)).save(folder)
+    EarlyPredictor(float(np.median(table.final_loss)), aelle={"epochs": 40}).fit(table).save(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def expected(small_sweep, model) -> np.ndarray:
     """The chances [V, E] of the sweep that was trained to its end."""
-    return chances(AeLLE.load(model), load_sweep(small_sweep))
+    found, outside = predicted(EarlyPredictor.load(model), load_sweep(small_sweep))
+    assert set(outside) == {""}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,11 @@ def pruned(pruned_once, tmp_path) -> Path:
     return shutil.copytree(pruned_once, tmp_path / "outputs" / "digits")
 
 
+def another(folder: Path) -> None:
+    """Save another model."""
+    EarlyPredictor(0.5, aelle={"epochs": 4}).fit(synthetic()).save(folder)
+
+
 def stops(expected: np.ndarray, below: float) -> dict[int, int]:
     """The epoch after which each variant is stopped, of those that are."""
     return {v: int(np.argmax(low)) + 1 for v, low in enumerate(expected[:, 1:3] < below) if low.any()}
@@ -78,6 +83,7 @@ def test_the_chances_are_those_of_the_finished_sweep_and_change_nothing(main, tm
     sweep = tmp_path / "outputs" / "digits"
     found, plain = rows(sweep), rows(small_sweep)
     of_rows = {at: row.pop("chance") for at, row in found.items()}
+    assert {row.pop("outside") for row in found.values()} == {""}
     assert found == plain
     np.testing.assert_allclose([of_rows[v, e] for v in range(12) for e in range(4)], expected.ravel(), rtol=1e-9)
     first = read_run(sweep / "pack-0000")
@@ -155,7 +161,7 @@ def test_another_model_or_chance_is_another_sweep(pruned, model, below, main, tm
     other = tmp_path / "other"
     shutil.copytree(model, other)
     assert main(*SWEEP, f"prediction.model={other}", f"prediction.prune={below}")[0] == 0
-    fit_to_all(synthetic(), AeLLE(0.5, epochs=4)).save(other)
+    another(other)
     for line in (
         [f"prediction.model={other}", f"prediction.prune={below}"],
         [f"prediction.model={model}", f"prediction.prune={below / 2}"],
@@ -177,24 +183,24 @@ def test_another_model_or_chance_is_another_sweep(pruned, model, below, main, tm
 def test_the_model_of_a_pruned_sweep_is_never_overwritten(pruned, below, main, tmp_path):
     (pruned / "sweep.json").unlink()
     kept = {file.name: file.read_bytes() for file in (pruned / "pruning-model").iterdir()}
-    fit_to_all(synthetic(), AeLLE(0.5, epochs=4)).save(tmp_path / "other")
+    another(tmp_path / "other")
     code, _, err = main(*SWEEP, f"prediction.model={tmp_path / 'other'}", f"prediction.prune={below}")
     assert code == 2 and err.count("\n") == 1 and "was pruned by the model in" in err
     assert kept == {file.name: file.read_bytes() for file in (pruned / "pruning-model").iterdir()}
 
 
 def test_what_sets_a_sweep_apart_from_the_models_is_said(main, tmp_path, model, small_sweep):
-    fitted = AeLLE.load(model)
-    assert unlike(fitted, "anything", 7, fitted.threshold) == []
+    fitted = EarlyPredictor.load(model)
+    assert differences(fitted, "digits", 3, fitted.threshold, ["p"]) == []
     fitted.learned_from_ = {"task": "array file"}
-    assert unlike(fitted, "digits", 7, fitted.threshold * (1 + 1e-12)) == []
+    assert differences(fitted, "digits", 3, fitted.threshold * (1 + 1e-12), ["p"], 8) == []
     fitted.learned_from_ = {"pruned": 3}
-    assert ["do not use it to prune" in said for said in unlike(fitted, "digits", 7, fitted.threshold)] == [True]
+    assert ["to prune" in said for said in differences(fitted, "digits", 3, fitted.threshold, ["p"])] == [True]
     fitted.learned_from_ = {"task": "charrnn", "epochs": 20}
     fitted.save(tmp_path / "model")
-    assert AeLLE.load(tmp_path / "model").learned_from_ == fitted.learned_from_
-    three = unlike(fitted, "digits", 3, 0.5)
-    words = ["charrnn", "20-epoch runs; this sweep has 3", "here is below 0.5"]
+    assert EarlyPredictor.load(tmp_path / "model").learned_from_ == fitted.learned_from_
+    three = differences(fitted, "digits", 3, 0.5, ["p"])
+    words = ["charrnn", "here is below 0.5"]
     assert all(one in said for one, said in zip(words, three, strict=True))
     for call in (SWEEP, ["train.py", *SWEEP[2:], "variants=0", "sweep=single"]):
         code, out, err = main(*call, f"prediction.model={tmp_path / 'model'}")
@@ -207,7 +213,7 @@ def test_a_model_that_is_not_there_is_one_line_with_a_hint(main, tmp_path, model
     shutil.copytree(model, tmp_path / "sweep" / "model")
     code, _, err = main("analyze.py", f"sweep={small_sweep}", f"model={tmp_path / 'sweep'}")
     assert code == 2 and err.count("\n") == 1 and "Errno" not in err
-    assert f"aelle.json: No such file or directory; did you mean {tmp_path / 'sweep' / 'model'}?" in err
+    assert f"predictor.json: No such file or directory; did you mean {tmp_path / 'sweep' / 'model'}?" in err
 
 
 DIGITS = ["experiment=digits_wide_init", "hidden_size=8", "epochs=3", "lyapunov.sequences=4", "reference=null"]
@@ -228,18 +234,19 @@ TARGET = ["experiment=target", "hidden_size=24", "epochs=4", "lyapunov.every_n_e
 @pytest.mark.parametrize(
     "line, when", [(DIGITS, "before"), (DIGITS, "after"), (MIXED, "after"), (CHARACTERS, "after"), (TARGET, "after")]
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, model, line, when):
+def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, line, when):
     """Killed before or after the checkpoint of epoch 2, when some have been pruned after epoch 1."""
     torch.set_num_threads(1)
-    line = ["train.py", *line, "size=4", "variants=0-3", f"prediction.model={model}"]
-    assert main(*line, "outputs=unpruned")[0] == 0
-    (run,) = map(read_run, tmp_path.glob("unpruned/*/*/"))
-    seen = [
-        row for row in run.epochs.to_pylist() if 1 <= row["epoch"] < run.status["epochs"] and row["chance"] is not None
-    ]
-    best = max(min(row["chance"] for row in seen if row["variant"] == v) for v in range(4))
-    others = max(row["chance"] for row in seen if row["epoch"] == 1 and row["chance"] < best)
-    line.append(f"prediction.prune={(best + others) / 2}")
+    line = ["train.py", *line, "size=12"]
+    assert main(*line, "variants=0-11", "outputs=unpruned")[0] == 0
+    (sweep,) = tmp_path.glob("unpruned/*/")
+    table = load_sweep(sweep)
+    predictor = EarlyPredictor(float(np.median(table.final_loss)), aelle={"epochs": 10}).fit(table)
+    predictor.save(tmp_path / "model")
+    seen = predicted(predictor, table)[0][:4, 1:-1]
+    best = seen.min(1).max()
+    line += ["variants=0-3", f"prediction.model={tmp_path / 'model'}"]
+    line.append(f"prediction.prune={(best + seen[:, 0][seen[:, 0] < best].max()) / 2}")
     assert main(*line, "outputs=whole")[0] == 0
     (whole,) = tmp_path.glob("whole/*/variants-*/")
     assert 0 < len(read_run(whole).pruned) < 4
@@ -302,11 +309,11 @@ def test_a_run_without_a_model_is_closed_with_one(main, tmp_path, monkeypatch, m
 
 def test_a_model_that_is_rewritten_under_way_prunes_nothing_more(main, tmp_path, monkeypatch, model):
     shutil.copytree(model, tmp_path / "model")
-    finish, rewritten = RunRecorder.finish, fit_to_all(synthetic(), AeLLE(0.5, epochs=4))
+    finish = RunRecorder.finish
 
     def rewrite(*given):
         finish(*given)
-        rewritten.save(tmp_path / "model")
+        another(tmp_path / "model")
 
     monkeypatch.setattr(RunRecorder, "finish", rewrite)
     line = ["train.py", "experiment=digits", *SMALL, "pack_size=2", "variants=0-3", "prediction.prune=0.5"]
@@ -358,11 +365,18 @@ def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch,
         ),
         (
             ["prediction.after=3", "prediction.prune=0.1", "prediction.model={model}"],
-            "prediction.after=3: from that epoch on",
+            "prediction.after=3: a run has 3 epochs",
+        ),
+        (["prediction.may_lose=0"], "prediction.may_lose=0: give a share"),
+        (["prediction.prune=auto"], "prediction.prune=auto needs a model"),
+        (["prediction.prune=always", "prediction.model={model}"], "prediction.prune=always: give a chance between"),
+        (
+            ["prediction.prune=auto", "prediction.model={model}"],
+            "prediction.prune=auto: 6 low-error variants are too few to promise that at most 5 % are lost: at least 19",
         ),
         (
-            ["lyapunov.every_n_epochs=[0,3]", "prediction.prune=0.1", "prediction.model={model}"],
-            "prediction.after=1: from that epoch on",
+            ["prediction.prune=auto", "prediction.may_lose=0.3", "prediction.model={model}", "epochs=2"],
+            "prediction.prune=auto: the model was fitted to 3-epoch runs, and this sweep has 2",
         ),
     ],
 )
