@@ -5,8 +5,9 @@ variants, of which it sees epochs 0 to k only.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -14,10 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Int
 from scipy.special import expit
 from scipy.stats import t
 from sklearn import config_context
+from threadpoolctl import threadpool_limits
 
 from aelle.analysis.predictors import RECOMMENDED, predictors
 from aelle.analysis.scores import METRICS, score
@@ -190,7 +193,7 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     tests = [_sample(test, MAX_TESTED, seed) for (_, _, test), seed in zip(parts, seeds, strict=True)]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
-    with config_context(assume_finite=True, skip_parameter_validation=True), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _a_split_per_core() as pool, config_context(assume_finite=True, skip_parameter_validation=True):
         found = list(pool.map(partial(_scored, sweep), models, known, tests, range(splits)))
     return Study(
         scores=pd.DataFrame([row for one in found for row in one.rows]),
@@ -205,6 +208,15 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
         without_spectra=list(dict.fromkeys(name for one in found for name in one.without_spectra)),
         outside=np.array([one.outside for one in found]),
     )
+
+
+@contextmanager
+def _a_split_per_core() -> Iterator[ThreadPoolExecutor]:
+    """Threads of libraries within these threads would wait for each other."""
+    threads = torch.get_num_threads()
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count(), "split", torch.set_num_threads, (1,)) as pool:
+        yield pool
+    torch.set_num_threads(threads)
 
 
 def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

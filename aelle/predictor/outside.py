@@ -48,7 +48,8 @@ def neighbourhood(columns: Float[np.ndarray, "n F"]) -> Neighbourhood | None:
         return None
     mean, scale = columns.mean(0), columns.std(0)
     scale = np.where(scale < 1e-9, 1.0, scale)
-    components = np.linalg.svd((columns - mean) / scale, full_matrices=False)[2][:COMPONENTS]
+    scaled = (columns - mean) / scale
+    components = np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1][:, :COMPONENTS].T
     points = _projected(columns, mean, scale, components)
     distances = KDTree(points).query(points, NEIGHBOURS + 1)[0][:, 1:].mean(1)
     return Neighbourhood(mean, scale, components, points, max(float(np.quantile(distances, LIMIT)), 1e-9))
