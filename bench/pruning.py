@@ -15,16 +15,17 @@ Needs Optuna: `pip install -e .[bench]`.
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import optuna
-from autoencoders import read
 
 from aelle.errors import TooFewError
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import observed
-from aelle.sweep.table import SweepTable
+from aelle.sweep.arrays import load_arrays
+from aelle.sweep.table import SweepTable, load_sweep
 
 KNOWN = 0.4
 MAY_LOSE = 0.05
@@ -56,6 +57,12 @@ def main() -> None:
         for way in rounds[0]:
             trained, kept, best = np.median([found[way] for found in rounds], axis=0)
             print(f"| {way} | {100 * trained:.0f} % | {100 * kept:.0f} % | {best:.4g} |", flush=True)
+
+
+def read(place: str, threshold: str) -> SweepTable:
+    path = Path(place)
+    sweep = load_arrays(path) if path.suffix == ".npz" else load_sweep(path)
+    return replace(sweep, threshold=float(threshold)).complete()
 
 
 def replayed(sweep: SweepTable, seed: int) -> dict[str, Outcome]:
