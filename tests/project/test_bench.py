@@ -59,28 +59,17 @@ def test_every_part_prints_its_rows(bench, tmp_path, capsys):
     assert options.plot.read_text().count('<g id="axes_') == 4
 
 
-def test_what_pruning_saves_is_measured(bench, tmp_path, monkeypatch, capsys):
+def test_what_pruning_saves_and_loses_is_measured(bench, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+    write_arrays(tmp_path / "a.npz")
     pruning = bench("pruning")
-    sizes = [
-        "--variants",
-        "12",
-        "--epochs",
-        "3",
-        "--prune",
-        "0.5",
-        "hidden_size=16",
-        "pack_size=12",
-    ]
-    monkeypatch.setattr(sys, "argv", ["pruning.py", str(tmp_path), *sizes, "task.threshold=1.8"])
+    monkeypatch.setattr(sys, "argv", ["pruning.py", f"{tmp_path / 'a.npz'}=0.5", "--rounds", "1"])
     pruning.main()
-    _heading, _, unmeasured, whole, pruned, once, halved = rows(capsys.readouterr().out)
-    best = min(load_sweep(tmp_path / "whole").final_loss)
-    assert whole[3] == unmeasured[3] == f"{best:.4f}" and whole[2] == unmeasured[2] == "100 %"
-    # 12 variants for the first epoch, 6 for the second, 3 for the third.
-    assert halved[2] == f"{100 * 21 / 36:.0f} %"
-    assert all(row[1].endswith(" s") for row in (unmeasured, whole, pruned, once, halved))
-    left = load_sweep(tmp_path / "pruned").complete()
-    assert 0 < len(left.losses) < 12 and pruned[3] == f"{min(left.final_loss):.4f}"
+    _heading, _, whole, ours, lossy, *optunas = rows(capsys.readouterr().out)
+    assert whole[:3] == ["no pruning", "100 %", "100 %"] and ours[0] == "EarlyPredictor" and len(optunas) == 3
+    for row in (ours, lossy, *optunas):
+        assert 0 < float(row[1].rstrip(" %")) < 100 and 0 <= float(row[2].rstrip(" %")) <= 100
+        assert float(row[3]) >= float(whole[3])
 
 
 def test_choices_of_aelle_are_measured_beside_linear_models(bench, tmp_path, monkeypatch, capsys):

@@ -26,7 +26,7 @@ from aelle.analysis.embeddings import check_pictures
 from aelle.commands.hydra_parser import build_parser
 from aelle.commands.launch import register_resolvers
 from aelle.errors import UserError
-from aelle.files import MODEL_FILES
+from aelle.files import MODEL_FILES, PREDICTOR_FILES
 from aelle.hyperparameters import HYPERPARAMETERS
 from aelle.model.estimator import AeLLE
 from aelle.runs.reader import FILES
@@ -132,7 +132,7 @@ def test_every_command_is_one_that_could_start(line, own_files, monkeypatch, tmp
     # The analysis before it would have saved one; which, counts where variants are pruned.
     for sweep in ("digits", "digits_wide_init"):
         (model := tmp_path / "outputs" / sweep / "model").mkdir(parents=True)
-        for name in MODEL_FILES:
+        for name in (*MODEL_FILES, *PREDICTOR_FILES):
             (model / name).touch()
     check_command(line, own_files, monkeypatch)
 

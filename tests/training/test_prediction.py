@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -385,3 +386,52 @@ def test_a_wrong_option_is_one_line_before_anything_is_written(main, tmp_path, m
         code, _, err = main(*call, *(option.format(model=model) for option in options))
         assert code == 2 and err.count("\n") == 1 and words in err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_what_the_model_does_not_know_is_never_stopped(main, tmp_path):
+    """Networks with a learning rate of 1e-5, pruned by a model that knows rates from 1e-3 to 1e-1."""
+    line = ["train.py", "-m", "experiment=digits", *SMALL, "learning_rate='log_uniform(0.001,0.1)'", "size=24"]
+    assert main(*line, "sweep=known", "pack_size=24")[0] == 0
+    table = load_sweep(tmp_path / "outputs" / "known")
+    predictor = EarlyPredictor(float(np.median(table.final_loss)), aelle={"epochs": 10}).fit(table)
+    predictor.save(tmp_path / "model")
+    line = [one for one in line if not one.startswith(("size=", "learning_rate="))]
+    line += ["size=6", "learning_rate=[0.00001,0.003,0.05]", "seed=1", f"prediction.model={tmp_path / 'model'}"]
+    code, out, err = main(*line, "prediction.prune=auto", "prediction.may_lose=0.3")
+    assert code == 0, err
+    cut = predictor.cut(0.3, after=1)
+    assert (
+        f"prediction.prune=auto: variants are stopped below a chance of {100 * cut:.3g} %, by which at most 30 %" in out
+    )
+    told = "2 variants are outside of what the model knows (learning_rate=1e-05: known is 0.0019 to 0.0653"
+    assert told in out and f"): chance {100 * predictor.base_rate_:.0f} %, not stopped\n" in out
+    table = load_sweep(tmp_path / "outputs" / "digits")
+    assert list(table.variants["state"][[0, 3]]) == ["complete"] * 2 and (table.final_loss[[0, 3]] > 2).all()
+    expected, outside = predicted(predictor, table)
+    stopped = np.nanmin(np.where(np.isfinite(table.losses), expected, 1)[:, 1:3], axis=1) < cut
+    stopped[[0, 3]] = False
+    assert list(table.variants["state"] == "pruned") == list(stopped) and stopped.any()
+    found = pd.concat([pd.read_csv(run / "chances.csv") for run in run_folders(tmp_path / "outputs" / "digits")])
+    early = found[found["epoch"] < 3].set_index("variant")
+    assert early.loc[[0, 3], "outside"].str.startswith("learning_rate=1e-05").all()
+    assert early.drop([0, 3])["outside"].isna().all() and [bool(one) for one in outside] == [True, False, False] * 2
+
+
+def test_losses_and_hyperparameters_predict_where_no_spectrum_is_measured(main, tmp_path, model):
+    """And a model that was fitted without spectra prunes, too."""
+    line = ["train.py", "experiment=digits", *SMALL, "variants=0-3", "lyapunov.every_n_epochs=[0]"]
+    code, out, err = main(*line, f"prediction.model={model}")
+    (run,) = map(read_run, tmp_path.glob("outputs/*/variants-*/"))
+    assert code == 0 and run.epochs["chance"].null_count == 0, err
+    expected = predicted(EarlyPredictor.load(model), load_sweep(run.path.parent))[0][:, 1:]
+    rows = run.epochs.filter(pc.field("epoch") > 0).to_pandas().pivot(index="variant", columns="epoch", values="chance")
+    np.testing.assert_allclose(rows.to_numpy(), expected, rtol=1e-9)
+    known = synthetic()
+    EarlyPredictor(0.5).fit(known.losses, None, {"p": known.variants["p"]}).save(tmp_path / "lossy")
+    pruned = [f"prediction.model={tmp_path / 'lossy'}", "prediction.prune=0.5", "sweep=lossy"]
+    code, out, err = main(*line, *pruned)
+    assert code == 0 and "the model was fitted without spectra: they are not used" in out, err
+    (run,) = map(read_run, tmp_path.glob("outputs/lossy/variants-*/"))
+    assert run.epochs["chance"].null_count == 0 and set(run.epochs["outside"].to_pylist()) != {""}
+    kept = {file.name for file in (tmp_path / "outputs" / "lossy" / "pruning-model").iterdir()}
+    assert kept == {"predictor.json", "predictor.npz"}

@@ -10,6 +10,8 @@ import torch
 
 from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
+from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.predictor.observed import so_far
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.prediction_callback import PredictionCallback
 from sweeps import synthetic
@@ -72,4 +74,73 @@ def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
     resumed = fit(4, tmp_path / "x.ckpt")[1]
     assert set(resumed.chances) == {3, 4} and len(metrics) == ("chance" in metrics)
     for epoch in (3, 4):
+        np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
+
+
+class Logged(pl.LightningModule):
+    """Logs the validation losses that it is given, one per epoch."""
+
+    def __init__(self, losses: list[float]):
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn, self.val_losses = torch.nn.GRU(2, 5), losses
+
+    def training_step(self, batch, _):
+        return self.rnn(batch)[0].square().mean()
+
+    def validation_step(self, batch, _):
+        self.log("loss", self.val_losses[self.current_epoch])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+KNOWN = synthetic()
+LOSSES = [1.5, 1.15, 0.83, 0.6]
+
+
+@pytest.fixture(scope="module")
+def early() -> EarlyPredictor:
+    """Knows losses before training, too."""
+    return EarlyPredictor(0.5, aelle={"epochs": 10}).fit(KNOWN.losses, KNOWN.spectra, {"p": KNOWN.variants["p"]})
+
+
+def fit(predictor, epochs: int = 3, start: Path | None = None, **options) -> tuple[pl.Trainer, PredictionCallback]:
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5), every_n_epochs=options.pop("every", 1))
+    prediction = PredictionCallback(predictor, lyapunov, **options)
+    made = trainer([lyapunov, prediction], max_epochs=epochs)
+    made.fit(Logged(LOSSES[1:]), torch.ones(2, 6, 2), torch.ones(1, 6, 2), ckpt_path=start, weights_only=True)
+    return made, prediction
+
+
+def test_losses_that_the_module_logs_and_its_hyperparameters_are_used(early):
+    """The loss before training is unknown; at epochs without a spectrum, losses and hyperparameters predict."""
+    prediction = fit(early, every=[0, 2], hyperparameters={"p": 0.4}, monitor="loss")[1]
+    assert set(prediction.chances) == {0, 1, 2, 3} and prediction.outside[1] == [""]
+    losses = np.array([[np.nan, *LOSSES[1:]]], dtype=np.float32)
+    assert prediction.chances[1] == early.predict(so_far(losses, None, {"p": [0.4]}, 1, 3)).chance
+    typical = losses.astype(float)
+    typical[0, 0] = np.median(KNOWN.losses[:, 0])
+    assert prediction.chances[1] == early.predict(so_far(typical, None, {"p": [0.4]}, 1, 3)).chance
+    assert prediction.chances[3] < 1e-9
+
+
+def test_without_losses_and_hyperparameters_spectra_alone_predict(early):
+    prediction = fit(early, every=[0, 2])[1]
+    assert set(prediction.chances) == {0, 2, 3} and not prediction.losses
+    spectra = np.full((1, 4, 5), np.nan)
+    for epoch, spectrum in prediction.lyapunov.spectra.items():
+        spectra[0, epoch] = spectrum.exponents.numpy()
+    given = so_far(None, spectra, None, 2, 3)
+    assert prediction.outside[2] == early.predict(given).outside
+    assert fit(early, hyperparameters={"p": 40.0})[1].outside[1] == ["p=40: known is 0.00274 to 0.997"]
+
+
+def test_a_training_of_ones_own_resumes_with_its_losses(early, tmp_path):
+    options = {"hyperparameters": {"p": 0.4}, "monitor": "loss"}
+    whole = fit(early, **options)[1]
+    fit(early, 1, **options)[0].save_checkpoint(tmp_path / "x.ckpt")
+    resumed = fit(early, 3, tmp_path / "x.ckpt", **options)[1]
+    assert set(resumed.chances) == {2, 3} and set(resumed.losses) == {1, 2, 3}
+    for epoch in (2, 3):
         np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
