@@ -23,6 +23,8 @@ MIN_VARIANTS = 30
 MAX_VARIANTS = 1000
 """More variants are sampled: the forest takes seconds otherwise."""
 
+WORST = 0.95
+
 FOLDS, TREES, REPEATS = 3, 100, 5
 
 Matrix = Float[np.ndarray, "n _"]
@@ -56,7 +58,8 @@ class Importance(NamedTuple):
 def importance(sweep: SweepTable, seed: int = 0) -> Importance | None:
     """Of the hyperparameters that vary and of the spectrum at the first epoch at which it was measured.
 
-    A diverged variant has the largest finite loss. None where fewer than `MIN_VARIANTS` variants have a finite loss, or
+    A diverged variant, and the losses beyond the quantile `WORST`, count as that quantile: a few losses of many orders
+    of magnitude would decide R² alone. None where fewer than `MIN_VARIANTS` variants have a finite loss, or
     nothing varies.
     """
     rng = np.random.default_rng(seed)
@@ -67,8 +70,8 @@ def importance(sweep: SweepTable, seed: int = 0) -> Importance | None:
     finite = np.isfinite(sweep.final_loss)
     if finite.sum() < MIN_VARIANTS or not groupable(sweep):
         return None
-    worst = sweep.final_loss[finite].max()
-    loss = np.log10(np.where(finite, sweep.final_loss, worst))
+    worst = np.quantile(sweep.final_loss[finite], WORST)
+    loss = np.log10(np.where(finite, np.minimum(sweep.final_loss, worst), worst))
     columns = {name: as_numbers(sweep.variants[name])[:, None] for name in groupable(sweep)}
     without = dict(columns)
     spectrum = None

@@ -78,7 +78,8 @@ def figures(found: Findings) -> dict[str, go.Figure]:
             shown["space"] = trained_figures.plane_in_space(plane)
     if found.plane is not None and found.comparison is not None:
         embeddings = [sampled_embedding(one) for one in found.comparison.embeddings]
-        shown["embeddings"] = trained_figures.embeddings(found.plane, embeddings)
+        drawn, of = trained_figures.embeddings(found.plane, embeddings), len(found.plane.points)
+        shown["embeddings"] = with_note(drawn, of_a_sample(min(of, MAX_POINTS), of))
     if found.early is not None:
         shown["planes"] = early_figures.plane_over_epochs(complete, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)

@@ -27,6 +27,9 @@ MAX_STRETCH = 0.25
 MAX_POINTS = 2000
 """Variants in a figure of points; of more, a sample is drawn."""
 
+MANY_POINTS = 500
+"""Variants in a figure from which on their points are small."""
+
 COLOURS = ["#1f5fbf", "#8a8f98", "#e08e0b", "#7b4fa3", "#b9bec6"]
 
 Array = Shaped[np.ndarray, "V"]
@@ -125,7 +128,7 @@ class LossAxis(NamedTuple):
         return f"The axis of losses ends at {end}; {self.above} larger ones are not shown." if self.above else ""
 
 
-def loss_axis(losses: np.ndarray, *lines: float) -> LossAxis:
+def loss_axis(losses: np.ndarray, *lines: float | int) -> LossAxis:
     """Of these losses; `lines` are drawn at further ones."""
     known = losses[np.isfinite(losses) & (losses > 0)]
     if not len(known):
@@ -167,19 +170,23 @@ def _points(
         x=x[rows],
         y=y[rows],
         mode="markers",
-        marker={"size": 7, "opacity": opacity, **colour},
+        marker={"size": 7 if len(x) <= MANY_POINTS else 4, "opacity": opacity, **colour},
         name=name,
         legendgroup=name,
         showlegend=show,
-        text=[_hover(sweep, int(row)) for row in rows],
+        text=_hovers(sweep, rows),
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-def _hover(sweep: SweepTable, row: int) -> str:
-    variant = sweep.variants.iloc[row]
-    values = [f"{name} {short(variant[name])}" for name in sweep.varied if not not_read(variant[name])]
-    return "<br>".join([f"variant {variant['variant']}", *values, f"final loss {sweep.final_loss[row]:.3g}"])
+def _hovers(sweep: SweepTable, rows: np.ndarray) -> list[str]:
+    """Per row: the variant, its hyperparameters and its final loss."""
+    variants = sweep.variants.iloc[rows]
+    columns = [[f"variant {number}" for number in variants["variant"]]]
+    for name in sweep.varied:
+        columns.append(["" if not_read(value) else f"{name} {short(value)}" for value in variants[name].tolist()])
+    columns.append([f"final loss {loss:.3g}" for loss in sweep.final_loss[rows]])
+    return ["<br>".join(filter(None, parts)) for parts in zip(*columns, strict=True)]
 
 
 def short(value: object) -> str:

@@ -12,7 +12,6 @@ from aelle.report.style import (
     CLASSES,
     COLOURS,
     GREY,
-    MAX_POINTS,
     SCALE,
     log_ticks,
     loss_axis,
@@ -25,7 +24,7 @@ from aelle.report.style import (
 from aelle.sweep.table import SweepTable
 
 MAX_LINES = 300
-"""Learning curves in the figure; of more variants, a sample is drawn."""
+"""Learning curves, or lines across parallel coordinates; of more variants, a sample is drawn."""
 
 
 def learning_curves(sweep: SweepTable) -> go.Figure:
@@ -56,7 +55,7 @@ def learning_curves(sweep: SweepTable) -> go.Figure:
 def parallel_coordinates(sweep: SweepTable) -> go.Figure:
     """A line per variant across its hyperparameters to its final loss, coloured by that."""
     n = len(sweep.losses)
-    shown = sweep.take(sample(n, MAX_POINTS))
+    shown = sweep.take(sample(n, MAX_LINES))
     dimensions = [_dimension(name, shown.variants[name]) for name in groupable(shown)]
     axis = loss_axis(shown.final_loss, shown.threshold)
     low, high = axis.axis["range"]

@@ -51,7 +51,7 @@ REFERENCE = {"dash": "dot", "color": "#1f5fbf"}
 def losses_over_hyperparameters(sweep: SweepTable, order: Sequence[str] = ()) -> go.Figure:
     """Final validation loss against each hyperparameter that varies, in that `order`."""
     names = _ordered(groupable(sweep), order) or sweep.hyperparameters[:1]
-    columns = min(len(names), MAX_COLUMNS - 1)
+    columns = min(len(names), MAX_COLUMNS if len(names) > 6 else 3)
     rows = -(-len(names) // columns)
     gap = 0.3 / rows
     figure = make_subplots(rows, columns, shared_yaxes=True, y_title="final validation loss", vertical_spacing=gap)
@@ -82,9 +82,10 @@ def _ordered(names: list[str], order: Sequence[str]) -> list[str]:
 def spectra_by_loss(sweep: SweepTable) -> go.Figure:
     """The spectra after the last epoch, a line per variant, coloured by final loss."""
     order = np.argsort(-np.nan_to_num(sweep.final_loss, nan=np.inf))
-    log_loss = np.log10(np.nan_to_num(sweep.final_loss, nan=np.nanmax(sweep.final_loss, initial=1.0)))
-    low, high = log_loss.min(), log_loss.max()
-    share = (log_loss - low) / ((high - low) or 1.0)
+    low, high = loss_axis(sweep.final_loss).axis["range"]
+    # Diverged variants, and losses beyond an axis of losses, have the last colour.
+    log_loss = np.clip(np.log10(np.nan_to_num(sweep.final_loss, nan=np.inf)), low, high)
+    share = (log_loss - low) / (high - low)
     fraction = np.linspace(0, 1, sweep.spectra.shape[2])
     figure = go.Figure()
     bins = np.array_split(order, min(len(order), 24))
@@ -110,7 +111,8 @@ def spectra_by_loss(sweep: SweepTable) -> go.Figure:
 
 def loss_distribution(sweep: SweepTable) -> go.Figure:
     """Histogram of the final losses, in bins of the log loss."""
-    finite = np.isfinite(sweep.final_loss)
+    axis = loss_axis(sweep.final_loss, sweep.threshold)
+    finite = np.log10(np.nan_to_num(sweep.final_loss, nan=np.inf)) <= axis.axis["range"][1]
     loss, cut = np.log10(sweep.final_loss[finite]), np.log10(sweep.threshold)
     # The threshold is an edge, so that no bar contains both classes.
     width = max(np.ptp(loss) / 30, 1e-3)
@@ -128,12 +130,12 @@ def loss_distribution(sweep: SweepTable) -> go.Figure:
     figure.add_vline(cut, line={"dash": "dash", "color": GREY})
     if sweep.reference is not None:
         figure.add_vline(np.log10(sweep.reference.median), line=REFERENCE)
-    at, text = log_ticks(sweep.final_loss)
+    at, text = axis.axis["tickvals"], axis.axis["ticktext"]
     figure.update_xaxes(
         title="final validation loss", range=[edges[0], edges[-1]], tickvals=np.log10(at), ticktext=text
     )
     figure.update_yaxes(title="number of variants", dtick=None if sweep.low_error.size > 40 else 1)
-    return styled(figure)
+    return with_note(styled(figure), axis.note)
 
 
 def features_against_loss(sweep: SweepTable, correlations: list[Correlation]) -> go.Figure:

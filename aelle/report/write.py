@@ -1,5 +1,6 @@
 """Writes the report: an HTML file that opens offline, tables as CSV, and figures as PNG and SVG."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def write_report(folder: Path, found: Findings) -> Path:
             path.unlink(missing_ok=True)
         else:
             _write_csv(path, table)
-    drawn = figures(found)
+    drawn, texts = figures(found), Texts()
     template = Environment(
         loader=PackageLoader("aelle.report", "."), autoescape=select_autoescape(default=True, default_for_string=True)
     ).get_template("report.html.j2")
@@ -82,7 +83,8 @@ def write_report(folder: Path, found: Findings) -> Path:
         split_shares=found.split_shares,
         plane_shares=PLANE_SHARES,
         plotly=get_plotlyjs(),
-        figures={name: _fragment(figure) for name, figure in drawn.items()},
+        figures={name: _fragment(figure, texts) for name, figure in drawn.items()},
+        texts=texts.script(),
         notes={name: note(figure) for name, figure in drawn.items()},
     )
     path = folder / f"report{'-' * bool(found.name)}{found.name}.html"
@@ -98,8 +100,29 @@ def results_folder(folder: Path, name: str) -> Path:
     return folder / f"analysis-{name}" if name else folder
 
 
-def _fragment(figure: go.Figure) -> str:
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
+class Texts:
+    """What is shown when the mouse is over a point, once for all figures: a variant is a point in tens of panels."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+
+    def numbered(self, figure: go.Figure) -> go.Figure:
+        """A copy with the places of the texts in their stead; the page's script puts them back."""
+        figure = go.Figure(figure)
+        for trace in figure.select_traces(lambda trace: trace.type in ("scatter", "scatter3d")):
+            if trace.text is not None and not isinstance(trace.text, str):
+                trace.text = [self.places.setdefault(text, len(self.places)) for text in trace.text]
+        return figure
+
+    def script(self) -> str:
+        """As JSON that can stand in a script: no text in it ends the script."""
+        plain = json.dumps(list(self.places))
+        return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _fragment(figure: go.Figure, texts: Texts) -> str:
+    options = {"displayModeBar": False, "responsive": True}
+    return texts.numbered(figure).to_html(full_html=False, include_plotlyjs=False, config=options)
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -38,7 +38,8 @@ MEASURED = """<script>
     const root = document.documentElement, closed = root.scrollWidth;
     document.querySelectorAll("details").forEach(part => { part.open = true; });
     setTimeout(() => parent.postMessage(
-      {inner: innerWidth, widest: Math.max(closed, root.scrollWidth), sizes: sizes(),
+      {inner: innerWidth, text: document.querySelectorAll(".plotly-graph-div")[3].data[0].text[0],
+       widest: Math.max(closed, root.scrollWidth), sizes: sizes(),
        heights: [...document.querySelectorAll("figure")].map(one => [one.clientHeight, one.scrollHeight])}, "*"), 1500);
   });
 </script>"""
@@ -62,6 +63,8 @@ def test_the_page_and_its_figures_have_the_width_of_the_screen(tmp_path, main, w
     measured = json.loads(unescape(re.findall(r'data-measured="([^"]*)"', document)[0]))
     assert measured["inner"] == width and measured["widest"] <= width
     assert len(measured["sizes"]) == 12
+    # The texts of points are in the page once, and in every figure.
+    assert re.match(r"variant \d+<br>p 0\.\d+<br>q .*<br>cell a rather .*<br>final loss 0\.\d+$", measured["text"])
     for drawn, room in measured["sizes"]:
         assert drawn == room <= width and room > 0.4 * min(width, 1600)
     assert all(drawn <= room for room, drawn in measured["heights"])

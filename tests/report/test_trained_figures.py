@@ -57,6 +57,28 @@ def test_the_plane_shows_each_variant_once_per_panel_and_the_region_of_low_error
     )
 
 
+def test_the_important_hyperparameters_come_first_and_orders_of_magnitude_are_logarithmic():
+    sweep = synthetic()
+    rate = np.geomspace(1e-5, 1e-1, 60)
+    columns = {"size": np.where(np.arange(60) % 2, 32, 64), "decay": rate[::-1], "rate": rate}
+    names = ["p", *columns]
+    sweep = replace(sweep, hyperparameters=names, variants=sweep.variants.assign(**columns))
+    plane = trained_plane(sweep, AeLLE(0.5, epochs=5))
+    figure = trained_plane_figure(plane, ["rate", "size"])
+    assert [note.text for note in figure.layout.annotations] == ["class", "rate", "size", "p"]
+    coloured = [trace for trace in figure.data if trace.type == "scatter" and trace.marker.coloraxis == "coloraxis2"]
+    shown = np.concatenate([trace.marker.color for trace in coloured])
+    np.testing.assert_allclose(np.sort(shown), np.log10(rate))
+    bar = figure.layout.coloraxis2.colorbar
+    np.testing.assert_allclose(bar.tickvals, np.log10([float(word) for word in bar.ticktext]))
+
+    losses = losses_over_hyperparameters(sweep, ["rate", "size"])
+    titles = [losses.layout[f"xaxis{i}"].title.text for i in ("", 2, 3, 4)]
+    assert titles == ["rate", "size", "p", "decay"]
+    assert losses.layout.xaxis.type == "log" == losses.layout.xaxis4.type
+    assert losses.layout.xaxis2.type is None and list(losses.layout.xaxis2.ticktext) == ["64", "32"]
+
+
 def test_embeddings_show_every_network_in_every_panel():
     plane = trained_plane(synthetic(), AeLLE(0.5, epochs=5))
     shown = compare(plane, None, "", ["tsne"], 0).embeddings
