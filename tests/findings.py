@@ -23,7 +23,18 @@ def found_of(sweep: SweepTable, splits: int = 2, **changes) -> Findings:
         "no_plane": "none",
     }
     rest = {"reason": "", "elsewhere": [], "split_shares": [0.32, 0.08, 0.6], "settings": ""}
-    return Findings(**{"sweep": sweep, "complete": sweep.complete(), "early": early, **parts, **rest, **changes})
+    return Findings(
+        **{
+            "sweep": sweep,
+            "verdict": "Spectra help.",
+            "outside": {},
+            "complete": sweep.complete(),
+            "early": early,
+            **parts,
+            **rest,
+            **changes,
+        }
+    )
 
 
 def retraining_of(sweep: SweepTable) -> Retraining:

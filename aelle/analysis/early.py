@@ -125,7 +125,8 @@ class Study:
     def weights(self) -> pd.DataFrame:
         """The mean weights of the recommended predictor's members over the splits: a row per epoch, a column per
         member."""
-        return pd.concat([one.weights() for one in self.recommended]).groupby(level=0, sort=True).mean()
+        given = [one.weights() for one in self.recommended if one.stacks_]
+        return pd.concat(given).groupby(level=0, sort=True).mean() if given else pd.DataFrame()
 
     def chances(self, complete: SweepTable, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
         """Each variant's chance of low error after each epoch, by the recommended predictor: the mean over the splits

@@ -76,6 +76,9 @@ def umap(latent: Latent, seed: int) -> Points:
     return UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(latent)  # pyright: ignore[reportReturnType]
 
 
+MAX_PICTURED = 500
+"""Variants in a picture, about: t-SNE of many takes minutes."""
+
 PICTURES: dict[str, tuple[str, Callable[[Latent, int], Points]]] = {"tsne": ("t-SNE", tsne), "umap": ("UMAP", umap)}
 """Embeddings for viewing only, by their name in the configuration: title and function."""
 
@@ -124,10 +127,11 @@ def compare(
     """Embeddings of weights and spectra, AeLLE's plane, and the named pictures of its latent."""
     every = np.arange(len(plane.points))
     spectra = signed_log(plane.sweep.spectra[:, -1])
+    some = every[:: -(-len(every) // MAX_PICTURED)]
     shown = [
         Embedding("spectra, PCA", principal_components([spectra]), every),
         Embedding("AeLLE, PCA", plane.points, every, plane.region),
-        *(Embedding(f"AeLLE, {PICTURES[word][0]}", picture(word, plane.latent, seed), every) for word in pictures),
+        *(Embedding(f"AeLLE, {PICTURES[word][0]}", picture(word, plane.latent[some], seed), some) for word in pictures),
     ]
     common = every
     if weights is not None:

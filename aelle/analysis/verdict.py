@@ -16,11 +16,12 @@ MIN_VARIANTS = 30
 """Complete variants, below which no number means much."""
 
 
-def verdict(study: Study | None, complete: int, reason: str = "") -> str:
-    """`complete`: how many variants are; `reason`: why there is no study."""
-    warning = f"Only {complete} variants are complete: these numbers mean little. " if complete < MIN_VARIANTS else ""
+def verdict(study: Study | None, complete: int, size: int, reason: str = "") -> str:
+    """`complete`: how many of the sweep's `size` variants are; `reason`: why there is no study."""
+    few = f"Only {complete} of {size} variants are complete" if complete < size else f"Only {complete} variants"
+    warning = f"{few}: these numbers mean little. " if complete < MIN_VARIANTS else ""
     if study is None:
-        return f"{warning}No early prediction: {reason}."
+        return f"{warning}No classification: {reason}."
     early = [k for k in study.epochs if k < study.end]
     if not early:
         return f"{warning}No early prediction: spectra were measured after the last epoch only, when the loss is known."

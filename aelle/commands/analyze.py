@@ -223,7 +223,7 @@ def learn(
         comparison=comparison,
         no_plane=no_plane,
         early=early,
-        verdict=verdict(early, len(complete.losses), reason),
+        verdict=verdict(early, len(complete.losses), sweep.size, reason),
         reason=reason,
         elsewhere=elsewhere,
         split_shares=request.split_shares,

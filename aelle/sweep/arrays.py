@@ -97,10 +97,11 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
 def _table(
     run: str,
     losses: Float[np.ndarray, "V E"],
-    spectra: Float[np.ndarray, "V E K"],
+    spectra: Float[np.ndarray, "_ _ _"],
     hyperparameters: dict[str, np.ndarray],
     numbers: Int[np.ndarray, "V"],
 ) -> SweepTable:
+    """Raises UserError where losses and spectra are not of the same variants and epochs."""
     if spectra.shape[:2] != losses.shape or 0 in spectra.shape or losses.shape[1] < 2:
         raise UserError(
             f"spectrum of shape {list(spectra.shape)}, val_loss of shape {list(losses.shape)}: both need the "

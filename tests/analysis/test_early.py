@@ -176,27 +176,27 @@ def of_means(**means: list[float]) -> Study:
 
 def test_the_verdict_says_from_when_on_the_loss_is_enough_and_what_spectra_add_before():
     found = of_means(ours=[0.9, 0.92, 0.95], without=[0.85, 0.87, 0.95], loss=[0.5, 0.8, 0.945])
-    said = verdict(found, 100)
+    said = verdict(found, 100, 100)
     assert said.startswith("Here the last loss is enough from epoch 2 on; before that, spectra add 0.050 (0.0")
     assert said.endswith("to the ROC AUC of losses and hyperparameters.")
 
 
 def test_the_verdict_says_where_spectra_add_nothing():
     level = of_means(ours=[0.9, 0.92, 0.95], without=[0.9, 0.92, 0.95], loss=[0.5, 0.8, 0.945])
-    assert verdict(level, 100).startswith(
+    assert verdict(level, 100, 100).startswith(
         "Here spectra add nothing beyond noise: without them, the ROC AUC after epoch 1"
     )
     late = of_means(ours=[0.9, 0.92, 0.95], without=[0.9, 0.92, 0.95], loss=[0.9, 0.92, 0.95])
-    assert verdict(late, 100) == "Here the last loss is enough from epoch 0 on; spectra add nothing."
+    assert verdict(late, 100, 100) == "Here the last loss is enough from epoch 0 on; spectra add nothing."
 
 
 def test_the_verdict_says_when_there_is_none():
     found = of_means(ours=[0.9, 0.92, 0.95], without=[0.85, 0.87, 0.95], loss=[0.5, 0.8, 0.945])
-    assert verdict(found, 29).startswith("Only 29 variants are complete: these numbers mean little. Here ")
+    assert verdict(found, 29, 29).startswith("Only 29 variants: these numbers mean little. Here ")
     few = replace(found, scores=found.scores[found.scores["split"] < 3])
-    assert verdict(few, 100) == "3 splits are too few to say whether spectra help here: use splits=20."
-    assert verdict(None, 100, "one class only") == "No early prediction: one class only."
-    assert "after the last epoch only" in verdict(replace(found, epochs=[3]), 100)
+    assert verdict(few, 100, 100) == "3 splits are too few to say whether spectra help here: use splits=20."
+    assert verdict(None, 9, 100, "one class only").endswith("mean little. No classification: one class only.")
+    assert "after the last epoch only" in verdict(replace(found, epochs=[3]), 100, 100)
 
 
 def test_an_ended_variant_has_a_chance_at_its_epochs_only():

@@ -39,7 +39,7 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     assert code == 0, err
     table = pd.read_csv(results_of(out) / "early_prediction.csv")
     names = [
-        "AeLLE with loss and hyperparameters",
+        "recommended",
         "AeLLE, plane",
         "AeLLE, loss head",
         "running mean of spectra, linear",
@@ -214,7 +214,7 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
     code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
     assert code == 0, err
-    assert "\nmine: 60 variants, 60 complete" in out and "p, cell only" in out
+    assert "\nmine: 60 variants, 60 complete" in out and "loss and p, cell" in out
     variants = pd.read_csv(results_of(out) / "variants.csv")
     assert list(variants["variant"]) == list(range(100, 160))
     html = body(report_of(out))
@@ -267,16 +267,16 @@ HIGH = (~synthetic().low_error)[:, None, None]
 @pytest.mark.parametrize(
     ("changes", "says", "shows"),
     [
-        ({"spectrum": nan_where(EPOCH == 3)}, "AeLLE with loss", "None: 0 of 0 variants"),
-        ({"spectrum": nan_where((EPOCH == 3) & HIGH)}, "AeLLE with loss", "None: 0 of"),
-        ({"spectrum": nan_where(EPOCH < 3)}, "AeLLE with loss", "measured after the last epoch only"),
-        ({"spectrum": nan_where((EPOCH == 2) & (ROW > 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
+        ({"spectrum": nan_where(EPOCH == 3)}, "recommended, without spectra", "None: 0 of 0 variants"),
+        ({"spectrum": nan_where((EPOCH == 3) & HIGH)}, "recommended, without spectra", "None: 0 of"),
+        ({"spectrum": nan_where(EPOCH < 3)}, "recommended, without spectra", "measured after the last epoch only"),
+        ({"spectrum": nan_where((EPOCH == 2) & (ROW > 0))}, "recommended, without spectra", "After 1 of 3 epochs"),
         ({"spectrum": nan_where(EPOCH >= 0)}, "no complete variant has a measured spectrum", "Final losses"),
-        ({"spectrum": nan_where((POINT > 4) & (ROW % 2 == 0))}, "AeLLE with loss", "After 1 of 3 epochs"),
-        ({"p": None}, "AeLLE with loss", "Final losses"),
+        ({"spectrum": nan_where((POINT > 4) & (ROW % 2 == 0))}, "recommended, without spectra", "After 1 of 3 epochs"),
+        ({"p": None}, "recommended, without spectra", "Final losses"),
         ({"p": np.where(np.arange(60) == 3, np.nan, 1.0)}, "p is left out", "p is left out"),
-        ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "p, tag only", "Final losses"),
-        ({"flag": np.arange(60) % 2 == 0}, "p, flag only", "Final losses"),
+        ({"tag": np.array([f"<b>run {i}</b>" for i in range(60)])}, "loss and p, tag", "Final losses"),
+        ({"flag": np.arange(60) % 2 == 0}, "loss and p, flag", "Final losses"),
         ({"complete": np.zeros(60)}, "60 complete", "complete is left out"),
         ({"variant": np.arange(100, 160)}, "60 complete", "119, 139, 159"),
     ],

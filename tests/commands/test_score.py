@@ -11,7 +11,7 @@ from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import observed
 from aelle.sweep.table import load_sweep
-from sweeps import QUICK, synthetic, write_arrays
+from sweeps import QUICK, results_of, synthetic, write_arrays
 
 SMALL_MODEL = {"epochs": 4}
 
@@ -20,12 +20,13 @@ def test_analyze_saves_a_predictor_and_another_run_uses_it(tmp_path, main):
     os.chdir(tmp_path)
     write_arrays(tmp_path / "one.npz")
     code, out, err = main("analyze.py", "sweep=one.npz", "threshold=0.5", *QUICK)
-    assert code == 0 and "model: outputs/one/model" in out, err
+    model = f"{results_of(out)}/model"
+    assert code == 0 and f"model: {model}" in out, err
     shutil.copy(tmp_path / "one.npz", tmp_path / "two.npz")
-    code, out, err = main("analyze.py", "sweep=two.npz", "model=outputs/one/model")
+    code, out, err = main("analyze.py", "sweep=two.npz", f"model={model}")
     assert code == 0 and "highest first: " in out and "ROC AUC (epoch) over the 60" in out and "warning" not in out, err
     table = pd.read_csv(tmp_path / "outputs" / "two" / "chances.csv", keep_default_na=False)
-    predictor, sweep = EarlyPredictor.load("outputs/one/model"), synthetic()
+    predictor, sweep = EarlyPredictor.load(model), synthetic()
     for k in (0, 1, 2):
         given = observed(sweep, k)
         np.testing.assert_allclose(table[f"chance_epoch_{k}"].astype(float), predictor.predict(given).chance, rtol=1e-4)

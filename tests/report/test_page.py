@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aelle.analysis.findings import Findings
-from aelle.report.page import MAX_ROWS, SHOWN_ROWS, best, chosen_predictors, first_line, keep, recommended_predictor
+from aelle.analysis.predictors import RECOMMENDED
+from aelle.report.page import MAX_ROWS, SHOWN_ROWS, best, chosen_predictors, keep
 from aelle.report.printed import print_findings
 from aelle.report.write import write_report
 from findings import found_of, retraining_of, with_chances
@@ -27,30 +28,16 @@ def test_the_verdict_is_the_first_line_of_the_page_and_of_the_terminal(found, ca
     assert html.lstrip().startswith("<h1>Spectra help: &lt;stop&gt; early.</h1>")
 
 
-def test_a_small_sweep_is_called_one_before_anything_else(found):
-    few = replace(found, verdict="Spectra help.", complete=synthetic().take(np.arange(29)))
-    assert first_line(few) == "Only 29 of 60 variants are complete: these numbers mean little. Spectra help."
-    assert first_line(replace(few, complete=synthetic().take(np.arange(30)))) == "Spectra help."
-
-
-def test_without_a_verdict_the_numbers_speak(found):
-    assert first_line(found).startswith("2 splits: too few to tell")
-    assert first_line(replace(found, early=None, reason="all are bad")) == "No classification: all are bad."
-    assert first_line(found_of(synthetic(), splits=10)) in {
-        f"Spectra {what}." for what in ("improve early prediction", "do not measurably improve early prediction")
-    }
-
-
 def test_five_predictors_are_chosen_by_their_mean_before_the_last_epoch(found):
     early = found.early
     assert early is not None
     ours, without, other, baseline, alone = chosen_predictors(early)
     before = early.scores[early.scores["epoch"] < early.end].groupby("predictor")["auc"].mean()
     spectra = before.drop([*early.without_spectra, ours])
-    assert ours == recommended_predictor(early) == early.scores["predictor"].iloc[0]
+    assert ours == RECOMMENDED == early.scores["predictor"].iloc[0]
     assert without == before[early.without_spectra].idxmax() and spectra[other] == spectra.max()
-    assert baseline == "loss < final threshold" and alone in ("p only", "loss, threshold tuned per epoch")
-    assert "p only" in (without, alone)
+    assert baseline == "loss < final threshold" and alone in ("hyperparameters only", "loss, threshold tuned per epoch")
+    assert "hyperparameters only" in (without, alone)
 
 
 def test_the_variants_to_keep_are_those_above_one_half_best_first(found):

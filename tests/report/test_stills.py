@@ -52,7 +52,7 @@ def test_a_report_has_every_figure_as_png_and_svg_and_no_older_one(sweep, main):
         assert pixels.shape[1] == 2 * 1080 and pixels[..., :3].std() > 0.02, name
     assert {"final validation loss", "low-error", "p"} <= words(figures / "losses.svg")
     assert {"0 % (epoch 0)", "100 % (epoch 3)", "PC1"} <= words(figures / "planes.svg")
-    assert {"ROC AUC", "AeLLE with loss and hyperparameters"} <= words(figures / "curves.svg")
+    assert {"ROC AUC", "recommended"} <= words(figures / "curves.svg")
     assert "all variants" not in words(figures / "curves.svg")
     assert {"epoch", "low-error", "validation loss"} <= words(figures / "learning.svg")
 
