@@ -14,7 +14,7 @@ MIN_VARIANTS = 8
 """Rank correlations of fewer variants are not printed."""
 
 
-SHOWN_NUMBERS = 40
+SHOWN_NUMBERS = 100
 """Variants that a printed command names at most."""
 
 
@@ -87,9 +87,9 @@ def print_keep(found: Findings, epoch: int) -> None:
     print(
         f"keep after epoch {epoch} (chance of low error): {', '.join(shown) or 'none, no chance is above 50 %'}{more}"
     )
-    if kept.command is not None and kept.recommended <= SHOWN_NUMBERS:
+    if kept.command is not None:
         again = "all are complete; to train them again" if kept.complete == kept.recommended else "to train them"
-        print(f"    {again}: {kept.command}")
+        print(f"    {again}: {kept.command if kept.recommended <= SHOWN_NUMBERS else 'the command is in the report'}")
     print()
 
 

@@ -94,3 +94,7 @@ def test_the_terminal_names_ten_and_gives_the_command(capsys):
     out = capsys.readouterr().out
     assert "keep after epoch 1 (chance of low error): 59 (80 %), 58 (79 %)" in out and " and 20 more\n" in out
     assert "all are complete; to train them again: python train.py experiment=x sweep=s-again 'variants=[30," in out
+    sweep = synthetic(300)
+    found = with_chances(found_of(sweep, retraining=retraining_of(sweep)), np.full(300, 0.8))
+    print_findings(found, details=False)
+    assert "to train them again: the command is in the report\n" in capsys.readouterr().out
