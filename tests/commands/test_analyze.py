@@ -40,18 +40,22 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     table = pd.read_csv(results_of(out) / "early_prediction.csv")
     names = [
         "recommended",
+        "recommended, without spectra",
         "AeLLE, plane",
         "AeLLE, loss head",
+        "spectrum features, linear",
         "running mean of spectra, linear",
         "running mean of spectra, linear, pooled",
         "spectrum, linear",
-        "spectrum features, linear",
+        "loss and hyperparameters, quadratic",
+        "losses and hyperparameters, linear",
+        "loss and hyperparameters, trees",
+        "hyperparameters only",
+        "learning curve, extrapolated",
         "loss and p",
-        "p only",
         "loss < final threshold",
         "loss, threshold tuned per epoch",
         "losses so far",
-        "learning curve, extrapolated",
         "all variants",
     ]
     assert list(dict.fromkeys(table["predictor"])) == names and sorted(set(table["epoch"])) == [0, 1, 2, 3]
@@ -214,7 +218,7 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
     code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
     assert code == 0, err
-    assert "\nmine: 60 variants, 60 complete" in out and "loss and p, cell" in out
+    assert "\nmine: 60 variants, 60 complete" in out and "recommended, without spectra" in out
     variants = pd.read_csv(results_of(out) / "variants.csv")
     assert list(variants["variant"]) == list(range(100, 160))
     html = body(report_of(out))
