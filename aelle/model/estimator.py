@@ -204,6 +204,10 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         x, at, _ = self._entering(spectra, covariates)
         return self.committee_.predict(x, at)
 
+    def margin(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
+        """How far the predicted loss is below `threshold`, in the scaled units of the fit."""
+        return self._margin(self.predict_target(spectra, covariates=covariates))
+
     def loss_decision_function(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
         """Log odds of low error by the predicted loss alone, whatever the classifier on the plane."""
         return self._loss_log_odds(self.predict_target(spectra, covariates=covariates))

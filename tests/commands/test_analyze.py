@@ -64,7 +64,7 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     html = body(report_of(out))
     for heading in ("Early prediction", "ROC AUC by epoch", "plane during training", "of the trained networks"):
         assert heading in html
-    assert "After 1 of 3 epochs, “AeLLE with" in html and "without spectra, “" in html
+    assert "After 1 of 3 epochs, “recommended”" in html and "without spectra, “" in html
     assert "http" not in html and "src=" not in html
     chances = pd.read_csv(results_of(out) / "variants.csv").filter(like="chance_epoch")
     assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
@@ -218,7 +218,7 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     write_arrays(tmp_path / "mine.npz", cell=np.array(["lstm", "gru"] * 30), variant=np.arange(100, 160))
     code, out, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5", *QUICK)
     assert code == 0, err
-    assert "\nmine: 60 variants, 60 complete" in out and "recommended, without spectra" in out
+    assert "\nmine: 60 variants, 60 complete" in out and "\nrecommended " in out
     variants = pd.read_csv(results_of(out) / "variants.csv")
     assert list(variants["variant"]) == list(range(100, 160))
     html = body(report_of(out))

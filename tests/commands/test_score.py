@@ -30,7 +30,7 @@ def test_analyze_saves_a_predictor_and_another_run_uses_it(tmp_path, main):
     for k in (0, 1, 2):
         given = observed(sweep, k)
         np.testing.assert_allclose(table[f"chance_epoch_{k}"].astype(float), predictor.predict(given).chance, rtol=1e-4)
-    assert set(table["outside"]) == {""} and AeLLE.load("outputs/one/model").threshold == 0.5
+    assert set(table["outside"]) == {""} and AeLLE.load(model).threshold == 0.5
     assert not (tmp_path / "outputs" / "two" / "report.html").exists()
 
 

@@ -8,6 +8,7 @@ import pytest
 from aelle.runs.reader import read_run, run_folders
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import load_sweep
+from sweeps import results_of
 
 TINY = ["hidden_size=6", "size=36", "epochs=2", "lyapunov.sequences=2", "reference=null", "task.threshold=2.2"]
 WIDE = [
@@ -47,7 +48,7 @@ def test_a_wide_space_is_trained_in_few_packs_resumed_and_reported(main, aelle, 
         "analyze.py", f"sweep={sweep}", "splits=2", "pictures=[]", "aelle.committee=false", "aelle.epochs=1"
     )
     assert code == 0 and "momentum" in out and "none:" in out, err
-    assert pd.read_csv(sweep / "variants.csv")["dt"].isna().sum() == 18
+    assert pd.read_csv(results_of(out) / "variants.csv")["dt"].isna().sum() == 18
 
 
 def test_a_condition_on_a_number_is_the_same_when_it_is_read_back(main):
