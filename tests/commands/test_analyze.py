@@ -70,7 +70,7 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     assert chances.shape == (12, 4) and ((chances >= 0) & (chances <= 1) | chances.isna()).all(axis=None)
 
     # Five rows are printed, or all of them.
-    few = "Only 12 variants: these numbers mean little. 2 splits: too few"
+    few = "Only 12 variants: these numbers mean little. 2 splits are too few"
     assert out.startswith(few) and f"<h1>{few}" in html
     assert rows_of(out)[0] == names[0] and len(rows_of(out)) == 5 and set(rows_of(out)) < set(names)
     assert {"loss < final threshold", "p only"} <= set(rows_of(out))
