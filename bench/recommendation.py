@@ -1,11 +1,12 @@
-"""Whether the recommended predictor can be trusted: `python bench/recommendation.py SWEEP=THRESHOLD …`, each an .npz file
-or a sweep's folder; `synthetic` is a made-up sweep whose spectra say little.
+"""Whether the recommended predictor can be trusted: `python bench/recommendation.py SWEEP=THRESHOLD …`.
+
+Each sweep is an .npz file or a sweep's folder; `synthetic` is a made-up one whose spectra say little.
 
 A row per sweep, over the epochs before the last and random splits of the variants (32 / 8 / 60 %): the ROC AUC of the
-recommended predictor, of its stack without spectra and of the best other row of the report, chosen after the fact by its
-mean; how far the recommended predictor is ahead of that row in the mean, and of the best other row of each epoch at its
-worst epoch; the same for the Brier score of the row with the lowest; and the expected calibration error, in ten bins of all
-test variants' chances.
+recommended predictor, of its stack without spectra and of the best other row of the report, chosen after the fact by
+its mean; how far the recommended predictor is ahead of that row in the mean, and of the best other row of each epoch at
+its worst epoch; the same for the Brier score of the row with the lowest; and the expected calibration error, in ten
+bins of all test variants' chances.
 """
 
 import argparse
