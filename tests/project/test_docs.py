@@ -280,7 +280,9 @@ def given_for(page: str) -> dict[str, object]:
     """What a page's code takes for granted."""
     spectra, losses = torch.randn(40, 32).sort(descending=True).values, torch.linspace(0.1, 1, 40)
     if page == "README.md":
-        return {"inputs": torch.randn(2, 6, 3), "spectra": spectra, "losses": losses, "new_spectra": spectra[:3]}
+        alone = {"inputs": torch.randn(2, 6, 3), "spectra": spectra, "losses": losses, "new_spectra": spectra[:3]}
+        grid, p = losses[:, None].repeat(1, 6).numpy(), np.linspace(2, 3, 40)
+        return {**alone, "all_losses": grid, "all_spectra": spectra[:, None].repeat(1, 6, 1).numpy(), "p": p}
     return {}
 
 
