@@ -13,3 +13,8 @@ def generator(*key: int | str) -> np.random.Generator:
 
 def seed_for(*key: int | str) -> int:
     return int(generator(*key).integers(2**63))
+
+
+def sample(n: int, most: int, *key: int | str) -> np.ndarray:
+    """All of n indices, or `most` of them drawn at random, ascending."""
+    return np.arange(n) if n <= most else np.sort(generator("sample", *key).choice(n, most, replace=False))

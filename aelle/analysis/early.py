@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from scipy.stats import t
 from sklearn import config_context
 from threadpoolctl import threadpool_limits
 
-from aelle.analysis.predictors import RECOMMENDED, predictors
+from aelle.analysis.predictors import RECOMMENDED, Heard, predictors
 from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE
@@ -30,7 +29,7 @@ from aelle.model.fitting import fit_side_by_side
 from aelle.model.samples import stratified_parts, sweep_sample
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import INPUTS, observed
-from aelle.seeds import generator
+from aelle.seeds import sample
 from aelle.sweep.table import SweepTable
 
 SPLIT_SHARES = (0.32, 0.08, 0.60)
@@ -40,7 +39,7 @@ STAGES = (0.0, 0.05, 0.2, 0.5, 1.0)
 """Shares of the training at which figures and tables show the predictors."""
 
 MAX_KNOWN = 800
-"""Variants that the predictors of a split are fitted to, at most: more did not rank better (bench/analysis.py)."""
+"""Variants that the predictors of a split are fitted to, at most. What more would bring was not measured."""
 
 MAX_TESTED = 480
 """Variants that a split is tested on, at most."""
@@ -187,11 +186,9 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
     # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
-    known = [
-        _sample(np.union1d(train, validation), MAX_KNOWN, seed)
-        for (train, validation, _), seed in zip(parts, seeds, strict=True)
-    ]
-    tests = [_sample(test, MAX_TESTED, seed) for (_, _, test), seed in zip(parts, seeds, strict=True)]
+    known = [np.union1d(train, validation) for train, validation, _ in parts]
+    known = [rows[sample(len(rows), MAX_KNOWN, seed)] for rows, seed in zip(known, seeds, strict=True)]
+    tests = [rows[sample(len(rows), MAX_TESTED, seed)] for (_, _, rows), seed in zip(parts, seeds, strict=True)]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
     with _a_split_per_core() as pool, config_context(assume_finite=True, skip_parameter_validation=True):
@@ -220,10 +217,6 @@ def _a_split_per_core() -> Iterator[ThreadPoolExecutor]:
     torch.set_num_threads(threads)
 
 
-def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    return rows if len(rows) <= most else np.sort(generator(seed, "sample").choice(rows, most, replace=False))
-
-
 class Scored(NamedTuple):
     """One split: rows of `Study.scores`, frames of `Study.predictions`, and the names of the rows without spectra."""
 
@@ -238,15 +231,16 @@ def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndar
     known, scored = sweep.take(of_known), sweep.take(test)
     fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
     fitted.fit_to(known, model, sweep.measured_epochs, (INPUTS, WITHOUT_SPECTRA))
-    candidates, rows, predictions = predictors(known, fitted, sweep.varied), [], []
-    # Epoch by epoch, since rows share what the members say.
-    for k, predictor in product(sweep.measured_epochs, candidates):
-        found = predictor.score(scored, k)
-        at = {"predictor": predictor.name, "epoch": k, "split": split}
-        metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)
-        rows.append(at | metrics._asdict())
-        if predictor.gives_chances:
-            log_odds = pd.DataFrame({**at, "row": test, "log_odds": found, "low_error": scored.low_error})
-            predictions.append(log_odds)
-    outside = [sum(map(bool, fitted.predict(observed(scored, k)).outside)) for k in sweep.measured_epochs]
+    heard = Heard(fitted)
+    candidates, rows, predictions, outside = predictors(known, heard, sweep.varied), [], [], []
+    for k in sweep.measured_epochs:
+        outside.append(sum(map(bool, fitted.combined(*heard(scored, k)).outside)))
+        for predictor in candidates:
+            found = predictor.score(scored, k)
+            at = {"predictor": predictor.name, "epoch": k, "split": split}
+            metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)
+            rows.append(at | metrics._asdict())
+            if predictor.gives_chances:
+                log_odds = pd.DataFrame({**at, "row": test, "log_odds": found, "low_error": scored.low_error})
+                predictions.append(log_odds)
     return Scored(fitted, rows, predictions, [row.name for row in candidates if not row.sees_spectra], outside)

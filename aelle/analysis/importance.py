@@ -14,6 +14,7 @@ from sklearn.model_selection import KFold
 
 from aelle.analysis.shares import groupable, spans_magnitudes
 from aelle.lyapunov.features import FEATURES
+from aelle.seeds import sample
 from aelle.sweep.table import SweepTable
 
 OF_THE_SPECTRUM = ("largest exponent", "mean", "variance")
@@ -63,10 +64,8 @@ def importance(sweep: SweepTable, seed: int = 0) -> Importance | None:
     nothing varies.
     """
     rng = np.random.default_rng(seed)
-    rows = np.arange(len(sweep.losses))
-    if len(rows) > MAX_VARIANTS:
-        rows = np.sort(rng.choice(rows, MAX_VARIANTS, replace=False))
-    sweep = sweep.take(rows)
+    sweep = sweep.take(sample(len(sweep.losses), MAX_VARIANTS, seed))
+    variants = len(sweep.losses)
     finite = np.isfinite(sweep.final_loss)
     if finite.sum() < MIN_VARIANTS or not groupable(sweep):
         return None
@@ -84,7 +83,7 @@ def importance(sweep: SweepTable, seed: int = 0) -> Importance | None:
     r2_without = r2 if spectrum is None else _permuted(list(without.values()), loss, rng, seed, repeats=0)[1]
     low, high = np.quantile(lost, [0.025, 0.975], axis=0)
     found = [Column(*row) for row in zip(columns, lost.mean(0).tolist(), low.tolist(), high.tolist(), strict=True)]
-    return Importance(sorted(found, key=lambda one: -one.importance), spectrum, r2, r2_without, len(rows))
+    return Importance(sorted(found, key=lambda one: -one.importance), spectrum, r2, r2_without, variants)
 
 
 def as_numbers(values: pd.Series) -> Float[np.ndarray, "n"]:

@@ -94,11 +94,11 @@ class Plane(Predictor):
         return scores
 
 
-def predictors(known: SweepTable, fitted: EarlyPredictor, names: list[str]) -> list[Predictor]:
-    """All rows, the recommended one first, fitted to the `known` variants. `names`: the hyperparameters that vary in
-    the whole sweep."""
+def predictors(known: SweepTable, heard: Heard, names: list[str]) -> list[Predictor]:
+    """All rows, the recommended one first, fitted to the `known` variants as that of `heard` was. `names`: the
+    hyperparameters that vary in the whole sweep."""
+    fitted = heard.fitted
     assert fitted.model_ is not None
-    heard = Heard(fitted)
     members = [OneMember(heard, m) for m in range(len(fitted.members_))]
     return [
         Recommended(heard),

@@ -13,14 +13,14 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from aelle.errors import TooFewError, UserError, in_one_line, reason
+from aelle.errors import TooFewError, UserError
 from aelle.files import MODEL_FILES
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import curve, signed_exp
 from aelle.model.autoencoder import Training
 from aelle.model.columns import columns, stage
 from aelle.model.committee import Committee
-from aelle.model.files import Fitted, read_model, write_model
+from aelle.model.files import Fitted, read_model, reading, write_model
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.parameters import check_parameters, is_whole
 from aelle.model.regions import CLASSIFIERS, Region
@@ -246,7 +246,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     @classmethod
     def load(cls, folder: str | Path) -> "AeLLE":
         """Load what `save` wrote. Raises ValueError if that is incomplete."""
-        try:
+        with reading(Path(folder), MODEL_FILES[0], "AeLLE model"):
             parameters, learned_from, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
@@ -259,15 +259,6 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             example = spectra_alone(np.zeros((1, model.n_features_in_)))
             covariates = np.zeros((1, model.n_covariates_)) if model.n_covariates_ else None
             model.predict_proba(example, covariates=covariates)
-        except OSError as error:
-            if not Path(folder).exists():
-                raise UserError(f"{folder} does not exist") from error
-            inner = Path(folder) / "model"
-            meant = f"; did you mean {inner}?" if (inner / MODEL_FILES[0]).exists() else ""
-            what = f"{Path(error.filename or folder).name}: {reason(error)}"
-            raise UserError(f"{folder} contains no complete AeLLE model ({what}{meant})") from error
-        except Exception as error:
-            raise UserError(f"{folder} contains no complete AeLLE model: {in_one_line(error)}") from error
         return model
 
     def _entering(

@@ -4,6 +4,8 @@ Axes: C component, L latent, F column, S autoencoder, V view.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from aelle.errors import UserError, in_one_line, reason
 from aelle.files import MODEL_FILES, replace_atomically
 from aelle.model.autoencoder import Autoencoders
 from aelle.model.committee import Committee, Gauge, Weights
@@ -53,12 +56,34 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     for part, values in parts.items():
         arrays |= {f"{part}.{name}": np.asarray(value) for name, value in values._asdict().items()}
 
-    def write_arrays(path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-
-    replace_atomically(folder / ARRAYS, write_arrays)
+    write_arrays(folder / ARRAYS, arrays)
     replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """As NPZ, replaced atomically."""
+
+    def write(file: Path) -> None:
+        with file.open("wb") as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
+
+    replace_atomically(path, write)
+
+
+@contextmanager
+def reading(folder: Path, description: str, what: str) -> Iterator[None]:
+    """Any error becomes a UserError of one line. `description`: the file by which a folder of `what` is known."""
+    try:
+        yield
+    except OSError as error:
+        if not folder.exists():
+            raise UserError(f"{folder} does not exist") from error
+        inner = folder / "model"
+        meant = f"; did you mean {inner}?" if (inner / description).exists() else ""
+        missing = f"{Path(error.filename or folder).name}: {reason(error)}"
+        raise UserError(f"{folder} contains no complete {what} ({missing}{meant})") from error
+    except Exception as error:
+        raise UserError(f"{folder} contains no complete {what}: {in_one_line(error)}") from error
 
 
 def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:

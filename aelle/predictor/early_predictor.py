@@ -24,7 +24,7 @@ from aelle.predictor.members import Known, Member, at_length, members
 from aelle.predictor.observed import INPUTS, Observed, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
 from aelle.predictor.stacking import Stack, stack
-from aelle.seeds import generator
+from aelle.seeds import generator, sample
 from aelle.sweep.arrays import table_of
 from aelle.sweep.table import SweepTable
 
@@ -35,7 +35,7 @@ MAX_EPOCHS = 50
 """Epochs that members are fitted at, at most; those with spectra first."""
 
 MAX_VARIANTS = 2000
-"""Variants that are learned from, at most, drawn at random: more did not rank better (bench/analysis.py)."""
+"""Variants that are learned from, at most, drawn at random. What more would bring was not measured."""
 
 FOLDS = 4
 """Of the variants, to stack the members without those that are judged."""
@@ -88,14 +88,12 @@ class EarlyPredictor:
         """
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
         complete = sweep.complete()
-        if len(complete.losses) > MAX_VARIANTS:
-            rows = generator(self.seed, "sample").choice(len(complete.losses), MAX_VARIANTS, replace=False)
-            complete = complete.take(np.sort(rows))
+        complete = complete.take(sample(len(complete.losses), MAX_VARIANTS, self.seed))
         model = None
         if complete.measured_epochs:
-            sample = sweep_sample(complete, np.arange(len(complete.losses)))
+            rows = sweep_sample(complete, np.arange(len(complete.losses)))
             model = AeLLE(**{**(self.aelle or {}), "threshold": self.threshold, "seed": self.seed})
-            model.fit(sample.spectra, sample.losses, groups=sample.groups)
+            model.fit(rows.spectra, rows.losses, groups=rows.groups)
         others = np.setdiff1d(np.arange(complete.epochs), complete.measured_epochs)
         room = max(MAX_EPOCHS - len(complete.measured_epochs), 0)
         some = others[np.unique(np.linspace(0, len(others) - 1, min(room, len(others))).astype(int))]
@@ -110,10 +108,10 @@ class EarlyPredictor:
         known: SweepTable,
         model: AeLLE | None,
         epochs: Sequence[int],
-        subsets: Sequence[tuple[str, ...]] = SUBSETS,
+        subsets: Sequence[tuple[str, ...]] | None = None,
     ) -> "EarlyPredictor":
         """Fit all but AeLLE to complete variants. `model`: fitted to them, or None; `epochs`: that members are fitted
-        at; `subsets`: of inputs, for which stacks are learned."""
+        at; `subsets`: of inputs, for which stacks are learned; None: all, and the chances that `cut` needs."""
         finite = known.final_loss[np.isfinite(known.final_loss)]
         # A diverged variant is high-error, also where all others are low-error.
         final = np.nan_to_num(known.final_loss, nan=max(finite.max(initial=0.0), np.e * self.threshold))
@@ -132,9 +130,9 @@ class EarlyPredictor:
         everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed)
         self.members_ = [member for member in members(model, _left_out(known, at, model)) if self._usable(member, at)]
         said = np.stack([member.fit(everything) for member in self.members_], 2)
-        self._stack(said, everything, subsets)
+        self._stack(said, everything, SUBSETS if subsets is None else subsets)
         self.neighbourhoods_ = neighbourhoods(at)
-        if subsets is SUBSETS:
+        if subsets is None:
             self._learn_cut(said, everything)
         return self
 

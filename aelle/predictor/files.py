@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aelle.errors import UserError, in_one_line, reason
 from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
 from aelle.model.estimator import AeLLE
+from aelle.model.files import reading, write_arrays
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.members import restored
 from aelle.predictor.outside import Neighbourhood
@@ -40,11 +40,7 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
         for epoch, one in by_epoch.items():
             arrays |= {f"near/{what}/{epoch}/{name}": np.asarray(array) for name, array in one._asdict().items()}
 
-    def write_arrays(path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    replace_atomically(folder / ARRAYS, write_arrays)
+    write_arrays(folder / ARRAYS, arrays)
     description = {
         "format": FORMAT,
         "threshold": float(predictor.threshold),
@@ -65,19 +61,10 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
 
 def read_predictor(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
     """Raises ValueError if the files are incomplete or do not belong together."""
-    try:
+    with reading(folder, DESCRIPTION, "predictor"):
+        if (folder / MODEL_FILES[0]).exists() and not (folder / DESCRIPTION).exists():
+            raise ValueError("it has an AeLLE alone, which aelle.AeLLE.load reads: run analyze.py again")
         return _read(folder, kind)
-    except OSError as error:
-        if not folder.exists():
-            raise UserError(f"{folder} does not exist") from error
-        inner = folder / "model"
-        meant = f"; did you mean {inner}?" if (inner / DESCRIPTION).exists() else ""
-        if (folder / MODEL_FILES[0]).exists():
-            meant = "; it has an AeLLE alone, which aelle.AeLLE.load reads: run analyze.py again"
-        what = f"{Path(error.filename or folder).name}: {reason(error)}"
-        raise UserError(f"{folder} contains no complete predictor ({what}{meant})") from error
-    except Exception as error:
-        raise UserError(f"{folder} contains no complete predictor: {in_one_line(error)}") from error
 
 
 def _read(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":

@@ -11,8 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
-from aelle.lyapunov.spectrum import common_length
+from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.samples import as_array
 from aelle.sweep.table import SweepTable
 
@@ -83,11 +82,8 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
             raise UserError(
                 f"spectra of shape {list(spectra.shape)}: give [V, E, M] with epochs 0 to {epoch}, at least"
             )
-        curves, exponents = common_length(spectra[:, : epoch + 1])
-        mean = RunningMean()
-        means = [mean.add(curves[:, k]) for k in range(epoch + 1)]
-        share = np.full(len(curves), epoch / epochs)
-        seen = SpectraSoFar(curves[:, -1], means[-1], share, exponents.max(1, initial=1))
+        every = SpectraSoFar.of(spectra[:, : epoch + 1], np.arange(epoch + 1) / epochs)
+        seen = every.take(np.arange(epoch, len(every), epoch + 1))
     frame = None if hyperparameters is None else pd.DataFrame(hyperparameters).reset_index(drop=True)
     lengths = {len(one) for one in (losses, seen, frame) if one is not None}
     if len(lengths) != 1:

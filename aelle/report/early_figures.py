@@ -21,10 +21,10 @@ from aelle.report.style import (
     by_class,
     first_two,
     low_error_region,
-    sample,
     styled,
     with_note,
 )
+from aelle.seeds import sample
 from aelle.sweep.table import SweepTable
 
 BINS = 8

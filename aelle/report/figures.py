@@ -20,7 +20,8 @@ from aelle.analysis.plane import TrainedPlane
 from aelle.analysis.shares import groupable
 from aelle.report import early_figures, sweep_figures, trained_figures
 from aelle.report.example_figures import example_figure
-from aelle.report.style import MAX_POINTS, of_a_sample, sample, with_note
+from aelle.report.style import MAX_POINTS, of_a_sample, with_note
+from aelle.seeds import sample
 from aelle.sweep.table import SweepTable
 
 FIGURES = (

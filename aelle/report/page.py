@@ -11,7 +11,6 @@ from aelle.analysis.early import Study
 from aelle.analysis.findings import Findings
 from aelle.analysis.predictors import RECOMMENDED
 from aelle.analysis.savings import HALVING, NO_CUT
-from aelle.analysis.verdict import MIN_SPLITS
 from aelle.hyperparameters import not_read
 from aelle.predictor.members import HYPERPARAMETERS_ONLY
 from aelle.report.style import short
@@ -42,7 +41,6 @@ def answer(early: Study, complete: SweepTable) -> dict:
         "low": low,
         "high": high,
         "base_rate": complete.low_error.mean(),
-        "verdict": early.splits >= MIN_SPLITS,
     }
 
 
@@ -172,7 +170,7 @@ def unfinished_in_words(unfinished: list[dict[str, Any]]) -> str:
     return ", ".join(f"{len(row['numbers'])} {row['state']}" for row in unfinished)
 
 
-def outside_in_words(found: Findings) -> list[str]:
+def outside_sentences(found: Findings) -> list[str]:
     """How many variants were taken for unlike all known ones, and why: of the test variants, and of those that are not
     complete."""
     early, said = found.early, []

@@ -6,7 +6,7 @@ from aelle.analysis.early import Study
 from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import Transfer, transfer_table
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
-from aelle.report.page import SHOWN_ROWS, chosen_predictors, keep, outside_in_words
+from aelle.report.page import SHOWN_ROWS, chosen_predictors, keep, outside_sentences
 from aelle.sweep.table import SweepTable
 from aelle.terminal import count
 
@@ -30,7 +30,7 @@ def print_findings(found: Findings, details: bool) -> None:
     else:
         print_table(found.early, found.complete.epochs, details)
         print_keep(found, found.early.first_epoch)
-        for line in outside_in_words(found):
+        for line in outside_sentences(found):
             print(line)
     print_shares(found)
     print_elsewhere(found.elsewhere)

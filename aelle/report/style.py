@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Shaped
 from plotly.colors import sample_colorscale
 
 from aelle.analysis.shares import MAX_GROUPS, spans_magnitudes
@@ -142,11 +142,6 @@ def loss_axis(losses: np.ndarray, *lines: float | int) -> LossAxis:
     low, high = float(least - margin), float(most + margin)
     at, text = log_ticks(10 ** np.array([low, high]))
     return LossAxis({"type": "log", "range": [low, high], "tickvals": at, "ticktext": text}, int((logs > high).sum()))
-
-
-def sample(n: int, most: int) -> Int[np.ndarray, "m"]:
-    """Rows of a random selection, in ascending order, the same each time; all if there are no more than `most`."""
-    return np.arange(n) if n <= most else np.sort(np.random.default_rng(0).choice(n, most, replace=False))
 
 
 def with_note(figure: go.Figure, *sentences: str) -> go.Figure:

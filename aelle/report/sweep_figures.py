@@ -16,11 +16,11 @@ from aelle.report.style import (
     log_ticks,
     loss_axis,
     of_a_sample,
-    sample,
     short,
     styled,
     with_note,
 )
+from aelle.seeds import sample
 from aelle.sweep.table import SweepTable
 
 MAX_LINES = 300

@@ -10,7 +10,7 @@ from scipy.stats import t
 from aelle.analysis.baselines import LossAndHyperparameters, TunedLoss
 from aelle.analysis.early import SPLIT_SHARES, Study, study
 from aelle.analysis.predictor import Predictor
-from aelle.analysis.predictors import RECOMMENDED, WITHOUT_SPECTRA, Plane, predictors
+from aelle.analysis.predictors import RECOMMENDED, WITHOUT_SPECTRA, Heard, Plane, predictors
 from aelle.analysis.scores import METRICS
 from aelle.analysis.verdict import verdict
 from aelle.model.estimator import AeLLE
@@ -28,7 +28,7 @@ def candidates(sweep: SweepTable, epochs: int = 4) -> tuple[list[Predictor], Swe
     sample = sweep_sample(known, np.arange(len(known.losses)))
     model = AeLLE(0.5, epochs=epochs).fit(sample.spectra, sample.losses, groups=sample.groups)
     fitted = EarlyPredictor(sweep.threshold).fit_to(known, model, known.measured_epochs)
-    return predictors(known, fitted, sweep.varied), sweep.take(test)
+    return predictors(known, Heard(fitted), sweep.varied), sweep.take(test)
 
 
 def test_the_study_sees_nothing_of_a_test_variant_beyond_the_epoch():

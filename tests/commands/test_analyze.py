@@ -73,8 +73,8 @@ def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     few = "Only 12 variants: these numbers mean little. 2 splits are too few"
     assert out.startswith(few) and f"<h1>{few}" in html
     assert rows_of(out)[0] == names[0] and len(rows_of(out)) == 5 and set(rows_of(out)) < set(names)
-    assert {"loss < final threshold", "p only"} <= set(rows_of(out))
-    assert "5 of 14 predictors; details=true prints all of them" in out
+    assert {"loss < final threshold", "hyperparameters only"} <= set(rows_of(out))
+    assert "5 of 18 predictors; details=true prints all of them" in out
     code, out, err = main(*line, "details=true")
     assert code == 0 and rows_of(out) == names and "details=true" not in out, err
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aelle.report.style import log_ticks, loss_axis, sample
+from aelle.report.style import log_ticks, loss_axis
+from aelle.seeds import sample
 
 
 @pytest.mark.parametrize(
