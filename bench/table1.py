@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aelle.analysis.baselines import loss_and
 from aelle.analysis.early import study
 from aelle.analysis.predictors import RECOMMENDED, Plane
 from aelle.analysis.scores import recall_at
 from aelle.model.estimator import AeLLE
+from aelle.predictor.members import LOSS_AND_HYPERPARAMETERS
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import load_sweep
 
@@ -35,7 +35,7 @@ def main() -> None:
     source = load_arrays(options.file) if options.file.suffix == ".npz" else load_sweep(options.file)
     sweep = replace(source, threshold=options.threshold).complete()
     found = study(sweep, AeLLE(options.threshold), options.splits)
-    names = (RECOMMENDED, Plane.name, loss_and(sweep.varied))
+    names = (RECOMMENDED, Plane.name, LOSS_AND_HYPERPARAMETERS)
     print(f"{'of training':12}{'the paper':>24}" + "".join(f"{name:>38}" for name in names))
     for share, (recall, precision) in PAPER.items():
         epoch = round(share * sweep.epochs)

@@ -1,4 +1,4 @@
-"""The baselines: rules on the loss, and regressions on losses, hyperparameters or spectra.
+"""The baselines: rules on the loss, and regressions on losses or spectra.
 
 Axes: V variant, F input of a regression.
 """
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -107,17 +106,6 @@ class LossesSoFar(Logistic):
         return _log_losses(self.known, sweep, k)
 
 
-class LossAndHyperparameters(Ridge):
-    """The loss at epoch k and the hyperparameters that vary: known without spectra."""
-
-    def __init__(self, known: SweepTable, names: list[str]):
-        super().__init__(known)
-        self.encode, self.name = _encoder(known, names), loss_and(names)
-
-    def inputs(self, sweep: SweepTable, k: int) -> Inputs:
-        return np.concatenate([_log_losses(self.known, sweep, k)[:, k:], self.encode(sweep)], 1)
-
-
 class LinearOnSpectrum(Ridge):
     """The spectrum at epoch k."""
 
@@ -157,10 +145,6 @@ class PooledLinearOnRunningMean(LinearOnRunningMean):
         return self.learn(inputs[measured], known) if enough else _undecided
 
 
-def loss_and(names: list[str]) -> str:
-    return f"loss and {', '.join(names)}" if names else "loss"
-
-
 def _undecided(inputs: Inputs) -> LogOdds:
     return np.zeros(len(inputs))
 
@@ -169,28 +153,3 @@ def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarra
     """Log losses of epochs 0 to k. Those not finite, or worse than all known ones, are set to the worst known one."""
     worst = np.nanmax(known.losses[:, : k + 1], axis=0, initial=known.threshold)
     return np.log(np.fmin(np.nan_to_num(sweep.losses[:, : k + 1], nan=np.inf), worst))
-
-
-def _encoder(known: SweepTable, names: list[str]) -> Callable[[SweepTable], Inputs]:
-    """Numbers as they are; words one-hot, over those of the known variants. Variants without a finite number, because
-    they do not read it or it has no limit, get the mean of the known others, and a column says which have one."""
-    words = {name: set(known.variants[name].dropna()) for name in names if not _is_number(known, name)}
-
-    def encode(sweep: SweepTable) -> Inputs:
-        columns = [np.zeros((len(sweep.losses), 0))]
-        for name in names:
-            values = sweep.variants[name]
-            if name in words:
-                parts = [values == word for word in sorted(words[name])]
-            else:
-                finite = np.isfinite(known.variants[name].astype(float))
-                has, mean = np.isfinite(values.astype(float)), known.variants[name][finite].mean()
-                parts = [values.where(has, 0 if np.isnan(mean) else mean), *([] if finite.all() else [has])]
-            columns += [part.to_numpy(np.float64)[:, None] for part in parts]
-        return np.concatenate(columns, axis=1)
-
-    return encode
-
-
-def _is_number(sweep: SweepTable, name: str) -> bool:
-    return pd.api.types.is_numeric_dtype(sweep.variants[name])

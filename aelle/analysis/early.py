@@ -232,7 +232,7 @@ def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndar
     fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
     fitted.fit_to(known, model, sweep.measured_epochs, (INPUTS, WITHOUT_SPECTRA))
     heard = Heard(fitted)
-    candidates, rows, predictions, outside = predictors(known, heard, sweep.varied), [], [], []
+    candidates, rows, predictions, outside = predictors(known, heard), [], [], []
     for k in sweep.measured_epochs:
         outside.append(sum(map(bool, fitted.combined(*heard(scored, k)).outside)))
         for predictor in candidates:

@@ -10,7 +10,6 @@ from aelle.analysis.baselines import (
     LinearOnRunningMean,
     LinearOnSpectrum,
     LossAgainstFinalThreshold,
-    LossAndHyperparameters,
     LossesSoFar,
     PooledLinearOnRunningMean,
     TunedLoss,
@@ -94,9 +93,8 @@ class Plane(Predictor):
         return scores
 
 
-def predictors(known: SweepTable, heard: Heard, names: list[str]) -> list[Predictor]:
-    """All rows, the recommended one first, fitted to the `known` variants as that of `heard` was. `names`: the
-    hyperparameters that vary in the whole sweep."""
+def predictors(known: SweepTable, heard: Heard) -> list[Predictor]:
+    """All rows, the recommended one first, fitted to the `known` variants as that of `heard` was."""
     fitted = heard.fitted
     assert fitted.model_ is not None
     members = [OneMember(heard, m) for m in range(len(fitted.members_))]
@@ -109,7 +107,6 @@ def predictors(known: SweepTable, heard: Heard, names: list[str]) -> list[Predic
         PooledLinearOnRunningMean(known),
         LinearOnSpectrum(known),
         *(row for row in members if not row.sees_spectra),
-        LossAndHyperparameters(known, names),
         LossAgainstFinalThreshold(),
         TunedLoss(known),
         LossesSoFar(known),

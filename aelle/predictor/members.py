@@ -23,6 +23,7 @@ MIN_VARIANTS = 3
 """Known variants with their inputs that a fit needs."""
 
 HYPERPARAMETERS_ONLY = "hyperparameters only"
+LOSS_AND_HYPERPARAMETERS = "loss and hyperparameters, linear"
 
 LEAST_LOSS = 1e-12
 """Losses are cut off here, before their logarithm is taken."""
@@ -146,6 +147,13 @@ class LossesAndHyperparameters(Regression):
 
 
 class LossAndHyperparameters(Regression):
+    """The last loss and the hyperparameters."""
+
+    def columns(self, observed: Observed, at: int) -> Float[np.ndarray, "V F"]:
+        return np.concatenate([log_losses(observed, self.worst)[:, -1:], _columns(self.encoding, observed)], 1)
+
+
+class QuadraticLossAndHyperparameters(Regression):
     """The last loss, how far losses have fallen since half of that time, the hyperparameters, their squares and
     products."""
 
@@ -271,7 +279,8 @@ def members(model: AeLLE | None, left_out: Float[np.ndarray, "E V"] | None = Non
     both = ("losses", "hyperparameters")
     found: list[Member] = [
         Features("spectrum features, linear", ("spectra",), squashed=True),
-        LossAndHyperparameters("loss and hyperparameters, quadratic", both, squashed=True),
+        LossAndHyperparameters(LOSS_AND_HYPERPARAMETERS, both, squashed=False),
+        QuadraticLossAndHyperparameters("loss and hyperparameters, quadratic", both, squashed=True),
         LossesAndHyperparameters("losses and hyperparameters, linear", both, squashed=False),
         Trees("loss and hyperparameters, trees"),
         Hyperparameters(HYPERPARAMETERS_ONLY, ("hyperparameters",), squashed=True),

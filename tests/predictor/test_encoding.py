@@ -75,3 +75,8 @@ def test_it_survives_json():
 def test_no_hyperparameters_give_no_columns():
     encoding = Encoding.of(pd.DataFrame(index=range(3)))
     assert encoding.columns(pd.DataFrame(index=range(3))).shape == (3, 0) and encoding.varied == []
+
+
+def test_a_word_that_no_known_variant_has_counts_for_nothing():
+    encoding = Encoding.of(pd.DataFrame({"cell": ["lstm", "gru", "lstm"]}))
+    assert encoding.columns(pd.DataFrame({"cell": ["rnn", "gru"]})).tolist() == [[0, 0], [1, 0]]
