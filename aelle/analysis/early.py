@@ -41,7 +41,7 @@ STAGES = (0.0, 0.05, 0.2, 0.5, 1.0)
 MAX_KNOWN = 800
 """Variants that the predictors of a split are fitted to, at most. What more would bring was not measured."""
 
-MAX_TESTED = 480
+MAX_TESTED = 300
 """Variants that a split is tested on, at most."""
 
 INTERVAL = (0.025, 0.975)
@@ -195,7 +195,7 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
         found = list(pool.map(partial(_scored, sweep), models, known, tests, range(splits)))
     return Study(
         scores=pd.DataFrame([row for one in found for row in one.rows]),
-        predictions=pd.concat([frame for one in found for frame in one.predictions], ignore_index=True),
+        predictions=pd.concat([one.predictions for one in found], ignore_index=True),
         epochs=sweep.measured_epochs,
         end=sweep.epochs,
         models=models,
@@ -218,11 +218,11 @@ def _a_split_per_core() -> Iterator[ThreadPoolExecutor]:
 
 
 class Scored(NamedTuple):
-    """One split: rows of `Study.scores`, frames of `Study.predictions`, and the names of the rows without spectra."""
+    """One split: its rows of `Study.scores` and of `Study.predictions`, and the names of the rows without spectra."""
 
     fitted: EarlyPredictor
     rows: list[dict]
-    predictions: list[pd.DataFrame]
+    predictions: pd.DataFrame
     without_spectra: list[str]
     outside: list[int]
 
@@ -232,15 +232,25 @@ def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndar
     fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
     fitted.fit_to(known, model, sweep.measured_epochs, (INPUTS, WITHOUT_SPECTRA))
     heard = Heard(fitted)
-    candidates, rows, predictions, outside = predictors(known, heard), [], [], []
-    for k in sweep.measured_epochs:
-        outside.append(sum(map(bool, fitted.combined(*heard(scored, k)).outside)))
+    candidates, rows, outside = predictors(known, heard), [], []
+    told = [predictor.name for predictor in candidates if predictor.gives_chances]
+    log_odds = np.empty((len(sweep.measured_epochs), len(told), len(test)))
+    for e, k in enumerate(sweep.measured_epochs):
+        outside.append(sum(map(bool, heard(scored, k).combined.outside)))
         for predictor in candidates:
             found = predictor.score(scored, k)
-            at = {"predictor": predictor.name, "epoch": k, "split": split}
             metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)
-            rows.append(at | metrics._asdict())
+            rows.append({"predictor": predictor.name, "epoch": k, "split": split, **metrics._asdict()})
             if predictor.gives_chances:
-                log_odds = pd.DataFrame({**at, "row": test, "log_odds": found, "low_error": scored.low_error})
-                predictions.append(log_odds)
+                log_odds[e, told.index(predictor.name)] = found
+    E, m, V = log_odds.shape
+    columns = {
+        "predictor": pd.Categorical.from_codes(np.tile(np.repeat(np.arange(m), V), E), dtype=pd.CategoricalDtype(told)),
+        "epoch": np.repeat(sweep.measured_epochs, m * V),
+        "split": np.full(log_odds.size, split),
+        "row": np.tile(test, E * m),
+        "log_odds": log_odds.ravel(),
+        "low_error": np.tile(scored.low_error, E * m),
+    }
+    predictions = pd.DataFrame(columns)
     return Scored(fitted, rows, predictions, [row.name for row in candidates if not row.sees_spectra], outside)

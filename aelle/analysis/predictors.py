@@ -1,6 +1,7 @@
 """The rows of the report: the recommended predictor, its members, and the baselines."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from aelle.analysis.baselines import (
 )
 from aelle.analysis.predictor import LogOdds, Predictor
 from aelle.model.estimator import AeLLE
-from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.predictor.early_predictor import EarlyPredictor, Prediction
 from aelle.predictor.observed import Observed, observed
 from aelle.sweep.table import SweepTable
 
@@ -24,18 +25,27 @@ RECOMMENDED = "recommended"
 WITHOUT_SPECTRA = "recommended, without spectra"
 
 
+class Judged(NamedTuple):
+    """What is `given` of variants after an epoch, what the members have `said` of them, and that `combined`."""
+
+    given: Observed
+    said: Float[np.ndarray, "V m"]
+    combined: Prediction
+
+
 class Heard:
-    """What the members of a fitted predictor say of a sweep's variants after an epoch, found once for all rows."""
+    """The judgement of a fitted predictor of a sweep's variants after an epoch, found once for all rows."""
 
     def __init__(self, fitted: EarlyPredictor):
         self.fitted = fitted
-        self.last: tuple[SweepTable, int, Observed, Float[np.ndarray, "V m"]] | None = None
+        self.last: tuple[SweepTable, int, Judged] | None = None
 
-    def __call__(self, sweep: SweepTable, k: int) -> tuple[Observed, Float[np.ndarray, "V m"]]:
+    def __call__(self, sweep: SweepTable, k: int) -> Judged:
         if self.last is None or self.last[0] is not sweep or self.last[1] != k:
             given = self.fitted.readable(observed(sweep, k))
-            self.last = sweep, k, given, self.fitted.said(given)
-        return self.last[2:]
+            said = self.fitted.said(given)
+            self.last = sweep, k, Judged(given, said, self.fitted.combined(given, said))
+        return self.last[2]
 
 
 class Recommended(Predictor):
@@ -48,7 +58,7 @@ class Recommended(Predictor):
         self.heard = heard
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return self.heard.fitted.combined(*self.heard(sweep, k)).log_odds
+        return self.heard(sweep, k).combined.log_odds
 
 
 class WithoutSpectra(Predictor):
@@ -60,7 +70,7 @@ class WithoutSpectra(Predictor):
         self.heard = heard
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        given, said = self.heard(sweep, k)
+        given, said, _ = self.heard(sweep, k)
         return self.heard.fitted.combined(replace(given, spectra=None), said).log_odds
 
 
@@ -72,7 +82,7 @@ class OneMember(Predictor):
         self.heard, self.m, self.name, self.sees_spectra = heard, m, member.name, "spectra" in member.needs
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        said = self.heard(sweep, k)[1][:, self.m]
+        said = self.heard(sweep, k).said[:, self.m]
         return np.where(np.isnan(said), -np.inf, said)
 
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.special import expit
-from scipy.stats import rankdata
 
 
 class Scores(NamedTuple):
@@ -35,11 +34,11 @@ def score(
 ) -> Scores:
     """`low`, `predicted`: the true and the predicted class; `scores` rank; `chances`: whether they are log odds."""
     scores = np.nan_to_num(scores)
-    ranked = 0 < low.sum() < len(low)
-    curve = _precision_recall(low, scores) if ranked else None
+    counts = _counts(low, scores) if 0 < low.sum() < len(low) else None
+    curve = _precision_recall(counts) if counts else None
     hits = (low & predicted).sum()
     return Scores(
-        auc=roc_auc(low, scores),
+        auc=_area(counts) if counts else np.nan,
         average_precision=float(np.diff(curve[1], prepend=0) @ curve[0]) if curve else np.nan,
         recall_at_precision=_recall_on(curve, PRECISION) if curve else np.nan,
         recall=float(hits / low.sum()) if low.any() else np.nan,
@@ -52,23 +51,37 @@ def score(
 def roc_auc(low: Bool[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
     """The probability that a low-error variant is ranked above a high-error one, ties counting half; NaN where there is
     one class only. scikit-learn's, without its checks: it is called hundreds of times per resampled interval."""
-    n = int(low.sum())
-    if not 0 < n < len(low):
-        return np.nan
-    return float((rankdata(scores)[low].sum() - n * (n + 1) / 2) / (n * (len(low) - n)))
+    return _area(_counts(low, scores)) if 0 < low.sum() < len(low) else np.nan
 
 
 def recall_at(precision: float, low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
     """The largest recall, over all thresholds of the scores, with at least that precision."""
-    return _recall_on(_precision_recall(low, scores), precision)
+    return _recall_on(_precision_recall(_counts(low, scores)), precision)
 
 
-def _precision_recall(low: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall at each distinct score, the highest first."""
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(low[order])
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(low) - 1)
-    return hits[ends] / (ends + 1), hits[ends] / hits[-1]
+class Counts(NamedTuple):
+    """At each distinct score, the highest first: how many low-error variants, and how many of any kind, score as high
+    or higher."""
+
+    hits: Shaped[np.ndarray, "s"]
+    of: Shaped[np.ndarray, "s"]
+
+
+def _counts(low: Bool[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> Counts:
+    order = np.argsort(scores, kind="stable")[::-1]
+    ranked = scores[order]
+    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(low) - 1)
+    return Counts(np.cumsum(low[order])[ends], ends + 1)
+
+
+def _area(counts: Counts) -> float:
+    """Under the ROC curve."""
+    hits, misses = (np.append(0, one) for one in (counts.hits, counts.of - counts.hits))
+    return float(np.trapezoid(hits, misses) / (hits[-1] * misses[-1]))
+
+
+def _precision_recall(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+    return counts.hits / counts.of, counts.hits / counts.hits[-1]
 
 
 def _recall_on(curve: tuple[np.ndarray, np.ndarray], precision: float) -> float:

@@ -32,14 +32,22 @@ class Forest(NamedTuple):
 
     def of_trees(self, columns: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "t n"]:
         """The share of low error in the leaf of each row, by each tree."""
-        given = columns.astype(np.float32)
-        node = np.repeat(self.roots[:, None], len(given), 1)
-        rows = np.arange(len(given))
-        while True:
-            below = np.where(given[rows, self.column[node]] <= self.cut[node], self.left[node], self.right[node])
-            if (below == node).all():
-                return self.value[node]
-            node = below
+        t, n = len(self.roots), len(columns)
+        return self.at(columns, np.repeat(np.arange(t), n), np.tile(np.arange(n), t)).reshape(t, n)
+
+    def at(
+        self, columns: Float[np.ndarray, "n F"], tree: Int[np.ndarray, "p"], row: Int[np.ndarray, "p"]
+    ) -> Float[np.ndarray, "p"]:
+        """The share of low error in the leaf of some rows, by a tree each."""
+        values, F = columns.astype(np.float32).ravel(), columns.shape[1]
+        leaf, going = np.empty(len(tree), dtype=int), np.arange(len(tree))
+        node, first = self.roots[tree], row * F
+        while len(going):
+            below = np.where(values[first + self.column[node]] <= self.cut[node], self.left[node], self.right[node])
+            leaf[going] = below
+            rest = np.flatnonzero(below != node)
+            going, node, first = going[rest], below[rest], first[rest]
+        return self.value[leaf]
 
 
 def grow(

@@ -194,10 +194,10 @@ class Trees(Member):
         found = np.full((len(known.at), V), np.nan)
         for e, observed in enumerate(known.at):
             some = np.flatnonzero(self._known(observed))
-            judges = ~grown_on[:, some]
-            shares = np.where(judges, self.forest.of_trees(self._columns(observed.take(some))), 0)
-            counts = judges.sum(0)
-            found[e, some] = self._log_odds(np.where(counts, shares.sum(0) / np.maximum(counts, 1), known.low.mean()))
+            tree, row = np.nonzero(~grown_on[:, some])
+            counts = np.bincount(row, minlength=len(some))
+            shares = np.bincount(row, self.forest.at(self._columns(observed.take(some)), tree, row), len(some))
+            found[e, some] = self._log_odds(np.where(counts, shares / np.maximum(counts, 1), known.low.mean()))
         return found
 
     def log_odds(self, observed: Observed) -> Float[np.ndarray, "V"]:
