@@ -10,8 +10,6 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
 from aelle.lyapunov.spectrum import signed_log
@@ -70,11 +68,10 @@ class Logistic(Regression):
         low = known.low_error
         if low.all() or not low.any():
             return lambda rows: np.full(len(rows), MAX_LOG_ODDS if low.all() else -MAX_LOG_ODDS)
-        return (
-            make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
-            .fit(inputs, low)
-            .decision_function
-        )
+        mean, scale = inputs.mean(0), inputs.std(0)
+        scale = np.where(scale < 1e-9, 1.0, scale)
+        fitted = LogisticRegression(solver="newton-cholesky").fit((inputs - mean) / scale, low)
+        return lambda rows: (rows - mean) / scale @ fitted.coef_[0] + fitted.intercept_[0]
 
 
 class Ridge(Regression):

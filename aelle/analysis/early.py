@@ -4,24 +4,20 @@ A predictor is fitted to the known variants (training and validation) with all t
 variants, of which it sees epochs 0 to k only.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float, Int
 from scipy.special import expit
 from scipy.stats import t
 from sklearn import config_context
-from threadpoolctl import threadpool_limits
 
 from aelle.analysis.predictors import RECOMMENDED, Heard, predictors
+from aelle.analysis.processes import on_all_cores
 from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE
@@ -191,8 +187,12 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     tests = [rows[sample(len(rows), MAX_TESTED, seed)] for (_, _, rows), seed in zip(parts, seeds, strict=True)]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
-    with _a_split_per_core() as pool, config_context(assume_finite=True, skip_parameter_validation=True):
-        found = list(pool.map(partial(_scored, sweep), models, known, tests, range(splits)))
+
+    def scored(split: int) -> Scored:
+        return _scored(sweep, models[split], known[split], tests[split], split)
+
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        found = on_all_cores(scored, splits)
     return Study(
         scores=pd.DataFrame([row for one in found for row in one.rows]),
         predictions=pd.concat([one.predictions for one in found], ignore_index=True),
@@ -208,15 +208,6 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     )
 
 
-@contextmanager
-def _a_split_per_core() -> Iterator[ThreadPoolExecutor]:
-    """Threads of libraries within these threads would wait for each other."""
-    threads = torch.get_num_threads()
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count(), "split", torch.set_num_threads, (1,)) as pool:
-        yield pool
-    torch.set_num_threads(threads)
-
-
 class Scored(NamedTuple):
     """One split: its rows of `Study.scores` and of `Study.predictions`, and the names of the rows without spectra."""
 
@@ -228,14 +219,14 @@ class Scored(NamedTuple):
 
 
 def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndarray, split: int) -> Scored:
-    known, scored = sweep.take(of_known), sweep.take(test)
+    known, scored, epochs = sweep.take(of_known), sweep.take(test), sweep.measured_epochs
     fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
-    fitted.fit_to(known, model, sweep.measured_epochs, (INPUTS, WITHOUT_SPECTRA))
+    fitted.fit_to(known, model, epochs, (INPUTS, WITHOUT_SPECTRA))
     heard = Heard(fitted)
     candidates, rows, outside = predictors(known, heard), [], []
     told = [predictor.name for predictor in candidates if predictor.gives_chances]
-    log_odds = np.empty((len(sweep.measured_epochs), len(told), len(test)))
-    for e, k in enumerate(sweep.measured_epochs):
+    log_odds = np.empty((len(epochs), len(told), len(test)))
+    for e, k in enumerate(epochs):
         outside.append(sum(map(bool, heard(scored, k).combined.outside)))
         for predictor in candidates:
             found = predictor.score(scored, k)
@@ -246,7 +237,7 @@ def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndar
     E, m, V = log_odds.shape
     columns = {
         "predictor": pd.Categorical.from_codes(np.tile(np.repeat(np.arange(m), V), E), dtype=pd.CategoricalDtype(told)),
-        "epoch": np.repeat(sweep.measured_epochs, m * V),
+        "epoch": np.repeat(epochs, m * V),
         "split": np.full(log_odds.size, split),
         "row": np.tile(test, E * m),
         "log_odds": log_odds.ravel(),

@@ -138,7 +138,8 @@ class Encoding:
 
 def as_numbers(values: pd.Series) -> Float[np.ndarray, "V"]:
     """NaN for what is no number."""
-    return pd.to_numeric(values, errors="coerce").to_numpy(float)
+    numeric = isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub"
+    return (values if numeric else pd.to_numeric(values, errors="coerce")).to_numpy(float)
 
 
 def as_words(values: pd.Series) -> np.ndarray:

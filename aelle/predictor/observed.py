@@ -48,6 +48,8 @@ class Observed:
         return np.zeros(len(self), bool) if self.losses is None else ~np.isfinite(self.losses[:, -1])
 
     def take(self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "V"]) -> "Observed":
+        if isinstance(rows, np.ndarray) and rows.dtype == bool and rows.all():
+            return self
         frame = self.hyperparameters
         return replace(
             self,
