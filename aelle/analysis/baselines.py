@@ -50,22 +50,23 @@ class Regression(Predictor):
     def inputs(self, sweep: SweepTable, k: int) -> Inputs: ...
 
     @abstractmethod
-    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], LogOdds]:
-        """Fit, and return the map from inputs to log odds."""
+    def learn(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
+        """Fit to the final losses, and return the map from inputs to log odds."""
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        inputs = self.inputs(self.known, k)
-        rows = np.flatnonzero(np.isfinite(inputs).all(1))
-        known = self.known.take(rows)
-        enough = np.isfinite(known.final_loss).sum() >= MIN_VARIANTS
-        return where_known(self.inputs(sweep, k), self.learn(inputs[rows], known) if enough else _undecided)
+        return where_known(self.inputs(sweep, k), self._learned(self.inputs(self.known, k), self.known.final_loss))
+
+    def _learned(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
+        rows = np.isfinite(inputs).all(1)
+        enough = np.isfinite(final[rows]).sum() >= MIN_VARIANTS
+        return self.learn(inputs[rows], final[rows]) if enough else _undecided
 
 
 class Logistic(Regression):
     """Logistic regression on the class."""
 
-    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], LogOdds]:
-        low = known.low_error
+    def learn(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
+        low = final < self.known.threshold
         if low.all() or not low.any():
             return lambda rows: np.full(len(rows), MAX_LOG_ODDS if low.all() else -MAX_LOG_ODDS)
         mean, scale = inputs.mean(0), inputs.std(0)
@@ -78,11 +79,9 @@ class Ridge(Regression):
     """Ridge regression on the log of the final loss. Its leave-one-out error is the standard deviation of a normal
     distribution of the log loss, which gives the chance that the loss ends below the threshold."""
 
-    def learn(self, inputs: Inputs, known: SweepTable) -> Callable[[Inputs], LogOdds]:
-        finite = known.final_loss[np.isfinite(known.final_loss)]
-        target = np.log(np.nan_to_num(known.final_loss, nan=finite.max()))
-        ridge, _ = fit_ridge(inputs, target)
-        return lambda rows: ridge.log_odds_below(np.log(known.threshold), ridge.predict(rows))
+    def learn(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
+        ridge, _ = fit_ridge(inputs, np.log(np.nan_to_num(final, nan=final[np.isfinite(final)].max())))
+        return lambda rows: ridge.log_odds_below(np.log(self.known.threshold), ridge.predict(rows))
 
 
 class TunedLoss(Logistic):
@@ -135,11 +134,7 @@ class PooledLinearOnRunningMean(LinearOnRunningMean):
     def _fitted(self) -> Callable[[Inputs], LogOdds]:
         epochs = self.known.measured_epochs
         inputs = np.concatenate([self.inputs(self.known, k) for k in epochs])
-        rows = np.tile(np.arange(len(self.known.losses)), len(epochs))
-        measured = np.isfinite(inputs).all(1)
-        known = self.known.take(rows[measured])
-        enough = np.isfinite(known.final_loss).sum() >= MIN_VARIANTS
-        return self.learn(inputs[measured], known) if enough else _undecided
+        return self._learned(inputs, np.tile(self.known.final_loss, len(epochs)))
 
 
 def _undecided(inputs: Inputs) -> LogOdds:

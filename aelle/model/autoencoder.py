@@ -35,14 +35,21 @@ class Training:
 
 
 class BatchedLinear(nn.Module):
-    """S linear layers; member s starts as `nn.Linear` does, times `gain`, from `generators[s]`."""
+    """S linear layers."""
 
-    def __init__(self, inputs: int, outputs: int, generators: Sequence[torch.Generator], gain: float = 1.0):
+    def __init__(self, weight: Float[Tensor, "S i o"], bias: Float[Tensor, "S 1 o"]):
         super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    @classmethod
+    def drawn(
+        cls, inputs: int, outputs: int, generators: Sequence[torch.Generator], gain: float = 1.0
+    ) -> "BatchedLinear":
+        """Member s starts as `nn.Linear` does, times `gain`, from `generators[s]`."""
         bound = gain / math.sqrt(inputs)
         weight = [torch.empty(inputs, outputs).uniform_(-bound, bound, generator=g) for g in generators]
         bias = [torch.empty(1, outputs).uniform_(-bound, bound, generator=g) for g in generators]
-        self.weight, self.bias = nn.Parameter(torch.stack(weight)), nn.Parameter(torch.stack(bias))
+        return cls(torch.stack(weight), torch.stack(bias))
 
     def forward(self, x: Float[Tensor, "S B i"]) -> Float[Tensor, "S B o"]:
         return torch.baddbmm(self.bias, x, self.weight)
@@ -55,14 +62,28 @@ class Autoencoders(nn.Module):
     model.
     """
 
-    def __init__(self, columns: int, latent_size: int, generators: Sequence[torch.Generator], skip: bool = False):
+    def __init__(
+        self,
+        encoder: Sequence[BatchedLinear],
+        decoder: Sequence[BatchedLinear],
+        head: BatchedLinear,
+        skip: BatchedLinear | None = None,
+    ):
         super().__init__()
+        self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+        self.head, self.skip = head, skip
+
+    @classmethod
+    def drawn(
+        cls, columns: int, latent_size: int, generators: Sequence[torch.Generator], skip: bool = False
+    ) -> "Autoencoders":
+        """With random initial weights, those of member s from `generators[s]`."""
         wide, narrow = max(columns // 8, MIN_HIDDEN_UNITS), max(columns // 16, MIN_HIDDEN_UNITS)
         widths = [columns, wide, narrow, latent_size, narrow, wide, columns]
-        layers = [BatchedLinear(i, o, generators) for i, o in pairwise(widths)]
-        self.encoder, self.decoder = nn.ModuleList(layers[:3]), nn.ModuleList(layers[3:])
-        self.head = BatchedLinear(latent_size, 1, generators)
-        self.skip = BatchedLinear(columns, latent_size, generators, SKIP_GAIN) if skip else None
+        layers = [BatchedLinear.drawn(i, o, generators) for i, o in pairwise(widths)]
+        head = BatchedLinear.drawn(latent_size, 1, generators)
+        path = BatchedLinear.drawn(columns, latent_size, generators, SKIP_GAIN) if skip else None
+        return cls(layers[:3], layers[3:], head, path)
 
     def encode(self, x: Float[Tensor, "S B F"], drop: Callable | None = None) -> Float[Tensor, "S B L"]:
         latent = _through(self.encoder, x, drop)
@@ -81,15 +102,13 @@ class Autoencoders(nn.Module):
 
     @classmethod
     def of(cls, state: dict[str, Tensor]) -> "Autoencoders":
-        """The networks with these parameters, which say their sizes, too."""
-        S, columns, latent_size = (
-            len(state["head.weight"]),
-            state["encoder.0.weight"].shape[1],
-            state["head.weight"].shape[1],
-        )
-        networks = cls(columns, latent_size, [torch.Generator()] * S, skip="skip.weight" in state)
-        networks.to(state["head.weight"].dtype).load_state_dict(state)
-        return networks
+        """The networks with these parameters."""
+
+        def layer(name: str) -> BatchedLinear:
+            return BatchedLinear(state[f"{name}.weight"], state[f"{name}.bias"])
+
+        encoder, decoder = ([layer(f"{part}.{i}") for i in range(3)] for part in ("encoder", "decoder"))
+        return cls(encoder, decoder, layer("head"), layer("skip") if "skip.weight" in state else None)
 
 
 def _through(layers: nn.ModuleList, x: Tensor, drop: Callable | None) -> Tensor:

@@ -67,7 +67,7 @@ class AutoencoderTraining(pl.LightningModule):
         sizes = [len(model.weights) for model in models]
         keys = [(seed, s) for seed, size in zip(seeds, sizes, strict=True) for s in range(size)]
         generators = [torch.Generator().manual_seed(seed_for("autoencoder", *key)) for key in keys]
-        self.networks = Autoencoders(models[0].inputs.shape[1], latent_size, generators, skip)
+        self.networks = Autoencoders.drawn(models[0].inputs.shape[1], latent_size, generators, skip)
         self.longest = max(len(model.targets) for model in models)
         steps = training.epochs * -(-self.longest // training.batch_size)
         self.steps = min(steps, training.max_steps or steps)

@@ -3,6 +3,7 @@
 Axes: S autoencoder, V view, G stage, n row, F column, L latent of the committee, l latent of a member.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -106,23 +107,29 @@ class Committee:
         return np.concatenate(latents), np.concatenate(predictions, 1)
 
 
-class HeldOut(NamedTuple):
-    """What members say of rows that they did not learn from."""
+def held_out(committee: Committee, x: Float[Tensor, "n F"], fold: Int[np.ndarray, "n"]) -> Float[np.ndarray, "V n"]:
+    """What members predict of rows that they did not learn from."""
+    predictions = np.zeros((committee.views, len(x)))
+    for part, rows in _of_folds(committee, fold):
+        predictions[:, rows] = part.members(x[rows])[1]
+    return predictions
 
-    predictions: Float[np.ndarray, "V n"]
-    decoded: Float[np.ndarray, "n F"]
+
+def held_out_decoded(
+    committee: Committee, x: Float[Tensor, "n F"], fold: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "n F"]:
+    """How members reconstruct rows that they did not learn from."""
+    decoded = np.zeros(x.shape)
+    for part, rows in _of_folds(committee, fold):
+        decoded[rows] = part.decode(x[rows])
+    return decoded
 
 
-@torch.no_grad()
-def held_out(committee: Committee, x: Float[Tensor, "n F"], fold: Int[np.ndarray, "n"]) -> HeldOut:
+def _of_folds(committee: Committee, fold: Int[np.ndarray, "n"]) -> Iterator[tuple[Committee, Int[np.ndarray, "m"]]]:
     V = committee.views
-    predictions, decoded = np.zeros((V, len(x))), np.zeros(x.shape)
     for f in np.unique(fold):
-        rows = np.flatnonzero(fold == f)
         networks = committee.networks.part(slice(f * V, (f + 1) * V))
-        part = Committee(networks, committee.weights, None, committee.reconstructing)
-        predictions[:, rows], decoded[rows] = part.members(x[rows])[1], part.decode(x[rows])
-    return HeldOut(predictions, decoded)
+        yield Committee(networks, committee.weights, None, committee.reconstructing), np.flatnonzero(fold == f)
 
 
 def weighted(

@@ -15,7 +15,7 @@ from torch import Tensor
 from aelle.errors import TooFewError
 from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.columns import CONDITIONS, CURVES, EXACT, Columns, columns, stage
-from aelle.model.committee import Committee, Weights, gauge, held_out, weighted
+from aelle.model.committee import Committee, Weights, gauge, held_out, held_out_decoded, weighted
 from aelle.model.samples import Rows, Sample, check_classes, checked, checked_validation, held_back
 from aelle.model.scaling import Scaling
 from aelle.model.views import COMMITTEE, COMMITTEE_OF_SPECTRA, SINGLE, View, attention, folds, sees, usable
@@ -140,7 +140,7 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
     committee = Committee(networks, Weights(np.ones(1), np.full((1, V), 1 / V)), None, reconstructing)
     left_out = held_out(committee, x, one.fold[some]) if one.folds > 1 else None
     if left_out is not None:
-        committee.weights = weighted(left_out.predictions, one.targets[some].numpy(), at)
+        committee.weights = weighted(left_out, one.targets[some].numpy(), at)
     latents, predictions = committee.members(x)
     prediction = committee.combined(predictions, at)
     if model.committee:
@@ -149,13 +149,16 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
     model._set_committee(committee, one.scaling, one.rows.history, one.rows.seen.last.shape[1], covariates)
     latent = committee.common(latents, prediction)
     model._embed(latent, prediction)
-    model._set_errors(one.given.values[some], committee.decode(x) if left_out is None else left_out.decoded)
+    model._set_errors(
+        one.given.values[some],
+        committee.decode(x) if left_out is None else held_out_decoded(committee, x, one.fold[some]),
+    )
     losses = one.rows.losses[some]
     if one.validation is not None:
         losses, given, beside = one.validation.losses, one.validation.seen, one.validation.covariates
         latent, prediction = model.latent(given, covariates=beside), model.predict_target(given, covariates=beside)
     elif left_out is not None and committee.gauge is not None:
-        expected = np.einsum("nv,vn->n", committee.weights.at(at), left_out.predictions)
+        expected = np.einsum("nv,vn->n", committee.weights.at(at), left_out)
         # The leading coordinate is the prediction, here of the members that did not learn from the row.
         latent[:, 0] += committee.gauge.matrix[-1, 0] * (expected - prediction)
         prediction = expected
@@ -183,4 +186,4 @@ def held_out_log_odds(model: "AeLLE", sample: Sample) -> Float[np.ndarray, "n"]:
         log_odds = model._loss_log_odds(model.committee_.predict(x, at))
         return np.where(held_back(rows, model.threshold, model.seed), log_odds, np.nan)
     left_out = held_out(model.committee_, x, folds(rows.losses, rows.groups, model.seed))
-    return model._loss_log_odds(np.einsum("nv,vn->n", model.committee_.weights.at(at), left_out.predictions))
+    return model._loss_log_odds(np.einsum("nv,vn->n", model.committee_.weights.at(at), left_out))

@@ -43,7 +43,7 @@ def ellipse(points: Points, low: Low) -> Region:
     # The ellipse of points on a line would have no width.
     inverse = np.linalg.inv(spread + 1e-3 * max(np.trace(spread) / C, 1e-12) * np.eye(C))
     distance = np.einsum("nc,cd,nd->n", points - mean, inverse, points - mean)
-    logistic = LogisticRegression().fit(distance[:, None], low)
+    logistic = LogisticRegression(solver="newton-cholesky").fit(distance[:, None], low)
     # If distant points are low-error, no ellipse fits: the region is then empty, or the whole plane.
     slope, intercept = min(float(logistic.coef_[0, 0]), 0.0), float(logistic.intercept_[0])
     quadratic = slope * inverse
@@ -58,7 +58,7 @@ CLASSIFIERS: dict[str, Callable[[Points, Low], Region]] = {
 
 
 def _linear(points: Points, low: Low, components: int) -> Region:
-    logistic = LogisticRegression().fit(points[:, :components], low)
+    logistic = LogisticRegression(solver="newton-cholesky").fit(points[:, :components], low)
     linear = np.zeros(points.shape[1])
     linear[:components] = logistic.coef_[0]
     return Region(np.array(logistic.intercept_[0]), linear, np.zeros((points.shape[1],) * 2))

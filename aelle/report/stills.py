@@ -17,6 +17,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, MultipleLocator, NullLocator
 
+from aelle.analysis.processes import on_all_cores
 from aelle.files import replace_atomically
 from aelle.report.still_traces import DASHES, PIXEL, Scale, colour_owner, colour_scale, draw, rgba
 
@@ -59,22 +60,25 @@ Panels = dict[tuple[str, str], Axes]
 def write_stills(folder: Path, figures: dict[str, go.Figure | None]) -> None:
     """Write `NAME.png` and `NAME.svg` of each figure into the folder; remove those of names whose figure is None."""
     folder.mkdir(exist_ok=True)
+    for name in [name for name, figure in figures.items() if figure is None]:
+        for kind in FORMATS:
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    drawn = [(folder / name, figure) for name, figure in figures.items() if figure is not None]
+    on_all_cores(lambda n: _write(*drawn[n]), len(drawn))
+
+
+def _write(path: Path, figure: go.Figure) -> None:
     with style.context(["default", STYLE]), warnings.catch_warnings():
         # A letter that the font lacks is a box in the PNG and correct in the SVG.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
-        for name, figure in figures.items():
-            if figure is None:
-                for kind in FORMATS:
-                    (folder / f"{name}.{kind}").unlink(missing_ok=True)
-                continue
-            page = still(figure)
-            for kind in FORMATS:
-                metadata = {"Date": None} if kind == "svg" else None
-                replace_atomically(
-                    folder / f"{name}.{kind}",
-                    lambda file: page.savefig(file, format=kind, dpi=144 / PIXEL, metadata=metadata),  # noqa: B023
-                )
-                page.set_layout_engine("none")  # The layout is done, and costly.
+        page = still(figure)
+        for kind in FORMATS:
+            metadata = {"Date": None} if kind == "svg" else None
+            replace_atomically(
+                path.with_name(f"{path.name}.{kind}"),
+                lambda file: page.savefig(file, format=kind, dpi=144 / PIXEL, metadata=metadata),  # noqa: B023
+            )
+            page.set_layout_engine("none")  # The layout is done, and costly.
 
 
 def still(figure: go.Figure) -> Figure:

@@ -75,7 +75,7 @@ def test_side_by_side_gives_what_each_gives_alone():
 
 
 def test_a_member_of_the_autoencoders_is_an_ordinary_network():
-    networks = Autoencoders(M, 4, [torch.Generator().manual_seed(s) for s in range(3)])
+    networks = Autoencoders.drawn(M, 4, [torch.Generator().manual_seed(s) for s in range(3)])
     x = torch.randn(3, 5, M)
     layer = networks.encoder[0]
     for s in range(3):
