@@ -1,7 +1,8 @@
 """How the analysis grows with the number of variants: `python bench/analysis.py [V …]`.
 
 `time`: of `analyze.py`, all of it, on made-up sweeps of V variants × 21 epochs × 64 exponents (`synthetic` of
-recommendation.py) and 20 splits: seconds, the largest memory of its process, and what it wrote.
+recommendation.py) and 20 splits: seconds, the largest memory of its process and its children together (their
+proportional set size, sampled four times a second), and what it wrote.
 
 `known`: what more known variants bring, on 5,000 of them: ROC AUC and Brier score of the recommended predictor over
 the epochs before the last, where each split is fitted to so many.
@@ -51,13 +52,28 @@ def growth(V: int, splits: int) -> str:
         np.savez(Path(folder) / "made-up.npz", **arrays)
         (Path(folder) / "conf").symlink_to(ROOT / "conf")
         line = [sys.executable, str(ROOT / "analyze.py"), "sweep=made-up.npz", "threshold=0.6", f"splits={splits}"]
-        since = time.perf_counter()
-        process = subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
+        since, memory = time.perf_counter(), 0
+        process = subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None:
+            memory = max(memory, memory_of_group(process.pid))
+            time.sleep(0.25)
         seconds = time.perf_counter() - since
-        assert status == 0
+        assert process.returncode == 0
         written = sum(path.stat().st_size for path in Path(folder, "outputs").rglob("*") if path.is_file())
-        return f"| {V:,} | {seconds:.0f} | {used.ru_maxrss / 2**20:.1f} | {written / 1e6:.0f} |"
+        return f"| {V:,} | {seconds:.0f} | {memory / 2**20:.1f} | {written / 1e6:.0f} |"
+
+
+def memory_of_group(group: int) -> int:
+    """KiB; what several processes share is counted once."""
+    total = 0
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and os.getpgid(int(folder.name)) == group:
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        except OSError:
+            continue  # It has just ended.
+    return total
 
 
 def of_known(V: int, known: int, splits: int) -> str:

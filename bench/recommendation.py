@@ -66,7 +66,7 @@ def row(sweep: SweepTable, found: Study) -> str:
     early = found.scores[found.scores["epoch"] < found.end]
     auc = early.pivot_table(index="epoch", columns="predictor", values="auc")
     brier = early.groupby("predictor")["brier"].mean()
-    others = [name for name in auc if name not in (RECOMMENDED, WITHOUT_SPECTRA)]
+    others = [name for name in auc if name != RECOMMENDED]
     best, ahead = auc[others].mean().idxmax(), auc[RECOMMENDED] - auc[others].max(axis=1)
     ours = found.predictions
     ours = ours[(ours["predictor"] == RECOMMENDED) & (ours["epoch"] < found.end)]

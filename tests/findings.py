@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aelle.analysis.early import study
+from aelle.analysis.early import Chances, study
 from aelle.analysis.features import correlations
 from aelle.analysis.findings import Findings
 from aelle.model.estimator import AeLLE
@@ -42,9 +42,11 @@ def retraining_of(sweep: SweepTable) -> Retraining:
     return Retraining(Path("outputs/s"), ["experiment=x"], sweep.variants, config)
 
 
-def with_chances(found: Findings, chances: np.ndarray) -> Findings:
+def with_chances(found: Findings, chances: np.ndarray, outside: tuple[int, ...] = ()) -> Findings:
     """Of every variant after the first epoch."""
     grid = np.full(found.sweep.losses.shape, np.nan)
     grid[:, 1] = chances
-    found.__dict__["chances"] = grid
+    unlike = np.zeros(grid.shape, dtype=bool)
+    unlike[list(outside), 1] = True
+    found.__dict__["chances"] = Chances(grid, unlike)
     return found

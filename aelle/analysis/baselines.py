@@ -13,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
 from aelle.lyapunov.spectrum import signed_log
+from aelle.predictor.members import log_losses
+from aelle.predictor.observed import Observed
 from aelle.predictor.ridge import fit_ridge
 from aelle.sweep.table import SweepTable
 
@@ -143,5 +145,5 @@ def _undecided(inputs: Inputs) -> LogOdds:
 
 def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarray, "V epochs"]:
     """Log losses of epochs 0 to k. Those not finite, or worse than all known ones, are set to the worst known one."""
-    worst = np.nanmax(known.losses[:, : k + 1], axis=0, initial=known.threshold)
-    return np.log(np.fmin(np.nan_to_num(sweep.losses[:, : k + 1], nan=np.inf), worst))
+    worst = np.nanmax(known.losses, axis=0, initial=known.threshold)
+    return log_losses(Observed(k, sweep.epochs, sweep.losses[:, : k + 1]), worst)

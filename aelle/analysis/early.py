@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.special import expit
 from scipy.stats import t
 from sklearn import config_context
@@ -22,10 +22,9 @@ from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.samples import stratified_parts, sweep_sample
+from aelle.model.samples import class_sample, stratified_parts, sweep_sample
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import INPUTS, observed
-from aelle.seeds import sample
 from aelle.sweep.table import SweepTable
 
 SPLIT_SHARES = (0.32, 0.08, 0.60)
@@ -44,8 +43,12 @@ INTERVAL = (0.025, 0.975)
 """Quantiles over the splits: a 95 % interval."""
 
 
-WITHOUT_SPECTRA = ("losses", "hyperparameters")
-"""The inputs that a training has without spectra."""
+class Chances(NamedTuple):
+    """`mean`: the chance of low error; `outside`: whether the variant is unlike all known ones, so that its chance is
+    the share of low error among them."""
+
+    mean: Float[np.ndarray, "V E"]
+    outside: Bool[np.ndarray, "V E"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Study:
     predictor that gives chances, epoch, split and test variant (its `row` in the sweep). `epochs`: the measured ones;
     `end`: the last epoch of training. Per split: `models`, its AeLLE; `known` and `tests`, the variants that it
     learned from and that it was tested on; `recommended`, its combined predictor. `without_spectra`: names of the
-    predictors that see no spectra. `outside` [splits, E]: how many test variants the recommended predictor took for
-    unlike all known ones.
+    predictors that see no spectra. `outside` [splits, E, tests]: which test variants the recommended predictor took
+    for unlike all known ones.
     """
 
     scores: pd.DataFrame
@@ -65,10 +68,9 @@ class Study:
     models: list[AeLLE]
     known: list[np.ndarray]
     tests: list[np.ndarray]
-    split_shares: Sequence[float]
     recommended: list[EarlyPredictor]
     without_spectra: list[str]
-    outside: Int[np.ndarray, "splits E"]
+    outside: list[Bool[np.ndarray, "E tests"]]
 
     @property
     def splits(self) -> int:
@@ -103,7 +105,11 @@ class Study:
     def gain(self, epoch: int, predictor: str, other: str, metric: str = "auc") -> tuple[float, float, float]:
         """The mean difference of the two predictors on the same splits, and its 95 % interval."""
         at = self.scores[self.scores["epoch"] == epoch].pivot(index="split", columns="predictor", values=metric)
-        return corrected_interval((at[predictor] - at[other]).dropna().to_numpy(), self.split_shares)
+        return self.interval((at[predictor] - at[other]).dropna().to_numpy())
+
+    def interval(self, of_splits: Float[np.ndarray, "J"]) -> tuple[float, float, float]:
+        """The mean over splits, and its 95 % interval."""
+        return corrected_interval(of_splits, len(self.known[0]), len(self.tests[0]))
 
     def overtaken(self, predictor: str) -> int | None:
         """The first epoch from which on the best predictor without spectra has at least the same mean ROC AUC; None if
@@ -123,42 +129,49 @@ class Study:
         given = [one.weights() for one in self.recommended if one.stacks_]
         return pd.concat(given).groupby(level=0, sort=True).mean() if given else pd.DataFrame()
 
-    def chances(self, complete: SweepTable, sweep: SweepTable) -> Float[np.ndarray, "V E"]:
-        """Each variant's chance of low error after each epoch, by the recommended predictor: the mean over the splits
-        that tested the variant; of others, by the first split that was not fitted to it. NaN where nothing is known,
-        and where every split was fitted to the variant.
+    def chances(self, complete: SweepTable, sweep: SweepTable) -> Chances:
+        """Of each variant after each epoch, by the recommended predictor: the mean over the splits that tested the
+        variant; of others, by the first split that was not fitted to it. NaN where nothing is known, and where every
+        split was fitted to the variant. Outside is what most of these splits take for it.
         """
-        found = np.full(sweep.losses.shape, np.nan)
+        total = np.zeros(sweep.losses.shape)
+        times, outside = np.zeros_like(total), np.zeros_like(total)
         position = {number: row for row, number in enumerate(sweep.variants["variant"])}
         learned = np.array([position[number] for number in complete.variants["variant"]])
         ours = self.predictions[self.predictions["predictor"] == RECOMMENDED]
-        means = expit(ours["log_odds"]).groupby([ours["row"], ours["epoch"]]).mean()
-        rows, epochs = (means.index.get_level_values(level).to_numpy() for level in (0, 1))
-        found[learned[rows], epochs] = means.to_numpy()
-        left = np.ones(len(found), dtype=bool)
-        left[learned[rows]] = False
+        at = learned[ours["row"]], ours["epoch"].to_numpy()
+        np.add.at(total, at, expit(ours["log_odds"].to_numpy()))
+        np.add.at(times, at, 1)
+        for test, marked in zip(self.tests, self.outside, strict=True):
+            outside[np.ix_(learned[test], np.array(self.epochs))] += marked.T
+        left = np.ones(len(total), dtype=bool)
+        left[at[0]] = False
         for predictor, known in zip(self.recommended, self.known, strict=True):
             unseen = left.copy()
             unseen[learned[known]] = False
             part = sweep.take(np.flatnonzero(unseen))
             for k in self.epochs if unseen.any() else ():
-                found[unseen, k] = predictor.predict(observed(part, k)).chance
+                said = predictor.predict(observed(part, k))
+                total[unseen, k], times[unseen, k] = said.chance, 1
+                outside[unseen, k] = [float(bool(why)) for why in said.outside]
             left &= ~unseen
         # A variant that stopped early has no chance at later epochs.
-        return np.where(np.isfinite(sweep.losses), found, np.nan)
+        told = np.isfinite(sweep.losses) & (times > 0)
+        mean = np.where(told, total / np.maximum(times, 1), np.nan)
+        return Chances(mean, told & (outside > times / 2))
 
 
-def corrected_interval(of_splits: Float[np.ndarray, "J"], shares: Sequence[float]) -> tuple[float, float, float]:
-    """The mean over J splits, and its 95 % interval. `shares`: of training, validation and test.
+def corrected_interval(of_splits: Float[np.ndarray, "J"], known: int, tested: int) -> tuple[float, float, float]:
+    """The mean over J splits, and its 95 % interval. `known`, `tested`: how many variants each split has.
 
     Splits share variants, so that their spread alone would be too small: the corrected resampled interval of Nadeau and
     Bengio (2003). Infinite for one split.
     """
-    J, (train, validation, test) = len(of_splits), shares
+    J = len(of_splits)
     mean = float(of_splits.mean()) if J else np.nan
     if J < 2:
         return mean, -np.inf, np.inf
-    half = float(t.ppf(0.975, J - 1) * of_splits.std(ddof=1) * np.sqrt(1 / J + test / (train + validation)))
+    half = float(t.ppf(0.975, J - 1) * of_splits.std(ddof=1) * np.sqrt(1 / J + tested / known))
     return mean, mean - half, mean + half
 
 
@@ -183,8 +196,8 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
     # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
     known = [np.union1d(train, validation) for train, validation, _ in parts]
-    known = [rows[sample(len(rows), MAX_KNOWN, seed)] for rows, seed in zip(known, seeds, strict=True)]
-    tests = [rows[sample(len(rows), MAX_TESTED, seed)] for (_, _, rows), seed in zip(parts, seeds, strict=True)]
+    known = [_of_at_most(sweep, rows, MAX_KNOWN, seed) for rows, seed in zip(known, seeds, strict=True)]
+    tests = [_of_at_most(sweep, rows, MAX_TESTED, seed) for (_, _, rows), seed in zip(parts, seeds, strict=True)]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
 
@@ -201,11 +214,14 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
         models=models,
         known=known,
         tests=tests,
-        split_shares=split_shares,
         recommended=[one.fitted for one in found],
         without_spectra=list(dict.fromkeys(name for one in found for name in one.without_spectra)),
-        outside=np.array([one.outside for one in found]),
+        outside=[one.outside for one in found],
     )
+
+
+def _of_at_most(sweep: SweepTable, rows: Int[np.ndarray, "n"], most: int, seed: int) -> Int[np.ndarray, "m"]:
+    return rows[class_sample(sweep.low_error[rows], most, seed)]
 
 
 class Scored(NamedTuple):
@@ -215,19 +231,29 @@ class Scored(NamedTuple):
     rows: list[dict]
     predictions: pd.DataFrame
     without_spectra: list[str]
-    outside: list[int]
+    outside: Bool[np.ndarray, "E tests"]
+
+
+def _that_occur(sweep: SweepTable, epochs: Sequence[int]) -> list[tuple[str, ...]]:
+    """The sets of inputs that networks have at some epoch, with and without their spectra."""
+    at = [observed(sweep, k) for k in epochs]
+    has = np.concatenate([np.stack([one.known(name) for name in INPUTS], 1) for one in at])
+    found = {tuple(np.array(INPUTS)[pattern].tolist()) for pattern in np.unique(has, axis=0)}
+    without = {tuple(name for name in inputs if name != "spectra") for inputs in found}
+    return sorted(filter(None, found | without))
 
 
 def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndarray, split: int) -> Scored:
     known, scored, epochs = sweep.take(of_known), sweep.take(test), sweep.measured_epochs
     fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
-    fitted.fit_to(known, model, epochs, (INPUTS, WITHOUT_SPECTRA))
+    fitted.fit_to(known, model, epochs, _that_occur(sweep, epochs))
     heard = Heard(fitted)
-    candidates, rows, outside = predictors(known, heard), [], []
+    candidates, rows = predictors(known, heard), []
     told = [predictor.name for predictor in candidates if predictor.gives_chances]
     log_odds = np.empty((len(epochs), len(told), len(test)))
+    outside = np.zeros((len(epochs), len(test)), dtype=bool)
     for e, k in enumerate(epochs):
-        outside.append(sum(map(bool, heard(scored, k).combined.outside)))
+        outside[e] = list(map(bool, heard(scored, k).combined.outside))
         for predictor in candidates:
             found = predictor.score(scored, k)
             metrics = score(scored.low_error, found, found > 0, predictor.gives_chances)

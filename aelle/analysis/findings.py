@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from jaxtyping import Float
-
-from aelle.analysis.early import Study
+from aelle.analysis.early import Chances, Study
 from aelle.analysis.embeddings import Comparison
 from aelle.analysis.examples import Example
 from aelle.analysis.features import Correlation
@@ -50,6 +47,6 @@ class Findings:
     retraining: Retraining | None = None
 
     @cached_property
-    def chances(self) -> Float[np.ndarray, "V E"] | None:
+    def chances(self) -> Chances | None:
         """Of every variant of the sweep after each epoch; None where nothing can be classified."""
         return None if self.early is None else self.early.chances(self.complete, self.sweep)

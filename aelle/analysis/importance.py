@@ -71,7 +71,7 @@ def importance(sweep: SweepTable, seed: int = 0) -> Importance | None:
         return None
     worst = np.quantile(sweep.final_loss[finite], WORST)
     loss = np.log10(np.where(finite, np.minimum(sweep.final_loss, worst), worst))
-    columns = {name: as_numbers(sweep.variants[name])[:, None] for name in groupable(sweep)}
+    columns = {name: ordinal(sweep.variants[name])[:, None] for name in groupable(sweep)}
     without = dict(columns)
     spectrum = None
     # Those of the last epoch would come too late to be of use.
@@ -86,7 +86,7 @@ def importance(sweep: SweepTable, seed: int = 0) -> Importance | None:
     return Importance(sorted(found, key=lambda one: -one.importance), spectrum, r2, r2_without, variants)
 
 
-def as_numbers(values: pd.Series) -> Float[np.ndarray, "n"]:
+def ordinal(values: pd.Series) -> Float[np.ndarray, "n"]:
     """A hyperparameter as a column: logarithms of what spans orders of magnitude, words by their order in the alphabet.
     What a variant does not read, or infinity, is a number apart from all others."""
     if not pd.api.types.is_numeric_dtype(values):

@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float
 from aelle.analysis.scores import Scores, score
 from aelle.model.estimator import AeLLE
 from aelle.model.regions import Region
-from aelle.model.samples import stratified_parts
-from aelle.seeds import sample
+from aelle.model.samples import class_sample, stratified_parts
 from aelle.sweep.table import SweepTable
 
 PLANE_SHARES = (0.64, 0.16, 0.20)
@@ -36,7 +35,7 @@ class TrainedPlane:
 def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
     """Fit a copy of `model` to the spectra after the last epoch. Raises TooFewError where a part would lack a class."""
     sweep = sweep.measured_at_the_end()
-    sweep = sweep.take(sample(len(sweep.losses), MAX_VARIANTS, model.seed))
+    sweep = sweep.take(class_sample(sweep.low_error, MAX_VARIANTS, model.seed))
     train, validation, test = stratified_parts(sweep.low_error, PLANE_SHARES, model.seed)
     spectra, losses = sweep.spectra[:, -1], np.nan_to_num(sweep.final_loss, nan=np.inf)
     fitted = AeLLE(**model.get_params())

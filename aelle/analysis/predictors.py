@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import logit
 
 from aelle.analysis.baselines import (
     AllVariants,
@@ -47,6 +48,11 @@ class Heard:
             self.last = sweep, k, Judged(given, said, self.fitted.combined(given, said))
         return self.last[2]
 
+    def filled(self, judged: Judged, log_odds: LogOdds) -> LogOdds:
+        """Where nothing is said, the share of low error among the known variants; of diverged ones, −∞."""
+        said = np.where(np.isnan(log_odds), logit(self.fitted.base_rate_), log_odds)
+        return np.where(judged.given.diverged, -np.inf, said)
+
 
 class Recommended(Predictor):
     """The stacked members."""
@@ -58,7 +64,8 @@ class Recommended(Predictor):
         self.heard = heard
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return self.heard(sweep, k).combined.log_odds
+        judged = self.heard(sweep, k)
+        return self.heard.filled(judged, judged.combined.log_odds)
 
 
 class WithoutSpectra(Predictor):
@@ -70,20 +77,21 @@ class WithoutSpectra(Predictor):
         self.heard = heard
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        given, said, _ = self.heard(sweep, k)
-        return self.heard.fitted.combined(replace(given, spectra=None), said).log_odds
+        judged = self.heard(sweep, k)
+        without = replace(judged.given, spectra=None)
+        return self.heard.filled(judged, self.heard.fitted.combined(without, judged.said).log_odds)
 
 
 class OneMember(Predictor):
-    """A member alone. It says −∞ of variants that have diverged."""
+    """A member alone."""
 
     def __init__(self, heard: Heard, m: int):
         member = heard.fitted.members_[m]
         self.heard, self.m, self.name, self.sees_spectra = heard, m, member.name, "spectra" in member.needs
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        said = self.heard(sweep, k).said[:, self.m]
-        return np.where(np.isnan(said), -np.inf, said)
+        judged = self.heard(sweep, k)
+        return self.heard.filled(judged, judged.said[:, self.m])
 
 
 class Plane(Predictor):

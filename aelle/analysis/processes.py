@@ -1,9 +1,11 @@
 """One job many times over, on all cores."""
 
+import ctypes
 import multiprocessing
 import pickle
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,42 +20,62 @@ from aelle.errors import UserError
 
 T = TypeVar("T")
 
+PR_SET_PDEATHSIG = 1
+"""Linux sends a process a signal when its parent ends."""
+
 _job: Callable | None = None
 """Of this process, which is a child."""
 
 
 def on_all_cores(job: Callable[[int], T], count: int) -> list[T]:
-    """What `job` returns for 0 to `count` − 1, each on a core of its own. Where processes cannot be forked, one after
-    the other.
+    """What `job` returns for 0 to `count` − 1, each on a core of its own; on Linux only: elsewhere, and where no
+    process can be started, one after the other.
 
     The jobs are many small steps of Python, which threads would do one at a time. Forked processes have all that the
-    job refers to, without a copy. Raises UserError if one of them is killed.
+    job refers to, without a copy. An error of a job is raised here; UserError if a process is killed.
     """
     cores = min(cpu_count(), count)
     if cores < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
         return [job(n) for n in range(count)]
+    try:
+        found = [pickle.loads(one) for one in _forked(job, count, cores)]
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"one of {cores} processes was killed, perhaps for want of memory: give it more, or fewer cores, "
+            "e.g. taskset --cpu-list 0 python …"
+        ) from error
+    except OSError:
+        return [job(n) for n in range(count)]
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return found
+
+
+def _forked(job: Callable[[int], T], count: int, cores: int) -> list[bytes]:
     context = multiprocessing.get_context("fork")
     with warnings.catch_warnings(), ProcessPoolExecutor(cores, context, _begin, (job,)) as pool:
         # As for torch's data loaders: a child with one thread waits for none of its parent's.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        try:
-            return [pickle.loads(found) for found in pool.map(_pickled, range(count))]
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"one of {cores} processes was killed, perhaps for want of memory: give it more, or fewer cores, "
-                "e.g. taskset --cpu-list 0 python …"
-            ) from error
+        return list(pool.map(_pickled, range(count)))
 
 
 def _begin(job: Callable) -> None:
     global _job
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Neither Ctrl-C nor the end of the parent leaves a child at work.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threadpool_limits(1)
     torch.set_num_threads(1)
 
 
 def _pickled(n: int) -> bytes:
-    """By pickle itself: torch would pass every tensor as a file."""
+    """What the job returns or raises, by pickle itself: torch would pass every tensor as a file."""
     assert _job is not None
-    return pickle.dumps(_job(n))
+    try:
+        return pickle.dumps(_job(n))
+    except UserError as error:
+        return pickle.dumps(error)
+    except Exception:
+        return pickle.dumps(RuntimeError(f"job {n} failed:\n{traceback.format_exc()}"))

@@ -3,11 +3,14 @@
 import numpy as np
 
 from aelle.analysis.baselines import TunedLoss
-from aelle.analysis.early import Study, corrected_interval
+from aelle.analysis.early import Study
 from aelle.analysis.predictors import RECOMMENDED, WITHOUT_SPECTRA
 
 TOLERANCE = 0.01
 """A predictor is as good as another if its mean ROC AUC is at most this much lower."""
+
+UNDECIDED = 0.03
+"""If spectra may add more than this to the ROC AUC, it is not said that they add nothing."""
 
 MIN_SPLITS = 10
 """Splits that a statement on spectra needs."""
@@ -28,10 +31,10 @@ def verdict(study: Study | None, complete: int, size: int, reason: str = "") -> 
     enough = _as_good_from(study, TunedLoss.name, early)
     until = [k for k in early if enough is None or k < enough]
     loss = f"the last loss is enough from epoch {enough} on" if enough is not None else ""
-    if not until:
-        return f"{warning}Here {loss}; spectra add nothing."
     if study.splits < MIN_SPLITS:
         return f"{warning}{study.splits} splits are too few to say whether spectra help here: use splits=20."
+    if not until:
+        return f"{warning}Here {loss}; spectra add nothing."
     mean, low, high = gain_over(study, until)
     if low > 0:
         trust = f"spectra add {mean:.3f} ({low:.3f} to {high:.3f}) to the ROC AUC of losses and hyperparameters"
@@ -39,14 +42,18 @@ def verdict(study: Study | None, complete: int, size: int, reason: str = "") -> 
     k = study.first_epoch
     means = study.summary.set_index(["predictor", "epoch"])["auc"]
     others = f"without them, the ROC AUC after epoch {k} is {means[WITHOUT_SPECTRA, k]:.2f}"
-    return f"{warning}Here spectra add nothing beyond noise: {others}" + (f", and {loss}." if loss else ".")
+    others += f", and {loss}." if loss else "."
+    interval = f"{mean:.3f}, {low:.3f} to {high:.3f}"
+    if high > UNDECIDED:
+        return f"{warning}Whether spectra add anything here cannot be told ({interval}): {others}"
+    return f"{warning}Here spectra add nothing beyond noise ({interval}): {others}"
 
 
 def gain_over(study: Study, epochs: list[int]) -> tuple[float, float, float]:
     """What spectra add to the ROC AUC, as the mean over the epochs, and its 95 % interval."""
     at = study.scores[study.scores["epoch"].isin(epochs)]
     by_split = at.pivot_table(index="split", columns="predictor", values="auc")
-    return corrected_interval((by_split[RECOMMENDED] - by_split[WITHOUT_SPECTRA]).to_numpy(), study.split_shares)
+    return study.interval((by_split[RECOMMENDED] - by_split[WITHOUT_SPECTRA]).dropna().to_numpy())
 
 
 def _as_good_from(study: Study, name: str, early: list[int]) -> int | None:

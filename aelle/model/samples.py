@@ -15,11 +15,14 @@ from torch import Tensor
 from aelle.errors import TooFewError, UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import common_length
-from aelle.seeds import generator
+from aelle.seeds import generator, sample
 from aelle.sweep.table import SweepTable
 
 NAN_ALLOWED: Any = "allow-nan"
 """scikit-learn's checks let NaN pass: only here it is known whether it fills the row of a smaller network."""
+
+LEAST_OF_A_CLASS = 10
+"""Members of a class that a random sample keeps, if there are as many."""
 
 
 class Sample(NamedTuple):
@@ -170,6 +173,17 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
         for part, chunk in zip(parts, np.split(shuffled, np.cumsum(sizes)[:-1]), strict=True):
             part.extend(chunk)
     return [np.sort(part) for part in parts]
+
+
+def class_sample(low: Bool[np.ndarray, "n"], most: int, *key: int | str) -> Int[np.ndarray, "_"]:
+    """All of n indices, or about `most` of them drawn at random, ascending: of each class its share, but at least
+    `LEAST_OF_A_CLASS`, or all, so that a rare class is not lost."""
+    found = []
+    for kind in (True, False):
+        members = np.flatnonzero(low == kind)
+        share = round(most * len(members) / max(len(low), 1))
+        found.append(members[sample(len(members), max(share, LEAST_OF_A_CLASS), *key, str(kind))])
+    return np.arange(len(low)) if len(low) <= most else np.sort(np.concatenate(found))
 
 
 def check_classes(low: Bool[np.ndarray, "n"], parts: int) -> None:

@@ -17,14 +17,14 @@ from sklearn.exceptions import NotFittedError
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import held_out_log_odds
-from aelle.model.samples import sweep_sample
+from aelle.model.samples import class_sample, sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import read_predictor, write_predictor
 from aelle.predictor.members import Known, Member, at_length, members
 from aelle.predictor.observed import INPUTS, Observed, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
 from aelle.predictor.stacking import Stack, stack
-from aelle.seeds import generator, sample
+from aelle.seeds import generator
 from aelle.sweep.arrays import table_of
 from aelle.sweep.table import SweepTable
 
@@ -88,7 +88,7 @@ class EarlyPredictor:
         """
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
         complete = sweep.complete()
-        complete = complete.take(sample(len(complete.losses), MAX_VARIANTS, self.seed))
+        complete = complete.take(class_sample(complete.low_error, MAX_VARIANTS, self.seed))
         model = None
         if complete.measured_epochs:
             rows = sweep_sample(complete, np.arange(len(complete.losses)))
@@ -159,9 +159,14 @@ class EarlyPredictor:
         has = np.stack([given.known(name) for name in INPUTS], 1)
         for pattern in np.unique(has, axis=0):
             rows = np.flatnonzero((has == pattern).all(1))
-            at = self.stacks_.get(tuple(name for name, there in zip(INPUTS, pattern, strict=True) if there))
-            if at is not None:
-                log_odds[rows] = at.stack.log_odds(self._nearest(at.epochs, given), said[rows][:, at.members])
+            inputs = {name for name, there in zip(INPUTS, pattern, strict=True) if there}
+            # Of the stacks of these inputs or of some of them, that of the most inputs.
+            for some in sorted(filter(inputs.issuperset, self.stacks_), key=len, reverse=True):
+                at = self.stacks_[some]
+                e = self._nearest(at.epochs, given)
+                if e is not None:
+                    log_odds[rows] = at.stack.log_odds(e, said[rows][:, at.members])
+                    break
         log_odds[np.array(outside) != ""] = logit(self.base_rate_)
         log_odds[given.diverged] = -CERTAIN
         if given.epoch == given.epochs and given.losses is not None:
@@ -272,10 +277,12 @@ class EarlyPredictor:
         told = np.flatnonzero(np.isfinite(chances).any(1))
         self.cut_epochs_, self.low_chances_ = [known.at[e].epoch for e in told], chances[told].T[known.low]
 
-    def _nearest(self, epochs: Sequence[int], given: Observed) -> int:
-        """The position of the last of the epochs that is not later; on another grid, by the share of training."""
+    def _nearest(self, epochs: Sequence[int], given: Observed) -> int | None:
+        """The position of the last of the epochs that is not later; on another grid, by the share of training. None if
+        all are later."""
         position = given.epoch * self.epochs_ / given.epochs
-        return max(int(np.searchsorted(epochs, position + 1e-9, side="right")) - 1, 0)
+        e = int(np.searchsorted(epochs, position + 1e-9, side="right")) - 1
+        return None if e < 0 else e
 
     def readable(self, given: Observed) -> Observed:
         """Without inputs that the members cannot read: losses of another number of epochs, and hyperparameters that
@@ -301,8 +308,9 @@ class EarlyPredictor:
             said = np.full(len(given), "", dtype=object)
         for name, what in (("losses", "its learning curve"), ("spectra", "its spectrum")):
             rows, found = np.flatnonzero(given.known(name) & (said == "")), self.neighbourhoods_[name]
-            if len(rows) and found:
-                at = list(found)[self._nearest(list(found), given)]
+            e = self._nearest(list(found), given)
+            if len(rows) and e is not None:
+                at = list(found)[e]
                 far = found[at].outside(places(name, given.take(rows), at))
                 said[rows[far]] = f"{what} is unlike all known ones"
         return said.tolist()

@@ -18,6 +18,7 @@ from aelle.predictor.encoding import Encoding
 from aelle.predictor.forest import Forest, grow
 from aelle.predictor.observed import Observed
 from aelle.predictor.ridge import Ridge, fit_ridge
+from aelle.seeds import sample
 
 MIN_VARIANTS = 3
 """Known variants with their inputs that a fit needs."""
@@ -32,7 +33,7 @@ FOREST_EPOCHS = 8
 """Epochs that trees are grown on, at most."""
 
 FOREST_ROWS = 4096
-"""Rows that trees are grown on, at most: of more variants, fewer epochs."""
+"""Rows that trees are grown on, at most: of more variants, a random sample at each epoch."""
 
 
 class Known(NamedTuple):
@@ -65,7 +66,7 @@ class Member(ABC):
 
     @abstractmethod
     def log_odds(self, observed: Observed) -> Float[np.ndarray, "V"]:
-        """Of variants that have what it needs."""
+        """Of variants that have what it needs; NaN before the first epoch that it was fitted at."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
@@ -105,7 +106,9 @@ class Regression(Member):
         return found
 
     def log_odds(self, observed: Observed) -> Float[np.ndarray, "V"]:
-        at = max((k for k in self.ridges if k <= observed.epoch), default=min(self.ridges))
+        at = max((k for k in self.ridges if k <= observed.epoch), default=None)
+        if at is None:
+            return np.full(len(observed), np.nan)
         ridge = self.ridges[at]
         return ridge.log_odds_below(0.0, ridge.predict(self.columns(observed, min(at, observed.epoch))))
 
@@ -185,15 +188,21 @@ class Trees(Member):
     def fit(self, known: Known) -> Float[np.ndarray, "E V"]:
         self.encoding, self.worst = known.encoding, known.worst
         V = len(known.target)
-        epochs = min(len(known.at), FOREST_EPOCHS, max(1, FOREST_ROWS // V))
-        chosen = np.unique(np.linspace(0, len(known.at) - 1, epochs).round().astype(int))
-        rows = [np.flatnonzero(self._known(known.at[e])) for e in chosen]
-        columns = [self._columns(known.at[e].take(some)) for e, some in zip(chosen, rows, strict=True)]
+        told = [one for one in known.at if self._known(one).any()]
+        # At the end, the loss is what is to be predicted.
+        early = [one for one in told if one.epoch < one.epochs] or told
+        chosen = [early[e] for e in np.unique(np.linspace(0, len(early) - 1, FOREST_EPOCHS).round().astype(int))]
+        rows = [np.flatnonzero(self._known(one)) for one in chosen]
+        most = FOREST_ROWS // len(chosen)
+        rows = [some[sample(len(some), most, known.seed, one.epoch)] for one, some in zip(chosen, rows, strict=True)]
+        columns = [self._columns(one.take(some)) for one, some in zip(chosen, rows, strict=True)]
         self.forest, grown_on = grow(np.concatenate(columns), np.concatenate(rows), known.low, known.seed)
         self.surest = 0.5 / V
         found = np.full((len(known.at), V), np.nan)
         for e, observed in enumerate(known.at):
             some = np.flatnonzero(self._known(observed))
+            if not len(some):
+                continue
             tree, row = np.nonzero(~grown_on[:, some])
             counts = np.bincount(row, minlength=len(some))
             shares = np.bincount(row, self.forest.at(self._columns(observed.take(some)), tree, row), len(some))

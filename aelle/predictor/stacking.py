@@ -102,5 +102,5 @@ def _least_quadratic(curvature: np.ndarray, right: np.ndarray) -> np.ndarray:
     m = len(right) - 1
     of_last = curvature[m, :m] / curvature[m, m]
     factor = np.linalg.cholesky(curvature[:m, :m] - np.outer(curvature[:m, m], of_last))
-    weights = nnls(factor.T, np.linalg.solve(factor, right[:m] - right[m] * of_last))[0]
+    weights = nnls(factor.T, np.linalg.solve(factor, right[:m] - right[m] * of_last), maxiter=1000)[0]
     return np.append(weights, right[m] / curvature[m, m] - of_last @ weights)

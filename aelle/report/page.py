@@ -83,11 +83,13 @@ class Keep(NamedTuple):
 
 
 def keep(found: Findings) -> Keep:
-    """The variants whose chance of low error is above one half after the first epoch."""
+    """The variants whose chance of low error is above one half after the first epoch, but for those of which the
+    predictor knows nothing."""
     early, sweep, chances = found.early, found.sweep, found.chances
     if early is None or chances is None:
         return Keep([], 0, 0, None)
-    now = np.nan_to_num(chances[:, early.first_epoch])
+    now = np.nan_to_num(chances.mean[:, early.first_epoch])
+    now[chances.outside[:, early.first_epoch]] = 0.0
     order = np.argsort(-now, kind="stable")[: int((now > 0.5).sum())]
     numbers = [int(n) for n in sweep.variants["variant"].iloc[order]]
     complete = int(sweep.variants["complete"].iloc[order].sum())
@@ -174,8 +176,8 @@ def outside_sentences(found: Findings) -> list[str]:
     """How many variants were taken for unlike all known ones, and why: of the test variants, and of those that are not
     complete."""
     early, said = found.early, []
-    if early is not None and early.outside.any():
-        share = early.outside[:, [k < early.end for k in early.epochs]].mean() / np.mean([len(t) for t in early.tests])
+    if early is not None and any(marked.any() for marked in early.outside):
+        share = np.mean([marked[[k < early.end for k in early.epochs]].mean() for marked in early.outside])
         said.append(
             f"outside: {100 * share:.1f} % of the test variants were unlike all that the predictor had learned from; "
             f"their chance is the share of low error, {100 * found.complete.low_error.mean():.0f} %"

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
-from aelle.analysis.early import Study
+from aelle.analysis.early import Chances, Study
 from aelle.analysis.embeddings import Agreement, Comparison
 from aelle.analysis.features import Correlation
 from aelle.analysis.findings import Findings
@@ -13,9 +12,7 @@ from aelle.analysis.shares import Group
 from aelle.sweep.table import SweepTable
 
 
-def tables(
-    found: Findings, worth: pd.DataFrame | None, chances: Float[np.ndarray, "V E"] | None
-) -> dict[str, pd.DataFrame | None]:
+def tables(found: Findings, worth: pd.DataFrame | None, chances: Chances | None) -> dict[str, pd.DataFrame | None]:
     """By the names of the CSV files; None for a table that this report lacks."""
     early = found.early
     return {
@@ -30,14 +27,14 @@ def tables(
     }
 
 
-def variants_table(sweep: SweepTable, early: Study | None, chances: Float[np.ndarray, "V E"] | None) -> pd.DataFrame:
+def variants_table(sweep: SweepTable, early: Study | None, chances: Chances | None) -> pd.DataFrame:
     """A row per variant: hyperparameters, state, final loss, and the predicted chance of low error after each epoch."""
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
     table["final_loss"] = np.where(sweep.variants["complete"], sweep.final_loss, np.nan)
     table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["complete"])
     if early is not None and chances is not None:
         for k in early.epochs:
-            table[f"chance_epoch_{k}"] = chances[:, k]
+            table[f"chance_epoch_{k}"] = chances.mean[:, k]
     return table
 
 

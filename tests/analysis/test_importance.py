@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aelle.analysis.importance import MAX_VARIANTS, as_numbers, importance
+from aelle.analysis.importance import MAX_VARIANTS, importance, ordinal
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -91,4 +91,4 @@ def test_large_sweeps_are_sampled_and_take_seconds():
     ],
 )
 def test_hyperparameters_as_numbers(values, expected):
-    np.testing.assert_allclose(as_numbers(pd.Series(values)), expected)
+    np.testing.assert_allclose(ordinal(pd.Series(values)), expected)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aelle.errors import UserError
-from aelle.model.samples import stratified_parts
+from aelle.model.samples import class_sample, stratified_parts
 
 
 @given(st.integers(3, 60), st.integers(3, 60), st.integers(0, 5))
@@ -24,3 +24,13 @@ def test_parts_are_disjoint_complete_and_hold_both_classes(low, high, seed):
 def test_too_few_of_a_class_is_refused():
     with pytest.raises(UserError, match="2 of 12 variants are low-error, too few for 3 parts"):
         stratified_parts(np.arange(12) < 2, (0.3, 0.1, 0.6), 0)
+
+
+def test_a_sample_keeps_the_shares_of_the_classes_and_no_class_is_lost():
+    low = np.arange(20000) < 5000
+    some = class_sample(low, 400, 0)
+    assert len(some) == 400 and low[some].sum() == 100 and (np.diff(some) > 0).all()
+    rare = np.arange(20000) < 6
+    some = class_sample(rare, 400, 0)
+    assert rare[some].sum() == 6 and len(some) == pytest.approx(400, abs=6)
+    np.testing.assert_array_equal(class_sample(low[:300], 300, 0), np.arange(300))

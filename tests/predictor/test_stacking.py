@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit
 
-from aelle.predictor.stacking import MAX_LOG_ODDS, stack
+from aelle.predictor.stacking import MAX_LOG_ODDS, SHRINKAGE, TOTAL_SHRINKAGE, limited, stack
 
 
 def classes(truth: np.ndarray, seed: int = 1) -> np.ndarray:
@@ -67,3 +68,26 @@ def test_infinite_log_odds_are_cut_off():
     found = stack(np.clip(members, -1e9, 1e9), np.array([True, False, True, False]), np.array([0.0]))
     assert np.isfinite(found.weights).all()
     assert found.log_odds(0, members[0])[0] == pytest.approx(MAX_LOG_ODDS * found.weights[0, 0] + found.intercept[0])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_weights_are_those_of_a_general_optimiser(seed):
+    """The penalised likelihood, written out and minimised by L-BFGS-B."""
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(4, 400)), int(rng.integers(1, 9))
+    truth = 2 * rng.standard_normal(n)
+    members = truth[:, None] * rng.uniform(-1, 1.5, m) + rng.uniform(0, 3, m) * rng.standard_normal((n, m))
+    low = classes(truth, seed) if seed else np.ones(n, bool)
+
+    def objective(at: np.ndarray) -> float:
+        weights, intercept = at[:m], at[m]
+        log_odds = limited(members) @ weights + intercept
+        unequal = ((weights - weights.mean()) ** 2).sum()
+        penalty = SHRINKAGE * unequal + TOTAL_SHRINKAGE * ((weights.sum() - 1) ** 2 + intercept**2)
+        return np.where(low, np.logaddexp(0, -log_odds), np.logaddexp(0, log_odds)).sum() + penalty
+
+    found = stack(members[None], low, np.array([0.5]))
+    ours = np.append(found.weights[0], found.intercept[0])
+    bounds = [(0, None)] * m + [(None, None)]
+    theirs = minimize(objective, np.zeros(m + 1), method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13}).fun
+    assert (ours[:m] >= 0).all() and objective(ours) < theirs + 1e-5

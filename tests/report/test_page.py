@@ -48,6 +48,8 @@ def test_the_variants_to_keep_are_those_above_one_half_best_first(found):
     assert first.number == 58 and first.chance == chances[58] and first.final_loss == found.sweep.final_loss[58]
     assert first.values == [f"{found.sweep.variants['p'][58]:.4g}"]
     assert kept.rows[0].diverged and np.isnan(kept.rows[0].final_loss) and kept.complete == 30 and kept.command is None
+    unlike = keep(with_chances(replace(found), chances, outside=(58, 59)))
+    assert unlike.recommended == kept.recommended - 2 and unlike.rows[0].number == 57
     assert keep(with_chances(replace(found), np.full(60, np.nan))).rows == []
 
 
