@@ -122,11 +122,11 @@ class EarlyPredictor:
                 "a predictor needs both classes; choose another threshold, or more variants"
             )
         self.epochs_, self.base_rate_, self.model_ = known.epochs, float(low.mean()), model
-        at = [observed(known, k) for k in epochs]
         frame = known.variants[known.hyperparameters].reset_index(drop=True)
         worst = np.nanmax(known.losses, axis=0, initial=self.threshold)
         self.encoding_, self.worst_ = Encoding.of(frame), worst
         self.typical_ = _medians(known.losses, worst)
+        at = [self.readable(observed(known, k)) for k in epochs]
         everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed)
         self.members_ = [member for member in members(model, _left_out(known, at, model)) if self._usable(member, at)]
         said = np.stack([member.fit(everything) for member in self.members_], 2)
