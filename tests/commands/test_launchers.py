@@ -98,7 +98,7 @@ def wait_for(folder: Path, condition) -> None:
 @pytest.mark.parametrize(
     ("launcher", "says"),
     [
-        pytest.param("joblib", "the other running jobs were stopped", marks=needs("joblib")),
+        pytest.param("joblib", "the other running jobs were stopped", marks=[needs("joblib"), pytest.mark.long]),
         pytest.param(
             "submitit_local", "the other submitted jobs continue", marks=[needs("submitit"), pytest.mark.long]
         ),

@@ -19,6 +19,7 @@ WIDE = [
 ]
 
 
+@pytest.mark.long
 def test_a_wide_space_is_trained_in_few_packs_resumed_and_reported(main, aelle, tmp_path):
     line = ["train.py", "-m", "experiment=digits", *TINY, *WIDE]
     code, out, err = main(*line)

@@ -46,6 +46,7 @@ MEASURED = """<script>
 """Opens every section and measures the page and its figures."""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium: install it to see the report opened")
 @pytest.mark.parametrize("width", [390, 1920])
 def test_the_page_and_its_figures_have_the_width_of_the_screen(tmp_path, main, width):
