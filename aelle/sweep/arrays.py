@@ -23,7 +23,8 @@ TEST_SPECTRA = "test_input_spectrum"
 ARRAYS = "array file"
 """Stands for the task, which an array file does not name."""
 
-RESERVED = ("run", "number", "state", "error", "complete")
+RESERVED = ("variant", "number", "run", "state", "error", "complete")
+"""Columns of a sweep's table, which no hyperparameter can have as its name."""
 
 
 def load_arrays(path: Path) -> SweepTable:
@@ -31,8 +32,8 @@ def load_arrays(path: Path) -> SweepTable:
 
     It contains `val_loss` [V, E] and `spectrum` [V, E, K] in nats per step, NaN where not measured and after the last
     exponent of a smaller network; optionally `test_input_spectrum`, the same driven by inputs of the test part, and
-    `variant` [V], the variants' numbers. Every other array [V] is a hyperparameter. The threshold is NaN, as the file
-    has none.
+    `variant` [V], the variants' numbers. Every other array [V] is a hyperparameter, but those of a
+    `RESERVED` name, which are left out. The threshold is NaN, as the file has none.
 
     Raises UserError for any other file. Nothing in the file can run code.
     """
@@ -64,8 +65,10 @@ def load_arrays(path: Path) -> SweepTable:
         )
     hyperparameters = {}
     for name, array in arrays.items():
-        usable = array.shape == (V,) and array.dtype.kind in "biufU" and name not in RESERVED
-        if usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
+        usable = array.shape == (V,) and array.dtype.kind in "biufU"
+        if clash := _clash(name):
+            problems.append(f"{path.name}: {name} is left out: {clash}")
+        elif usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
             hyperparameters[name] = array
         else:
             problems.append(f"{path.name}: {name} is left out: a hyperparameter is an array [{V}] of finite values")
@@ -80,7 +83,7 @@ def load_arrays(path: Path) -> SweepTable:
 def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> SweepTable:
     """A sweep from arrays: validation losses [V, E] of epochs 0 to the last, spectra [V, E, K] in nats per step, NaN
     where not measured and after the last exponent of a smaller network, and a mapping or frame of names to values [V].
-    Raises ValueError for other shapes and for losses that are not above 0."""
+    Raises ValueError for other shapes, for losses that are not above 0 and for `RESERVED` names."""
     losses = np.asarray(losses, dtype=float)
     spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else np.asarray(spectra, dtype=float)
     if losses.ndim != 2 or spectra.ndim != 3:
@@ -91,7 +94,15 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
     if len(frame.columns) and len(frame) != len(losses):
         raise UserError(f"hyperparameters of {len(frame)} networks, losses of {len(losses)}: give the same networks")
     values = {str(name): frame[name].to_numpy() for name in frame.columns}
+    for name in values:
+        if clash := _clash(name):
+            raise UserError(f"hyperparameters contain {name}: {clash}")
     return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+
+
+def _clash(name: str) -> str:
+    """Why no hyperparameter can have that name, or ""."""
+    return f"the sweep's table has a column of that name; rename it, e.g. to {name}_" if name in RESERVED else ""
 
 
 def _table(
