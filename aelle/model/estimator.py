@@ -27,13 +27,13 @@ from aelle.model.regions import CLASSIFIERS, Region
 from aelle.model.samples import (
     NAN_ALLOWED,
     Sample,
-    as_array,
     checked_covariates,
     checked_history,
     spectra_alone,
     without_history,
 )
 from aelle.model.scaling import Scaling
+from aelle.sweep.arrays import as_array
 
 Array = np.ndarray
 

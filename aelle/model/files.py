@@ -44,7 +44,7 @@ class Fitted(NamedTuple):
 def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str, Any], fitted: Fitted) -> None:
     """Write `aelle.json` and `arrays.npz`, each replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": FORMAT, "parameters": parameters, "learned_from": learned_from}, indent=2)
+    text = as_json({"format": FORMAT, "parameters": parameters, "learned_from": learned_from})
     committee = fitted.committee
     arrays = {"center_": fitted.center, "axes_": fitted.axes, "reconstructing": committee.reconstructing}
     arrays |= {"errors_": fitted.errors}
@@ -58,6 +58,11 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
 
     write_arrays(folder / ARRAYS, arrays)
     replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
+
+
+def as_json(description: dict[str, Any]) -> str:
+    """Numbers of NumPy's are written as Python's."""
+    return json.dumps(description, indent=2, default=lambda value: value.item())
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -14,14 +14,15 @@ from jaxtyping import Float
 from scipy.special import expit, logit
 from sklearn.exceptions import NotFittedError
 
-from aelle.errors import TooFewError
+from aelle.errors import TooFewError, UserError
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import held_out_log_odds
+from aelle.model.parameters import is_number
 from aelle.model.samples import sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import read_predictor, write_predictor
 from aelle.predictor.members import Known, Member, at_length, members
-from aelle.predictor.observed import INPUTS, Observed, observed, so_far
+from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
 from aelle.predictor.stacking import Stack, stack
 from aelle.seeds import generator, sample
@@ -180,12 +181,15 @@ class EarlyPredictor:
     ) -> Float[np.ndarray, "V 2"]:
         """Chance of high and of low error after `epoch`, from losses [V, E], spectra [V, E, M] in nats per step and
         hyperparameters as in `fit`, or from a sweep's table in the place of losses. None for what is not known; of
-        later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit.
+        later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit. Raises
+        ValueError for other shapes, and for an epoch that there is not.
         """
         self._check_fitted()
-        if not isinstance(losses, SweepTable):
-            losses = so_far(losses, spectra, hyperparameters, epoch, epochs or self.epochs_)
-        chance = self.predict(losses if isinstance(losses, Observed) else observed(losses, epoch)).chance
+        if isinstance(losses, SweepTable):
+            given = observed(losses, epoch)
+        else:
+            given = so_far(losses, spectra, hyperparameters, epoch, self.epochs_ if epochs is None else epochs)
+        chance = self.predict(given).chance
         return np.stack([1 - chance, chance], 1)
 
     def outside(self, sweep: SweepTable) -> dict[int, str]:
@@ -204,14 +208,18 @@ class EarlyPredictor:
         """The largest chance below which variants can be stopped at any epoch from `after` on, so that at most the
         share `may_lose` of those that would have ended low-error is lost, on average over sweeps like the known one.
 
-        Raises TooFewError if the known low-error variants are too few to promise it.
+        Raises TooFewError if the known low-error variants are too few to promise it, UserError for another share than
+        between 0 and 1, and for an epoch that there is not.
         """
         self._check_fitted()
+        if not is_number(may_lose) or not 0 < may_lose < 1:
+            raise UserError(f"may_lose={may_lose}: give a share of the low-error variants, between 0 and 1")
+        check_epoch("after", after, self.epochs_ - 1)
         later = [e for e, k in enumerate(self.cut_epochs_) if k >= after]
         least = np.sort(np.fmin.reduce(self.low_chances_[:, later], axis=1)) if later else np.zeros(0)
         least = least[np.isfinite(least)]
         # Of n + 1 exchangeable variants, the new one is among the j lowest with probability j / (n + 1).
-        j = int(may_lose * (len(least) + 1) + 1e-9)
+        j = min(int(may_lose * (len(least) + 1) + 1e-9), len(least))
         if j < 1:
             raise TooFewError(
                 f"{len(least)} low-error variants are too few to promise that at most {100 * may_lose:.3g} % are lost: "

@@ -12,7 +12,7 @@ import numpy as np
 
 from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
 from aelle.model.estimator import AeLLE
-from aelle.model.files import reading, write_arrays
+from aelle.model.files import as_json, reading, write_arrays
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.members import restored
 from aelle.predictor.outside import Neighbourhood
@@ -55,7 +55,7 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
         "stacks": {"+".join(inputs): [at.members, at.epochs] for inputs, at in predictor.stacks_.items()},
         "digests": _digests(folder, predictor.model_ is not None),
     }
-    text = json.dumps(description, indent=2)
+    text = as_json(description)
     replace_atomically(folder / DESCRIPTION, lambda path: path.write_text(text))
 
 

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.model.samples import as_array
+from aelle.model.parameters import is_whole
+from aelle.sweep.arrays import as_floats, as_frame
 from aelle.sweep.table import SweepTable
 
 INPUTS = ("losses", "spectra", "hyperparameters")
@@ -60,33 +61,40 @@ class Observed:
 
 
 def observed(sweep: SweepTable, epoch: int) -> Observed:
-    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then."""
+    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then. Raises ValueError
+    for an epoch that it does not have."""
+    check_epoch("epoch", epoch, sweep.epochs)
     losses = sweep.losses[:, : epoch + 1] if np.isfinite(sweep.losses[:, epoch]).any() else None
     spectra = sweep.seen(epoch) if epoch in sweep.measured_epochs else None
     frame = sweep.variants[sweep.hyperparameters].reset_index(drop=True)
     return Observed(epoch, sweep.epochs, losses, spectra, frame)
 
 
+def check_epoch(name: str, epoch: object, last: int) -> None:
+    """Raises UserError for what is no whole number from 0 to `last`."""
+    if not is_whole(epoch) or not 0 <= epoch <= last:
+        raise UserError(f"{name}={epoch}: give one from 0 (before training) to {last}, a whole number")
+
+
 def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: int) -> Observed:
     """From arrays of losses [V, E], spectra [V, E, M] in nats per step, NaN where none was measured, and a mapping or
     frame of hyperparameters [V]; of later epochs nothing is used. Raises ValueError for other shapes."""
-    if not 0 <= epoch <= epochs:
-        raise UserError(f"epoch={epoch}: give one from 0 (before training) to {epochs}, the last")
+    check_epoch("epoch", epoch, epochs)
     if losses is not None:
-        losses = np.asarray(as_array(losses), dtype=float)
+        losses = as_floats("losses", losses)
         if losses.ndim != 2 or losses.shape[1] <= epoch:
             raise UserError(f"losses of shape {list(losses.shape)}: give [V, E] with epochs 0 to {epoch}, at least")
         losses = losses[:, : epoch + 1]
     seen = None
     if spectra is not None:
-        spectra = np.asarray(as_array(spectra), dtype=float)
+        spectra = as_floats("spectra", spectra)
         if spectra.ndim != 3 or spectra.shape[1] <= epoch:
             raise UserError(
                 f"spectra of shape {list(spectra.shape)}: give [V, E, M] with epochs 0 to {epoch}, at least"
             )
         every = SpectraSoFar.of(spectra[:, : epoch + 1], np.arange(epoch + 1) / epochs)
         seen = every.take(np.arange(epoch, len(every), epoch + 1))
-    frame = None if hyperparameters is None else pd.DataFrame(hyperparameters).reset_index(drop=True)
+    frame = None if hyperparameters is None else as_frame(hyperparameters)
     lengths = {len(one) for one in (losses, seen, frame) if one is not None}
     if len(lengths) != 1:
         raise UserError(

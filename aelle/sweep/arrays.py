@@ -3,6 +3,7 @@
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from aelle.errors import UserError, in_one_line
 from aelle.lyapunov.spectrum import common_length
@@ -84,20 +86,54 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
     """A sweep from arrays: validation losses [V, E] of epochs 0 to the last, spectra [V, E, K] in nats per step, NaN
     where not measured and after the last exponent of a smaller network, and a mapping or frame of names to values [V].
     Raises ValueError for other shapes, for losses that are not above 0 and for `RESERVED` names."""
-    losses = np.asarray(losses, dtype=float)
-    spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else np.asarray(spectra, dtype=float)
+    losses = as_floats("losses", losses)
+    spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else as_floats("spectra", spectra)
     if losses.ndim != 2 or spectra.ndim != 3:
         raise UserError(
             f"losses of shape {list(losses.shape)}, spectra of shape {list(spectra.shape)}: give [V, E] and [V, E, M]"
         )
-    frame = pd.DataFrame({} if hyperparameters is None else hyperparameters)
+    frame = pd.DataFrame() if hyperparameters is None else as_frame(hyperparameters)
     if len(frame.columns) and len(frame) != len(losses):
         raise UserError(f"hyperparameters of {len(frame)} networks, losses of {len(losses)}: give the same networks")
-    values = {str(name): frame[name].to_numpy() for name in frame.columns}
+    values = {name: frame[name].to_numpy() for name in frame.columns}
     for name in values:
         if clash := _clash(name):
             raise UserError(f"hyperparameters contain {name}: {clash}")
     return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+
+
+def as_array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def as_floats(name: str, values: Any) -> np.ndarray:
+    """Raises UserError for what is no array of numbers."""
+    try:
+        return np.asarray(as_array(values), dtype=float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: {in_one_line(error)}; give an array or a tensor of numbers") from error
+
+
+def as_frame(hyperparameters: Any) -> pd.DataFrame:
+    """A row per network, a column per hyperparameter. Raises UserError for columns that are not of the same length."""
+    if isinstance(hyperparameters, Mapping):
+        # An index of its own would put a column's values into other rows.
+        hyperparameters = {
+            name: values.reset_index(drop=True) if isinstance(values, pd.Series) else as_array(values)
+            for name, values in hyperparameters.items()
+        }
+        for name, values in hyperparameters.items():
+            if np.ndim(values) != 1:
+                raise UserError(
+                    f"hyperparameter {name} of shape {list(np.shape(values))}: give [V], a value for each network"
+                )
+    try:
+        frame = pd.DataFrame(hyperparameters).reset_index(drop=True)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"hyperparameters: {in_one_line(error)}; give a mapping or frame of names to values [V], one per network"
+        ) from error
+    return frame.set_axis(frame.columns.astype(str), axis=1)
 
 
 def _clash(name: str) -> str:

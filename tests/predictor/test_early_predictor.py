@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.special import expit
 from sklearn.exceptions import NotFittedError
 
 from aelle import EarlyPredictor
 from aelle.analysis.scores import roc_auc
-from aelle.errors import TooFewError
-from aelle.predictor.observed import Observed, observed
+from aelle.errors import TooFewError, UserError
+from aelle.predictor.observed import Observed, check_epoch, observed
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -236,6 +237,68 @@ def test_bad_inputs_are_named(fitted):
         EarlyPredictor(1e9, aelle=QUICK).fit(new.losses)
     with pytest.raises(ValueError, match="must be above 0"):
         EarlyPredictor(0.5, aelle=QUICK).fit(-new.losses, new.spectra)
+
+
+@pytest.mark.parametrize("epoch", [6, 99, -1])
+def test_an_epoch_that_there_is_not_is_named(fitted, epoch):
+    new = of_rates(seed=1)
+    for given in (new, new.losses):
+        with pytest.raises(
+            UserError, match=rf"epoch={epoch}: give one from 0 \(before training\) to 5, a whole number$"
+        ):
+            fitted.predict_proba(given, epoch=epoch)
+
+
+@pytest.mark.parametrize("epoch", [2.0, True, None, "2"])
+def test_an_epoch_is_a_whole_number(epoch):
+    with pytest.raises(UserError, match=f"after={epoch}: give one from 0"):
+        check_epoch("after", epoch, 5)
+    check_epoch("after", np.int64(5), 5)
+
+
+@pytest.mark.parametrize("may_lose", [0.0, 1.0, -1.0, 2.0, np.nan])
+def test_a_share_that_is_none_is_named(fitted, may_lose):
+    with pytest.raises(
+        UserError, match=f"may_lose={may_lose}: give a share of the low-error variants, between 0 and 1"
+    ):
+        fitted.cut(may_lose)
+    with pytest.raises(UserError, match="after=5: give one from 0"):
+        fitted.cut(0.5, after=5)
+    assert fitted.cut(1 - 1e-15) >= fitted.cut(0.9)
+
+
+def test_what_is_no_array_is_named(fitted):
+    with pytest.raises(UserError, match=r"hyperparameter learning_rate of shape \[\]: give \[V\], a value for each"):
+        fitted.predict_proba(hyperparameters={"learning_rate": 0.01}, epoch=0)
+    with pytest.raises(UserError, match="hyperparameters: All arrays must be of the same length; give a mapping"):
+        EarlyPredictor(0.5).fit(of_rates().losses, None, {"p": [1, 2], "q": [1, 2, 3]})
+    with pytest.raises(UserError, match="losses: could not convert string to float: 'low'; give an array or a tensor"):
+        fitted.predict_proba([["low"]], epoch=0)
+
+
+def test_tensors_are_as_good_as_arrays(fitted):
+    sweep = of_rates()
+    rate = sweep.variants["learning_rate"].to_numpy()
+    arrays = (sweep.losses, sweep.spectra, {"learning_rate": rate})
+    tensors = [torch.tensor(array, requires_grad=True) for array in (sweep.losses, sweep.spectra, rate)]
+    tensors[2] = {"learning_rate": tensors[2]}
+    again = EarlyPredictor(0.45, aelle=QUICK).fit(*tensors)
+    np.testing.assert_array_equal(again.predict_proba(*tensors, 2), fitted.predict_proba(*arrays, 2))
+
+
+def test_rows_are_networks_whatever_the_index(fitted):
+    new = of_rates(seed=1)
+    rates = new.variants["learning_rate"].rename(lambda row: row + 7)
+    found = fitted.predict_proba(new.losses, None, {"learning_rate": rates, "other": pd.Series(np.zeros(120))}, 2)
+    np.testing.assert_array_equal(found, fitted.predict_proba(new.losses, None, new.variants[["learning_rate"]], 2))
+
+
+def test_numbers_of_numpys_are_saved(tmp_path):
+    fitted = EarlyPredictor(0.45, aelle={"epochs": np.int64(4)}).fit(of_rates().losses)
+    fitted.seed = np.int64(2)  # pyright: ignore[reportAttributeAccessIssue]
+    fitted.save(tmp_path)
+    again = EarlyPredictor.load(tmp_path)
+    assert (again.seed, again.aelle) == (2, {"epochs": 4}) and again.cut(0.2) == fitted.cut(0.2)
 
 
 def test_nothing_known_gives_no_chance(fitted):
