@@ -4,6 +4,7 @@ Axes: V variant, E epoch, M point of the common-length spectrum, m member.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,8 +141,6 @@ class EarlyPredictor:
     def predict(self, given: Observed) -> Prediction:
         """What is to be said of networks so far."""
         readable = self.readable(given)
-        if not len(readable):
-            return Prediction(np.full(len(given), np.nan), [""] * len(given))
         return self.combined(readable, self.said(readable))
 
     def said(self, given: Observed) -> Float[np.ndarray, "V m"]:
@@ -164,11 +163,7 @@ class EarlyPredictor:
             if at is not None:
                 log_odds[rows] = at.stack.log_odds(self._nearest(at.epochs, given), said[rows][:, at.members])
         log_odds[np.array(outside) != ""] = logit(self.base_rate_)
-        log_odds[given.diverged] = -CERTAIN
-        if given.epoch == given.epochs and given.losses is not None:
-            log_odds = np.where(given.losses[:, -1] < self.threshold, CERTAIN, -CERTAIN)
-            outside = [""] * V
-        return Prediction(log_odds, outside)
+        return self._with_what_is_certain(given, log_odds, outside)
 
     def predict_proba(
         self,
@@ -181,8 +176,10 @@ class EarlyPredictor:
     ) -> Float[np.ndarray, "V 2"]:
         """Chance of high and of low error after `epoch`, from losses [V, E], spectra [V, E, M] in nats per step and
         hyperparameters as in `fit`, or from a sweep's table in the place of losses. None for what is not known; of
-        later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit. Raises
-        ValueError for other shapes, and for an epoch that there is not.
+        later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit.
+
+        A network whose loss after `epoch` is not finite has diverged; but if it is NaN for all, nobody measured it. A
+        table's variant that has not come so far gets NaN. Raises ValueError for other shapes, and for another epoch.
         """
         self._check_fitted()
         if isinstance(losses, SweepTable):
@@ -300,7 +297,16 @@ class EarlyPredictor:
         spectra = given.spectra
         if spectra is not None and self.model_ is not None:
             spectra = at_length(spectra, self.model_.n_features_in_)
-        return Observed(given.epoch, given.epochs, losses, spectra, frame)
+        return replace(given, losses=losses, spectra=spectra, hyperparameters=frame)
+
+    def _with_what_is_certain(
+        self, given: Observed, log_odds: Float[np.ndarray, "V"], outside: list[str]
+    ) -> Prediction:
+        """A final loss that is known decides; without it, a network that has not come so far has no chance."""
+        log_odds = np.where(given.reached, log_odds, np.nan)
+        said = np.where(given.reached & np.isnan(given.final), np.array(outside, dtype=object), "")
+        certain = np.where(given.final < self.threshold, CERTAIN, -CERTAIN)
+        return Prediction(np.where(np.isnan(given.final), log_odds, certain), said.tolist())
 
     def _outside(self, given: Observed) -> list[str]:
         if given.hyperparameters is not None:

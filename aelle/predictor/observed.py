@@ -23,18 +23,48 @@ INPUTS = ("losses", "spectra", "hyperparameters")
 class Observed:
     """V networks after `epoch` of `epochs`; None for an input that nobody has.
 
-    `losses` [V, k + 1]: validation losses of epochs 0 to k, NaN where not finite. `spectra`: what spectra say after
-    that epoch, NaN where none was measured. `hyperparameters`: a column each, NaN where a variant reads none.
+    `losses` [V, k + 1]: validation losses of epochs 0 to k, not finite where not measured and where a network has
+    diverged. `spectra`: what spectra say after that epoch, NaN where none was measured. `hyperparameters`: a column
+    each, NaN where a variant reads none. `final` [V]: the final loss where it is known, infinite for a network that has
+    diverged, otherwise NaN. `reached` [V]: which networks have come to that epoch.
     """
 
     epoch: int
     epochs: int
-    losses: Float[np.ndarray, "V k"] | None = None
-    spectra: SpectraSoFar | None = None
-    hyperparameters: pd.DataFrame | None = None
+    losses: Float[np.ndarray, "V k"] | None
+    spectra: SpectraSoFar | None
+    hyperparameters: pd.DataFrame | None
+    final: Float[np.ndarray, "V"]
+    reached: Bool[np.ndarray, "V"]
+
+    @classmethod
+    def of(
+        cls,
+        epoch: int,
+        epochs: int,
+        losses: Float[np.ndarray, "V k"] | None,
+        spectra: SpectraSoFar | None,
+        hyperparameters: pd.DataFrame | None,
+        lost: Bool[np.ndarray, "V"] | None = None,
+        reached: Bool[np.ndarray, "V"] | None = None,
+    ) -> "Observed":
+        """Losses that are NaN for all networks after that epoch were not measured; otherwise those have diverged that
+        are `lost`: None for all without a finite loss. `reached`: None for all."""
+        V = next((len(one) for one in (losses, spectra, hyperparameters) if one is not None), 0)
+        final = np.full(V, np.nan)
+        if losses is not None and np.isnan(losses[:, -1]).all():
+            losses = None
+        if losses is not None:
+            last = losses[:, -1]
+            finite = np.isfinite(last)
+            final[finite] = last[finite] if epoch == epochs else np.nan
+            final[~finite if lost is None else lost & ~finite] = np.inf
+        return cls(
+            epoch, epochs, losses, spectra, hyperparameters, final, np.ones(V, bool) if reached is None else reached
+        )
 
     def __len__(self) -> int:
-        return next((len(one) for one in (self.losses, self.spectra, self.hyperparameters) if one is not None), 0)
+        return len(self.final)
 
     def known(self, name: str) -> Bool[np.ndarray, "V"]:
         """Which networks have the input."""
@@ -46,7 +76,7 @@ class Observed:
 
     @property
     def diverged(self) -> Bool[np.ndarray, "V"]:
-        return np.zeros(len(self), bool) if self.losses is None else ~np.isfinite(self.losses[:, -1])
+        return np.isinf(self.final)
 
     def take(self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "V"]) -> "Observed":
         if isinstance(rows, np.ndarray) and rows.dtype == bool and rows.all():
@@ -57,20 +87,28 @@ class Observed:
             losses=None if self.losses is None else self.losses[rows],
             spectra=None if self.spectra is None else self.spectra.take(rows),
             hyperparameters=None if frame is None else frame.iloc[np.arange(len(self))[rows]],
+            final=self.final[rows],
+            reached=self.reached[rows],
         )
 
 
 def observed(sweep: SweepTable, epoch: int) -> Observed:
-    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then. Raises ValueError
-    for an epoch that it does not have."""
+    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then. Variants whose
+    training is not over and that nothing was measured of since have not reached it. Raises ValueError for an epoch that
+    the table does not have."""
     check_epoch("epoch", epoch, sweep.epochs)
-    losses = sweep.losses[:, : epoch + 1] if np.isfinite(sweep.losses[:, epoch]).any() else None
+    over, states = sweep.variants["complete"].to_numpy(bool), sweep.variants["state"].to_numpy()
+    later = np.isfinite(sweep.losses[:, epoch:]).any(1)
+    lost = ~later & (over | (states == "diverged"))
+    reached = over | later
+    others = np.flatnonzero(~reached)
+    reached[others] = np.isfinite(sweep.spectra[others, epoch:]).any((1, 2))
     spectra = sweep.seen(epoch) if epoch in sweep.measured_epochs else None
     frame = sweep.variants[sweep.hyperparameters].reset_index(drop=True)
-    return Observed(epoch, sweep.epochs, losses, spectra, frame)
+    return Observed.of(epoch, sweep.epochs, sweep.losses[:, : epoch + 1], spectra, frame, lost, reached)
 
 
-def check_epoch(name: str, epoch: object, last: int) -> None:
+def check_epoch(name: str, epoch: Any, last: int) -> None:
     """Raises UserError for what is no whole number from 0 to `last`."""
     if not is_whole(epoch) or not 0 <= epoch <= last:
         raise UserError(f"{name}={epoch}: give one from 0 (before training) to {last}, a whole number")
@@ -78,7 +116,8 @@ def check_epoch(name: str, epoch: object, last: int) -> None:
 
 def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: int) -> Observed:
     """From arrays of losses [V, E], spectra [V, E, M] in nats per step, NaN where none was measured, and a mapping or
-    frame of hyperparameters [V]; of later epochs nothing is used. Raises ValueError for other shapes."""
+    frame of hyperparameters [V]; of later epochs nothing is used. A network without a finite loss after that epoch has
+    diverged, unless the loss of all is NaN, which was not measured then. Raises ValueError for other shapes."""
     check_epoch("epoch", epoch, epochs)
     if losses is not None:
         losses = as_floats("losses", losses)
@@ -102,4 +141,4 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
             if not lengths
             else f"losses, spectra and hyperparameters of {sorted(lengths)} networks: give the same networks in each"
         )
-    return Observed(epoch, epochs, losses, seen, frame)
+    return Observed.of(epoch, epochs, losses, seen, frame)

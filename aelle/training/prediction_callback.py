@@ -133,13 +133,15 @@ class PredictionCallback(pl.Callback):
             unknown = np.full_like(self.losses[epoch], np.nan)
             losses = np.stack([self.losses.get(k, unknown) for k in range(epoch + 1)], 1)
             losses = np.where(np.isfinite(losses), losses, np.nan)
+            # This epoch's was measured: where it is not finite, the network has diverged.
+            losses[:, -1] = np.nan_to_num(losses[:, -1], nan=np.inf)
         spectra = None
         if self.aelle is not None and epoch in self.lyapunov.spectra:
             exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
             spectra = self._seen(np.atleast_2d(exponents), epoch / epochs, self.aelle.n_features_in_)
         if losses is None and spectra is None and frame is None:
             return None
-        return Observed(epoch, epochs, losses, spectra, frame)
+        return Observed.of(epoch, epochs, losses, spectra, frame)
 
     def _told(self, given: Observed) -> tuple[Float[np.ndarray, "V"], list[str]]:
         if isinstance(self.predictor, EarlyPredictor):

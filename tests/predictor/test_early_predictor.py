@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from aelle import EarlyPredictor
 from aelle.analysis.scores import roc_auc
 from aelle.errors import TooFewError, UserError
-from aelle.predictor.observed import Observed, check_epoch, observed
+from aelle.predictor.observed import check_epoch, observed, so_far
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -119,8 +119,40 @@ def test_a_spectrum_unlike_all_is_outside_and_few_usual_ones_are(fitted):
 
 def test_a_diverged_network_is_high_error(fitted):
     new = of_rates(seed=1)
+    new.losses[:3, 2:], new.variants.loc[:2, "state"] = np.nan, "diverged"
+    rates = new.variants[["learning_rate"]]
+    for found in (fitted.predict_proba(new, epoch=2), fitted.predict_proba(new.losses, None, rates, 2)):
+        assert (found[:3, 1] < 1e-9).all() and (found[3:, 1] > 1e-9).all()
+    new.losses[:, 2] = np.inf
+    assert (fitted.predict_proba(new.losses, None, rates, 2)[:, 1] < 1e-9).all()
+
+
+def test_a_network_that_has_not_come_so_far_has_no_chance(fitted):
+    """Running or pruned after epoch 1; one has diverged then, and one has its spectrum, but no loss."""
+    new, whole = of_rates(seed=1), of_rates(seed=1)
+    new.losses[:6, 2:], new.spectra[:5, 2:] = np.nan, np.nan
+    new.variants.loc[:5, ["state", "complete"]] = ["running", False]
+    new.variants.loc[:1, "state"], new.variants.loc[2, "state"] = "pruned", "diverged"
+    for k in range(2, 6):
+        found, expected = fitted.predict(observed(new, k)), fitted.predict(observed(whole, k))
+        assert np.isnan(found.log_odds[[0, 1, 3, 4]]).all() and found.chance[2] < 1e-9
+        assert np.isfinite(found.log_odds[5]) and set(found.outside[:5]) == {""}
+        np.testing.assert_allclose(found.log_odds[6:], expected.log_odds[6:], rtol=1e-9)
+    np.testing.assert_allclose(fitted.predict_proba(new, epoch=1), fitted.predict_proba(whole, epoch=1), rtol=1e-9)
+    assert np.isnan(fitted.predict_proba(new.take(np.arange(5)), epoch=2)).all()
+
+
+def test_losses_that_nobody_measured_are_no_divergence(fitted):
+    """Nor is a gap in the losses of a variant that is complete."""
+    new = of_rates(seed=1)
+    rates = new.variants[["learning_rate"]]
+    gap = new.losses.copy()
+    gap[:, 2] = np.nan
+    expected = fitted.predict_proba(None, new.spectra, rates, 2)
+    np.testing.assert_array_equal(fitted.predict_proba(gap, new.spectra, rates, 2), expected)
+    np.testing.assert_array_equal(fitted.predict_proba(replace(new, losses=gap), epoch=2), expected)
     new.losses[:3, 2] = np.nan
-    assert (fitted.predict_proba(new, epoch=2)[:3, 1] < 1e-9).all()
+    np.testing.assert_allclose(fitted.predict_proba(new, epoch=2)[:3], expected[:3], rtol=1e-9)
 
 
 def test_an_ignorant_member_does_not_halve_the_certainty_of_one_that_knows():
@@ -302,8 +334,7 @@ def test_numbers_of_numpys_are_saved(tmp_path):
 
 
 def test_nothing_known_gives_no_chance(fitted):
-    nothing = Observed(2, 5, hyperparameters=pd.DataFrame({"other": [1.0, 2.0]}))
-    assert np.isnan(fitted.predict(nothing).log_odds).all()
+    assert np.isnan(fitted.predict(so_far(None, None, {"other": [1.0, 2.0]}, 2, 5)).log_odds).all()
 
 
 def test_chances_are_calibrated(fitted):
