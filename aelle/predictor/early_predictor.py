@@ -283,21 +283,21 @@ class EarlyPredictor:
         return max(int(np.searchsorted(epochs, position + 1e-9, side="right")) - 1, 0)
 
     def readable(self, given: Observed) -> Observed:
-        """Without inputs that the members cannot read: losses of another number of epochs, and hyperparameters that
+        """Marks as unread what the members cannot read: losses of another number of epochs, and hyperparameters that
         lack one of the known ones. A loss that was not measured at an earlier epoch is set to the known median."""
-        frame = given.hyperparameters
+        frame, losses, spectra, unread = given.hyperparameters, given.losses, given.spectra, []
         if frame is None and not self.encoding_.varied:
             frame = pd.DataFrame(index=range(len(given)))
         elif frame is not None and not set(self.encoding_.varied) <= set(frame.columns):
-            frame = None
-        losses = given.losses if given.epochs == self.epochs_ else None
-        if losses is not None:
+            unread.append("hyperparameters")
+        if given.epochs != self.epochs_:
+            unread.append("losses")
+        elif losses is not None:
             earlier = np.arange(losses.shape[1]) < given.epoch
             losses = np.where(np.isnan(losses) & earlier, self.typical_[: losses.shape[1]], losses)
-        spectra = given.spectra
         if spectra is not None and self.model_ is not None:
             spectra = at_length(spectra, self.model_.n_features_in_)
-        return replace(given, losses=losses, spectra=spectra, hyperparameters=frame)
+        return replace(given, losses=losses, spectra=spectra, hyperparameters=frame, unread=tuple(unread))
 
     def _with_what_is_certain(
         self, given: Observed, log_odds: Float[np.ndarray, "V"], outside: list[str]

@@ -26,7 +26,8 @@ class Observed:
     `losses` [V, k + 1]: validation losses of epochs 0 to k, not finite where not measured and where a network has
     diverged. `spectra`: what spectra say after that epoch, NaN where none was measured. `hyperparameters`: a column
     each, NaN where a variant reads none. `final` [V]: the final loss where it is known, infinite for a network that has
-    diverged, otherwise NaN. `reached` [V]: which networks have come to that epoch.
+    diverged, otherwise NaN. `reached` [V]: which networks have come to that epoch. `unread`: inputs that a predictor
+    cannot predict from, but which still say what lies outside of what it knows.
     """
 
     epoch: int
@@ -36,6 +37,7 @@ class Observed:
     hyperparameters: pd.DataFrame | None
     final: Float[np.ndarray, "V"]
     reached: Bool[np.ndarray, "V"]
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -67,7 +69,9 @@ class Observed:
         return len(self.final)
 
     def known(self, name: str) -> Bool[np.ndarray, "V"]:
-        """Which networks have the input."""
+        """Which networks have the input, to be predicted from."""
+        if name in self.unread:
+            return np.zeros(len(self), bool)
         if name == "losses" and self.losses is not None:
             return np.isfinite(self.losses[:, -1])
         if name == "spectra" and self.spectra is not None:

@@ -110,6 +110,18 @@ def test_a_rate_that_nobody_knows_is_outside_and_gets_the_base_rate(fitted):
     np.testing.assert_allclose(found.chance, fitted.base_rate_)
 
 
+def test_hyperparameters_of_which_some_are_missing_may_still_lie_outside():
+    sweep = of_rates()
+    columns = {"learning_rate": sweep.variants["learning_rate"], "p": np.linspace(2, 3, 120)}
+    fitted = EarlyPredictor(0.45).fit(sweep.losses, None, columns)
+    given = so_far(None, None, {"learning_rate": [1e-5, 1e-2]}, 0, 5)
+    found = fitted.predict(given)
+    assert found.outside[0].startswith("learning_rate=1e-05: known is") and found.outside[1] == ""
+    assert found.chance[0] == pytest.approx(fitted.base_rate_) and np.isnan(found.chance[1])
+    with_losses = so_far(sweep.losses, None, {"learning_rate": np.full(120, 1e-5)}, 3, 5)
+    assert all(fitted.predict(with_losses).outside)
+
+
 def test_a_spectrum_unlike_all_is_outside_and_few_usual_ones_are(fitted):
     new = of_rates(seed=1)
     assert sum(map(bool, fitted.predict(observed(new, 2)).outside)) <= 4
@@ -140,6 +152,20 @@ def test_a_network_that_has_not_come_so_far_has_no_chance(fitted):
         np.testing.assert_allclose(found.log_odds[6:], expected.log_odds[6:], rtol=1e-9)
     np.testing.assert_allclose(fitted.predict_proba(new, epoch=1), fitted.predict_proba(whole, epoch=1), rtol=1e-9)
     assert np.isnan(fitted.predict_proba(new.take(np.arange(5)), epoch=2)).all()
+
+
+def test_on_another_grid_the_final_loss_decides_and_divergence_counts(fitted):
+    new = of_rates(seed=1)
+    rates, losses = new.variants[["learning_rate"]], np.linspace(2.3, 0.1, 31) * np.ones((120, 1))
+    losses[:7, 30], losses[7:9, 20:] = 0.9, np.nan
+    chances = fitted.predict_proba(losses, None, rates, 30, epochs=30)[:, 1]
+    np.testing.assert_allclose(chances, np.arange(120) >= 9, atol=1e-9)
+    halfway = fitted.predict_proba(losses, None, rates, 20, epochs=30)[:, 1]
+    expected = fitted.predict_proba(None, None, rates, 20, epochs=30)[:, 1]
+    np.testing.assert_allclose(halfway, np.where(np.isnan(losses[:, 20]), 0, expected), atol=1e-9)
+    longer = replace(new, losses=losses, spectra=np.full((120, 31, 8), np.nan))
+    longer.variants.loc[7:8, "state"] = "diverged"
+    np.testing.assert_array_equal(fitted.predict_proba(longer, epoch=20)[:, 1], halfway)
 
 
 def test_losses_that_nobody_measured_are_no_divergence(fitted):
