@@ -25,13 +25,11 @@ from aelle.predictor.files import read_predictor, write_predictor
 from aelle.predictor.members import Known, Member, at_length, members
 from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
+from aelle.predictor.prediction import Prediction, with_what_is_certain
 from aelle.predictor.stacking import Stack, stack
 from aelle.seeds import generator, sample
 from aelle.sweep.arrays import table_of
 from aelle.sweep.table import SweepTable
-
-CERTAIN = 30.0
-"""Log odds of what is known: the final loss, or that a network has diverged."""
 
 MAX_EPOCHS = 50
 """Epochs that members are fitted at, at most; those with spectra first."""
@@ -45,18 +43,6 @@ FOLDS = 4
 
 SUBSETS = [some for size in (1, 2, 3) for some in combinations(INPUTS, size)]
 """Of inputs that a network can have."""
-
-
-class Prediction(NamedTuple):
-    """`log_odds` [V] of low error; NaN where nothing is known of a network. `outside`: for each, what lies outside of
-    what was learned from, in words, or ""; its chance is the share of low error among the known variants."""
-
-    log_odds: Float[np.ndarray, "V"]
-    outside: list[str]
-
-    @property
-    def chance(self) -> Float[np.ndarray, "V"]:
-        return expit(self.log_odds)
 
 
 class StackAt(NamedTuple):
@@ -163,7 +149,7 @@ class EarlyPredictor:
             if at is not None:
                 log_odds[rows] = at.stack.log_odds(self._nearest(at.epochs, given), said[rows][:, at.members])
         log_odds[np.array(outside) != ""] = logit(self.base_rate_)
-        return self._with_what_is_certain(given, log_odds, outside)
+        return with_what_is_certain(given, self.threshold, log_odds, outside)
 
     def predict_proba(
         self,
@@ -298,15 +284,6 @@ class EarlyPredictor:
         if spectra is not None and self.model_ is not None:
             spectra = at_length(spectra, self.model_.n_features_in_)
         return replace(given, losses=losses, spectra=spectra, hyperparameters=frame, unread=tuple(unread))
-
-    def _with_what_is_certain(
-        self, given: Observed, log_odds: Float[np.ndarray, "V"], outside: list[str]
-    ) -> Prediction:
-        """A final loss that is known decides; without it, a network that has not come so far has no chance."""
-        log_odds = np.where(given.reached, log_odds, np.nan)
-        said = np.where(given.reached & np.isnan(given.final), np.array(outside, dtype=object), "")
-        certain = np.where(given.final < self.threshold, CERTAIN, -CERTAIN)
-        return Prediction(np.where(np.isnan(given.final), log_odds, certain), said.tolist())
 
     def _outside(self, given: Observed) -> list[str]:
         if given.hyperparameters is not None:

@@ -54,6 +54,7 @@ class PredictionCallback(pl.Callback):
         self.outside: dict[int, list[str]] = {}
         self.losses: dict[int, Float[np.ndarray, "V"]] = {}
         self.mean = RunningMean()
+        self.stale: torch.Tensor | None = None
 
     def go_on(self, rows: pa.Table, numbers: Sequence[int]) -> None:
         """Resume from the rows that a stopped run's `epochs.parquet` has for these variants."""
@@ -94,8 +95,17 @@ class PredictionCallback(pl.Callback):
             self.mean, self.losses = RunningMean(), {}
             self._predict(trainer, pl_module, 0)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The trainer keeps what a module has logged until it logs it again, as another tensor."""
+        self.stale = trainer.callback_metrics.get(self.monitor)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._record(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
+        self._record(trainer, pl_module)
         self._predict(trainer, pl_module, epoch)
         if epoch in self.chances:
             pl_module.log("lyapunov/chance", torch.as_tensor(self.chances[epoch]).nanmedian())
