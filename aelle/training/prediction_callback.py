@@ -31,7 +31,8 @@ class PredictionCallback(pl.Callback):
 
     `predictor`: an `EarlyPredictor`, or an `AeLLE`, which predicts from spectra alone. A population has the validation
     losses and hyperparameters of its variants. For a network of your own, the loss is the metric `monitor`, which the
-    module logs (without it, losses are not used), and `hyperparameters` maps names to its values.
+    module logs in an epoch's validation or training, before its end (after epochs without it, losses are not used), and
+    `hyperparameters` maps names to its values.
 
     Comes after `lyapunov` among the trainer's callbacks. `.chances` maps the epoch (0 = before training) to the chances
     of low error [V] (V = 1 for a single network), NaN where the network has diverged; epochs without anything to
@@ -96,16 +97,11 @@ class PredictionCallback(pl.Callback):
             self._predict(trainer, pl_module, 0)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The trainer keeps what a module has logged until it logs it again, as another tensor."""
+        """The trainer keeps a metric until it is logged again, then as another tensor: this one is of an epoch before."""
         self.stale = trainer.callback_metrics.get(self.monitor)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
-            self._record(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        self._record(trainer, pl_module)
         self._predict(trainer, pl_module, epoch)
         if epoch in self.chances:
             pl_module.log("lyapunov/chance", torch.as_tensor(self.chances[epoch]).nanmedian())
@@ -136,8 +132,9 @@ class PredictionCallback(pl.Callback):
         else:
             frame = None if self.hyperparameters is None else pd.DataFrame([dict(self.hyperparameters)])
             # What was logged before training, by a validation, is not in the trainer's metrics any more.
-            if epoch > 0 and self.monitor in trainer.callback_metrics:
-                self.losses[epoch] = np.array([float(trainer.callback_metrics[self.monitor])])
+            loss = trainer.callback_metrics.get(self.monitor) if epoch > 0 else None
+            if loss is not None and loss is not self.stale:
+                self.losses[epoch] = np.array([float(loss)])
         losses = None
         if epoch in self.losses:
             unknown = np.full_like(self.losses[epoch], np.nan)
