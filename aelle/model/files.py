@@ -45,6 +45,11 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     """Write `aelle.json` and `arrays.npz`, each replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     text = as_json({"format": FORMAT, "parameters": parameters, "learned_from": learned_from})
+    write_arrays(folder / ARRAYS, arrays_of(fitted))
+    replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
+
+
+def arrays_of(fitted: Fitted) -> dict[str, np.ndarray]:
     committee = fitted.committee
     arrays = {"center_": fitted.center, "axes_": fitted.axes, "reconstructing": committee.reconstructing}
     arrays |= {"errors_": fitted.errors}
@@ -55,9 +60,7 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     parts |= {"weights": committee.weights} | ({} if committee.gauge is None else {"gauge": committee.gauge})
     for part, values in parts.items():
         arrays |= {f"{part}.{name}": np.asarray(value) for name, value in values._asdict().items()}
-
-    write_arrays(folder / ARRAYS, arrays)
-    replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
+    return arrays
 
 
 def as_json(description: dict[str, Any]) -> str:

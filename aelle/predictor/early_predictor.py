@@ -21,7 +21,7 @@ from aelle.model.fitting import held_out_log_odds
 from aelle.model.parameters import is_number
 from aelle.model.samples import sweep_sample
 from aelle.predictor.encoding import Encoding
-from aelle.predictor.files import read_predictor, write_predictor
+from aelle.predictor.files import arrays_of, read_predictor, write_predictor
 from aelle.predictor.members import Known, Member, at_length, members
 from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
@@ -215,6 +215,12 @@ class EarlyPredictor:
         at = self.stacks_[max(self.stacks_, key=len)]
         names = [self.members_[m].name for m in at.members]
         return pd.DataFrame(at.stack.weights, index=pd.Index(at.epochs, name="epoch"), columns=names)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was fitted, by name."""
+        self._check_fitted()
+        model = {} if self.model_ is None else self.model_.arrays()
+        return arrays_of(self) | {f"aelle/{name}": array for name, array in model.items()}
 
     def save(self, folder: str | Path) -> None:
         """JSON and NPZ: nothing that could run code when it is read."""

@@ -5,6 +5,7 @@ Axes: V variant, K exponent, M point of the model's spectra.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,15 @@ class PredictionCallback(pl.Callback):
     @property
     def state_key(self) -> str:
         """Distinguishes several of these callbacks in one trainer."""
-        weights = b"" if self.aelle is None else self.aelle.committee_.networks.head.weight.detach().numpy().tobytes()
-        told = f"{self.predictor.threshold} {self.monitor}".encode()
-        digest = hashlib.sha256(weights + told).hexdigest()[:8]
-        return self._generate_state_key(watches=self.lyapunov.network, model=digest)
+        return self._generate_state_key(watches=self.lyapunov.network, model=self._digest, monitor=self.monitor)
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of all that the predictor has learned."""
+        digest = hashlib.sha256(f"{type(self.predictor).__name__} {self.predictor.threshold}".encode())
+        for name, array in self.predictor.arrays().items():
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     def state_dict(self) -> dict[str, Any]:
         """Saved in the trainer's checkpoint, so that users' own trainings can resume."""
@@ -97,7 +103,7 @@ class PredictionCallback(pl.Callback):
             self._predict(trainer, pl_module, 0)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The trainer keeps a metric until it is logged again, then as another tensor: this one is of an epoch before."""
+        """The trainer keeps a metric until it is logged again, then as another tensor: this one is of the past."""
         self.stale = trainer.callback_metrics.get(self.monitor)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -179,3 +179,22 @@ def test_a_training_of_ones_own_resumes_with_its_losses(early, tmp_path):
     assert set(resumed.chances) == {2, 3} and set(resumed.losses) == {1, 2, 3}
     for epoch in (2, 3):
         np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
+
+
+def test_predictors_side_by_side_keep_their_own_states(early):
+    """Two without spectra and of one threshold, and one with its own AeLLE."""
+    lossy = [
+        EarlyPredictor(0.5).fit(known.losses, None, {"p": known.variants["p"]}) for known in (KNOWN, synthetic(seed=1))
+    ]
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5))
+    callbacks = [PredictionCallback(one, lyapunov) for one in (*lossy, early, early.model_)]
+    assert len({callback.state_key for callback in callbacks}) == 4
+    assert callbacks[0].state_key == PredictionCallback(lossy[0], lyapunov).state_key
+    trainer([lyapunov, *callbacks], max_epochs=1).fit(Logged(LOSSES[1:]), torch.ones(2, 6, 2))
+
+
+def test_a_loaded_predictor_is_the_same_one(early, tmp_path):
+    early.save(tmp_path)
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5))
+    again = PredictionCallback(EarlyPredictor.load(tmp_path), lyapunov)
+    assert again.state_key == PredictionCallback(early, lyapunov).state_key
