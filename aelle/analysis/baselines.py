@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
 from aelle.lyapunov.spectrum import signed_log
 from aelle.predictor.members import log_losses
-from aelle.predictor.observed import Observed
 from aelle.predictor.ridge import fit_ridge
 from aelle.sweep.table import SweepTable
 
@@ -146,4 +145,4 @@ def _undecided(inputs: Inputs) -> LogOdds:
 def _log_losses(known: SweepTable, sweep: SweepTable, k: int) -> Float[np.ndarray, "V epochs"]:
     """Log losses of epochs 0 to k. Those not finite, or worse than all known ones, are set to the worst known one."""
     worst = np.nanmax(known.losses, axis=0, initial=known.threshold)
-    return log_losses(Observed(k, sweep.epochs, sweep.losses[:, : k + 1]), worst)
+    return log_losses(sweep.losses[:, : k + 1], worst)

@@ -18,8 +18,9 @@ from aelle.analysis.baselines import (
 )
 from aelle.analysis.predictor import LogOdds, Predictor
 from aelle.model.estimator import AeLLE
-from aelle.predictor.early_predictor import EarlyPredictor, Prediction
+from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import Observed, observed
+from aelle.predictor.prediction import Prediction
 from aelle.sweep.table import SweepTable
 
 RECOMMENDED = "recommended"

@@ -20,20 +20,20 @@ from aelle.lyapunov.spectrum import curve, signed_exp
 from aelle.model.autoencoder import Training
 from aelle.model.columns import columns, stage
 from aelle.model.committee import Committee
-from aelle.model.files import Fitted, read_model, reading, write_model
+from aelle.model.files import Fitted, arrays_of, read_model, reading, write_model
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.parameters import check_parameters, is_whole
 from aelle.model.regions import CLASSIFIERS, Region
 from aelle.model.samples import (
     NAN_ALLOWED,
     Sample,
-    as_array,
     checked_covariates,
     checked_history,
     spectra_alone,
     without_history,
 )
 from aelle.model.scaling import Scaling
+from aelle.sweep.arrays import as_array
 
 Array = np.ndarray
 
@@ -227,21 +227,13 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def save(self, folder: str | Path) -> None:
         """Parameters as JSON and arrays as NPZ: nothing that could run code when it is read."""
-        check_is_fitted(self, "committee_")
+        fitted = self._fitted()
         parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
-        fitted = Fitted(
-            self.scaling_,
-            self.committee_,
-            self.center_,
-            self.axes_,
-            self.errors_,
-            self.region_,
-            self.loss_region_,
-            self.history_,
-            self.n_features_in_,
-            self.n_covariates_,
-        )
         write_model(Path(folder), parameters, self.learned_from_, fitted)
+
+    def arrays(self) -> dict[str, Array]:
+        """What was fitted, by name."""
+        return arrays_of(self._fitted())
 
     @classmethod
     def load(cls, folder: str | Path) -> "AeLLE":
@@ -260,6 +252,21 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             covariates = np.zeros((1, model.n_covariates_)) if model.n_covariates_ else None
             model.predict_proba(example, covariates=covariates)
         return model
+
+    def _fitted(self) -> Fitted:
+        check_is_fitted(self, "committee_")
+        return Fitted(
+            self.scaling_,
+            self.committee_,
+            self.center_,
+            self.axes_,
+            self.errors_,
+            self.region_,
+            self.loss_region_,
+            self.history_,
+            self.n_features_in_,
+            self.n_covariates_,
+        )
 
     def _entering(
         self, spectra: Any, covariates: Any

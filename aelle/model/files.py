@@ -44,7 +44,12 @@ class Fitted(NamedTuple):
 def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str, Any], fitted: Fitted) -> None:
     """Write `aelle.json` and `arrays.npz`, each replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": FORMAT, "parameters": parameters, "learned_from": learned_from}, indent=2)
+    text = as_json({"format": FORMAT, "parameters": parameters, "learned_from": learned_from})
+    write_arrays(folder / ARRAYS, arrays_of(fitted))
+    replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
+
+
+def arrays_of(fitted: Fitted) -> dict[str, np.ndarray]:
     committee = fitted.committee
     arrays = {"center_": fitted.center, "axes_": fitted.axes, "reconstructing": committee.reconstructing}
     arrays |= {"errors_": fitted.errors}
@@ -55,9 +60,12 @@ def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str
     parts |= {"weights": committee.weights} | ({} if committee.gauge is None else {"gauge": committee.gauge})
     for part, values in parts.items():
         arrays |= {f"{part}.{name}": np.asarray(value) for name, value in values._asdict().items()}
+    return arrays
 
-    write_arrays(folder / ARRAYS, arrays)
-    replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
+
+def as_json(description: dict[str, Any]) -> str:
+    """Numbers of NumPy's are written as Python's."""
+    return json.dumps(description, indent=2, default=lambda value: value.item())
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

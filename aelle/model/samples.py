@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.utils.validation import check_X_y, column_or_1d
-from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import common_length
 from aelle.seeds import generator, sample
+from aelle.sweep.arrays import as_array
 from aelle.sweep.table import SweepTable
 
 NAN_ALLOWED: Any = "allow-nan"
@@ -195,7 +195,3 @@ def check_classes(low: Bool[np.ndarray, "n"], parts: int) -> None:
                 f"{count} of {len(low)} variants are {name}-error, too few for {parts} parts that each "
                 "need some; train more variants, or choose another threshold=…"
             )
-
-
-def as_array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values

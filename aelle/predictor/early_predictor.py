@@ -4,6 +4,7 @@ Axes: V variant, E epoch, M point of the common-length spectrum, m member.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,22 +15,21 @@ from jaxtyping import Float
 from scipy.special import expit, logit
 from sklearn.exceptions import NotFittedError
 
-from aelle.errors import TooFewError
+from aelle.errors import TooFewError, UserError
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import held_out_log_odds
+from aelle.model.parameters import is_number
 from aelle.model.samples import class_sample, sweep_sample
 from aelle.predictor.encoding import Encoding
-from aelle.predictor.files import read_predictor, write_predictor
+from aelle.predictor.files import arrays_of, read_predictor, write_predictor
 from aelle.predictor.members import Known, Member, at_length, members
-from aelle.predictor.observed import INPUTS, Observed, observed, so_far
+from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
+from aelle.predictor.prediction import Prediction, with_what_is_certain
 from aelle.predictor.stacking import Stack, stack
 from aelle.seeds import generator
 from aelle.sweep.arrays import table_of
 from aelle.sweep.table import SweepTable
-
-CERTAIN = 30.0
-"""Log odds of what is known: the final loss, or that a network has diverged."""
 
 MAX_EPOCHS = 50
 """Epochs that members are fitted at, at most; those with spectra first."""
@@ -43,18 +43,6 @@ FOLDS = 4
 
 SUBSETS = [some for size in (1, 2, 3) for some in combinations(INPUTS, size)]
 """Of inputs that a network can have."""
-
-
-class Prediction(NamedTuple):
-    """`log_odds` [V] of low error; NaN where nothing is known of a network. `outside`: for each, what lies outside of
-    what was learned from, in words, or ""; its chance is the share of low error among the known variants."""
-
-    log_odds: Float[np.ndarray, "V"]
-    outside: list[str]
-
-    @property
-    def chance(self) -> Float[np.ndarray, "V"]:
-        return expit(self.log_odds)
 
 
 class StackAt(NamedTuple):
@@ -139,8 +127,6 @@ class EarlyPredictor:
     def predict(self, given: Observed) -> Prediction:
         """What is to be said of networks so far."""
         readable = self.readable(given)
-        if not len(readable):
-            return Prediction(np.full(len(given), np.nan), [""] * len(given))
         return self.combined(readable, self.said(readable))
 
     def said(self, given: Observed) -> Float[np.ndarray, "V m"]:
@@ -168,11 +154,7 @@ class EarlyPredictor:
                     log_odds[rows] = at.stack.log_odds(e, said[rows][:, at.members])
                     break
         log_odds[np.array(outside) != ""] = logit(self.base_rate_)
-        log_odds[given.diverged] = -CERTAIN
-        if given.epoch == given.epochs and given.losses is not None:
-            log_odds = np.where(given.losses[:, -1] < self.threshold, CERTAIN, -CERTAIN)
-            outside = [""] * V
-        return Prediction(log_odds, outside)
+        return with_what_is_certain(given, self.threshold, log_odds, outside)
 
     def predict_proba(
         self,
@@ -186,11 +168,16 @@ class EarlyPredictor:
         """Chance of high and of low error after `epoch`, from losses [V, E], spectra [V, E, M] in nats per step and
         hyperparameters as in `fit`, or from a sweep's table in the place of losses. None for what is not known; of
         later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit.
+
+        A network whose loss after `epoch` is not finite has diverged; but if it is NaN for all, nobody measured it. A
+        table's variant that has not come so far gets NaN. Raises ValueError for other shapes, and for another epoch.
         """
         self._check_fitted()
-        if not isinstance(losses, SweepTable):
-            losses = so_far(losses, spectra, hyperparameters, epoch, epochs or self.epochs_)
-        chance = self.predict(losses if isinstance(losses, Observed) else observed(losses, epoch)).chance
+        if isinstance(losses, SweepTable):
+            given = observed(losses, epoch)
+        else:
+            given = so_far(losses, spectra, hyperparameters, epoch, self.epochs_ if epochs is None else epochs)
+        chance = self.predict(given).chance
         return np.stack([1 - chance, chance], 1)
 
     def outside(self, sweep: SweepTable) -> dict[int, str]:
@@ -209,14 +196,18 @@ class EarlyPredictor:
         """The largest chance below which variants can be stopped at any epoch from `after` on, so that at most the
         share `may_lose` of those that would have ended low-error is lost, on average over sweeps like the known one.
 
-        Raises TooFewError if the known low-error variants are too few to promise it.
+        Raises TooFewError if the known low-error variants are too few to promise it, UserError for another share than
+        between 0 and 1, and for an epoch that there is not.
         """
         self._check_fitted()
+        if not is_number(may_lose) or not 0 < may_lose < 1:
+            raise UserError(f"may_lose={may_lose}: give a share of the low-error variants, between 0 and 1")
+        check_epoch("after", after, self.epochs_ - 1)
         later = [e for e, k in enumerate(self.cut_epochs_) if k >= after]
         least = np.sort(np.fmin.reduce(self.low_chances_[:, later], axis=1)) if later else np.zeros(0)
         least = least[np.isfinite(least)]
         # Of n + 1 exchangeable variants, the new one is among the j lowest with probability j / (n + 1).
-        j = int(may_lose * (len(least) + 1) + 1e-9)
+        j = min(int(may_lose * (len(least) + 1) + 1e-9), len(least))
         if j < 1:
             raise TooFewError(
                 f"{len(least)} low-error variants are too few to promise that at most {100 * may_lose:.3g} % are lost: "
@@ -229,6 +220,12 @@ class EarlyPredictor:
         at = self.stacks_[max(self.stacks_, key=len)]
         names = [self.members_[m].name for m in at.members]
         return pd.DataFrame(at.stack.weights, index=pd.Index(at.epochs, name="epoch"), columns=names)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was fitted, by name."""
+        self._check_fitted()
+        model = {} if self.model_ is None else self.model_.arrays()
+        return arrays_of(self) | {f"aelle/{name}": array for name, array in model.items()}
 
     def save(self, folder: str | Path) -> None:
         """JSON and NPZ: nothing that could run code when it is read."""
@@ -285,21 +282,21 @@ class EarlyPredictor:
         return None if e < 0 else e
 
     def readable(self, given: Observed) -> Observed:
-        """Without inputs that the members cannot read: losses of another number of epochs, and hyperparameters that
+        """Marks as unread what the members cannot read: losses of another number of epochs, and hyperparameters that
         lack one of the known ones. A loss that was not measured at an earlier epoch is set to the known median."""
-        frame = given.hyperparameters
+        frame, losses, spectra, unread = given.hyperparameters, given.losses, given.spectra, []
         if frame is None and not self.encoding_.varied:
             frame = pd.DataFrame(index=range(len(given)))
         elif frame is not None and not set(self.encoding_.varied) <= set(frame.columns):
-            frame = None
-        losses = given.losses if given.epochs == self.epochs_ else None
-        if losses is not None:
+            unread.append("hyperparameters")
+        if given.epochs != self.epochs_:
+            unread.append("losses")
+        elif losses is not None:
             earlier = np.arange(losses.shape[1]) < given.epoch
             losses = np.where(np.isnan(losses) & earlier, self.typical_[: losses.shape[1]], losses)
-        spectra = given.spectra
         if spectra is not None and self.model_ is not None:
             spectra = at_length(spectra, self.model_.n_features_in_)
-        return Observed(given.epoch, given.epochs, losses, spectra, frame)
+        return replace(given, losses=losses, spectra=spectra, hyperparameters=frame, unread=tuple(unread))
 
     def _outside(self, given: Observed) -> list[str]:
         if given.hyperparameters is not None:

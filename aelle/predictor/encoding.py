@@ -61,7 +61,7 @@ class Encoding:
     def of(cls, known: pd.DataFrame) -> "Encoding":
         numbers, words = {}, {}
         for name in known.columns.drop(SEED, errors="ignore"):
-            if not pd.api.types.is_numeric_dtype(known[name]):
+            if not are_numbers(known[name]):
                 words[name] = sorted(set(as_words(known[name])))
                 continue
             values = as_numbers(known[name])
@@ -134,6 +134,14 @@ class Encoding:
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> "Encoding":
         return cls({name: Numbers(**one) for name, one in state["numbers"].items()}, state["words"])
+
+
+def are_numbers(values: pd.Series) -> bool:
+    """Whether all that are there are numbers, in a column of any type."""
+    if pd.api.types.is_numeric_dtype(values):
+        return True
+    there = values.dropna()
+    return len(there) > 0 and bool(pd.to_numeric(there, errors="coerce").notna().all())
 
 
 def as_numbers(values: pd.Series) -> Float[np.ndarray, "V"]:

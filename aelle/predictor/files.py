@@ -12,7 +12,7 @@ import numpy as np
 
 from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
 from aelle.model.estimator import AeLLE
-from aelle.model.files import reading, write_arrays
+from aelle.model.files import as_json, reading, write_arrays
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.members import restored
 from aelle.predictor.outside import Neighbourhood
@@ -31,16 +31,7 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
     if predictor.model_ is not None:
         predictor.model_.learned_from_ = predictor.learned_from_
         predictor.model_.save(folder)
-    arrays = {"worst": predictor.worst_, "typical": predictor.typical_, "low_chances": predictor.low_chances_}
-    for member in predictor.members_:
-        arrays |= {f"member/{member.name}/{name}": array for name, array in member.arrays().items()}
-    for inputs, at in predictor.stacks_.items():
-        arrays |= {f"stack/{'+'.join(inputs)}/{name}": array for name, array in at.stack._asdict().items()}
-    for what, by_epoch in predictor.neighbourhoods_.items():
-        for epoch, one in by_epoch.items():
-            arrays |= {f"near/{what}/{epoch}/{name}": np.asarray(array) for name, array in one._asdict().items()}
-
-    write_arrays(folder / ARRAYS, arrays)
+    write_arrays(folder / ARRAYS, arrays_of(predictor) | {"low_chances": predictor.low_chances_})
     description = {
         "format": FORMAT,
         "threshold": float(predictor.threshold),
@@ -55,8 +46,21 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
         "stacks": {"+".join(inputs): [at.members, at.epochs] for inputs, at in predictor.stacks_.items()},
         "digests": _digests(folder, predictor.model_ is not None),
     }
-    text = json.dumps(description, indent=2)
+    text = as_json(description)
     replace_atomically(folder / DESCRIPTION, lambda path: path.write_text(text))
+
+
+def arrays_of(predictor: "EarlyPredictor") -> dict[str, np.ndarray]:
+    """What was fitted, by name, but for AeLLE and the chances of the cut."""
+    arrays = {"worst": predictor.worst_, "typical": predictor.typical_}
+    for member in predictor.members_:
+        arrays |= {f"member/{member.name}/{name}": array for name, array in member.arrays().items()}
+    for inputs, at in predictor.stacks_.items():
+        arrays |= {f"stack/{'+'.join(inputs)}/{name}": array for name, array in at.stack._asdict().items()}
+    for what, by_epoch in predictor.neighbourhoods_.items():
+        for epoch, one in by_epoch.items():
+            arrays |= {f"near/{what}/{epoch}/{name}": np.asarray(array) for name, array in one._asdict().items()}
+    return arrays
 
 
 def read_predictor(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":

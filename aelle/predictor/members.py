@@ -146,14 +146,16 @@ class LossesAndHyperparameters(Regression):
     """All losses so far and the hyperparameters."""
 
     def columns(self, observed: Observed, at: int) -> Float[np.ndarray, "V F"]:
-        return np.concatenate([log_losses(observed, self.worst)[:, : at + 1], _columns(self.encoding, observed)], 1)
+        return np.concatenate(
+            [log_losses(observed.losses, self.worst)[:, : at + 1], _columns(self.encoding, observed)], 1
+        )
 
 
 class LossAndHyperparameters(Regression):
     """The last loss and the hyperparameters."""
 
     def columns(self, observed: Observed, at: int) -> Float[np.ndarray, "V F"]:
-        return np.concatenate([log_losses(observed, self.worst)[:, -1:], _columns(self.encoding, observed)], 1)
+        return np.concatenate([log_losses(observed.losses, self.worst)[:, -1:], _columns(self.encoding, observed)], 1)
 
 
 class QuadraticLossAndHyperparameters(Regression):
@@ -161,7 +163,7 @@ class QuadraticLossAndHyperparameters(Regression):
     products."""
 
     def columns(self, observed: Observed, at: int) -> Float[np.ndarray, "V F"]:
-        last = recent_losses(log_losses(observed, self.worst))
+        last = recent_losses(log_losses(observed.losses, self.worst))
         return np.concatenate([last, _columns(self.encoding, observed, quadratic=True)], 1)
 
 
@@ -169,7 +171,7 @@ class Extrapolation(Regression):
     """The final loss by a power law through the second half of the learning curve so far."""
 
     def columns(self, observed: Observed, at: int) -> Float[np.ndarray, "V F"]:
-        logs = log_losses(observed, self.worst)
+        logs = log_losses(observed.losses, self.worst)
         k = logs.shape[1] - 1
         first = max(1, k // 2)
         if k <= first:
@@ -224,7 +226,7 @@ class Trees(Member):
         return logit(np.clip(share, self.surest, 1 - self.surest))
 
     def _columns(self, observed: Observed) -> Float[np.ndarray, "V F"]:
-        last = recent_losses(log_losses(observed, self.worst))
+        last = recent_losses(log_losses(observed.losses, self.worst))
         stage = np.full((len(last), 1), np.sqrt(observed.epoch / observed.epochs))
         return np.concatenate([stage, last, _columns(self.encoding, observed)], 1)
 
@@ -265,10 +267,9 @@ def spectrum_features(seen: SpectraSoFar) -> Float[np.ndarray, "V F"]:
     return signed_log(np.concatenate([scalar_features(seen.last), scalar_features(seen.mean)], 1))
 
 
-def log_losses(observed: Observed, worst: Float[np.ndarray, "E"]) -> Float[np.ndarray, "V k"]:
+def log_losses(given: Float[np.ndarray, "V k"] | None, worst: Float[np.ndarray, "E"]) -> Float[np.ndarray, "V k"]:
     """Those that are not finite, or worse than all known ones of that epoch, are set to the worst known one."""
-    assert observed.losses is not None
-    given = observed.losses
+    assert given is not None
     return np.log(np.clip(np.where(np.isnan(given), np.inf, given), LEAST_LOSS, worst[: given.shape[1]]))
 
 

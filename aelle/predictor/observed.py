@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.model.samples import as_array
+from aelle.model.parameters import is_whole
+from aelle.sweep.arrays import as_floats, as_frame
 from aelle.sweep.table import SweepTable
 
 INPUTS = ("losses", "spectra", "hyperparameters")
@@ -22,21 +23,55 @@ INPUTS = ("losses", "spectra", "hyperparameters")
 class Observed:
     """V networks after `epoch` of `epochs`; None for an input that nobody has.
 
-    `losses` [V, k + 1]: validation losses of epochs 0 to k, NaN where not finite. `spectra`: what spectra say after
-    that epoch, NaN where none was measured. `hyperparameters`: a column each, NaN where a variant reads none.
+    `losses` [V, k + 1]: validation losses of epochs 0 to k, not finite where not measured and where a network has
+    diverged. `spectra`: what spectra say after that epoch, NaN where none was measured. `hyperparameters`: a column
+    each, NaN where a variant reads none. `final` [V]: the final loss where it is known, infinite for a network that has
+    diverged, otherwise NaN. `reached` [V]: which networks have come to that epoch. `unread`: inputs that a predictor
+    cannot predict from, but which still say what lies outside of what it knows.
     """
 
     epoch: int
     epochs: int
-    losses: Float[np.ndarray, "V k"] | None = None
-    spectra: SpectraSoFar | None = None
-    hyperparameters: pd.DataFrame | None = None
+    losses: Float[np.ndarray, "V k"] | None
+    spectra: SpectraSoFar | None
+    hyperparameters: pd.DataFrame | None
+    final: Float[np.ndarray, "V"]
+    reached: Bool[np.ndarray, "V"]
+    unread: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        epoch: int,
+        epochs: int,
+        losses: Float[np.ndarray, "V k"] | None,
+        spectra: SpectraSoFar | None,
+        hyperparameters: pd.DataFrame | None,
+        lost: Bool[np.ndarray, "V"] | None = None,
+        reached: Bool[np.ndarray, "V"] | None = None,
+    ) -> "Observed":
+        """Losses that are NaN for all networks after that epoch were not measured; otherwise those have diverged that
+        are `lost`: None for all without a finite loss. `reached`: None for all."""
+        V = next((len(one) for one in (losses, spectra, hyperparameters) if one is not None), 0)
+        final = np.full(V, np.nan)
+        if losses is not None and np.isnan(losses[:, -1]).all():
+            losses = None
+        if losses is not None:
+            last = losses[:, -1]
+            finite = np.isfinite(last)
+            final[finite] = last[finite] if epoch == epochs else np.nan
+            final[~finite if lost is None else lost & ~finite] = np.inf
+        return cls(
+            epoch, epochs, losses, spectra, hyperparameters, final, np.ones(V, bool) if reached is None else reached
+        )
 
     def __len__(self) -> int:
-        return next((len(one) for one in (self.losses, self.spectra, self.hyperparameters) if one is not None), 0)
+        return len(self.final)
 
     def known(self, name: str) -> Bool[np.ndarray, "V"]:
-        """Which networks have the input."""
+        """Which networks have the input, to be predicted from."""
+        if name in self.unread:
+            return np.zeros(len(self), bool)
         if name == "losses" and self.losses is not None:
             return np.isfinite(self.losses[:, -1])
         if name == "spectra" and self.spectra is not None:
@@ -45,7 +80,7 @@ class Observed:
 
     @property
     def diverged(self) -> Bool[np.ndarray, "V"]:
-        return np.zeros(len(self), bool) if self.losses is None else ~np.isfinite(self.losses[:, -1])
+        return np.isinf(self.final)
 
     def take(self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "V"]) -> "Observed":
         if isinstance(rows, np.ndarray) and rows.dtype == bool and rows.all():
@@ -56,37 +91,53 @@ class Observed:
             losses=None if self.losses is None else self.losses[rows],
             spectra=None if self.spectra is None else self.spectra.take(rows),
             hyperparameters=None if frame is None else frame.iloc[np.arange(len(self))[rows]],
+            final=self.final[rows],
+            reached=self.reached[rows],
         )
 
 
 def observed(sweep: SweepTable, epoch: int) -> Observed:
-    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then."""
-    losses = sweep.losses[:, : epoch + 1] if np.isfinite(sweep.losses[:, epoch]).any() else None
+    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then. Variants whose
+    training is not over and that nothing was measured of since have not reached it. Raises ValueError for an epoch that
+    the table does not have."""
+    check_epoch("epoch", epoch, sweep.epochs)
+    over, states = sweep.variants["complete"].to_numpy(bool), sweep.variants["state"].to_numpy()
+    later = np.isfinite(sweep.losses[:, epoch:]).any(1)
+    lost = ~later & (over | (states == "diverged"))
+    reached = over | later
+    others = np.flatnonzero(~reached)
+    reached[others] = np.isfinite(sweep.spectra[others, epoch:]).any((1, 2))
     spectra = sweep.seen(epoch) if epoch in sweep.measured_epochs else None
     frame = sweep.variants[sweep.hyperparameters].reset_index(drop=True)
-    return Observed(epoch, sweep.epochs, losses, spectra, frame)
+    return Observed.of(epoch, sweep.epochs, sweep.losses[:, : epoch + 1], spectra, frame, lost, reached)
+
+
+def check_epoch(name: str, epoch: Any, last: int) -> None:
+    """Raises UserError for what is no whole number from 0 to `last`."""
+    if not is_whole(epoch) or not 0 <= epoch <= last:
+        raise UserError(f"{name}={epoch}: give one from 0 (before training) to {last}, a whole number")
 
 
 def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: int) -> Observed:
     """From arrays of losses [V, E], spectra [V, E, M] in nats per step, NaN where none was measured, and a mapping or
-    frame of hyperparameters [V]; of later epochs nothing is used. Raises ValueError for other shapes."""
-    if not 0 <= epoch <= epochs:
-        raise UserError(f"epoch={epoch}: give one from 0 (before training) to {epochs}, the last")
+    frame of hyperparameters [V]; of later epochs nothing is used. A network without a finite loss after that epoch has
+    diverged, unless the loss of all is NaN, which was not measured then. Raises ValueError for other shapes."""
+    check_epoch("epoch", epoch, epochs)
     if losses is not None:
-        losses = np.asarray(as_array(losses), dtype=float)
+        losses = as_floats("losses", losses)
         if losses.ndim != 2 or losses.shape[1] <= epoch:
             raise UserError(f"losses of shape {list(losses.shape)}: give [V, E] with epochs 0 to {epoch}, at least")
         losses = losses[:, : epoch + 1]
     seen = None
     if spectra is not None:
-        spectra = np.asarray(as_array(spectra), dtype=float)
+        spectra = as_floats("spectra", spectra)
         if spectra.ndim != 3 or spectra.shape[1] <= epoch:
             raise UserError(
                 f"spectra of shape {list(spectra.shape)}: give [V, E, M] with epochs 0 to {epoch}, at least"
             )
         every = SpectraSoFar.of(spectra[:, : epoch + 1], np.arange(epoch + 1) / epochs)
         seen = every.take(np.arange(epoch, len(every), epoch + 1))
-    frame = None if hyperparameters is None else pd.DataFrame(hyperparameters).reset_index(drop=True)
+    frame = None if hyperparameters is None else as_frame(hyperparameters)
     lengths = {len(one) for one in (losses, seen, frame) if one is not None}
     if len(lengths) != 1:
         raise UserError(
@@ -94,4 +145,4 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
             if not lengths
             else f"losses, spectra and hyperparameters of {sorted(lengths)} networks: give the same networks in each"
         )
-    return Observed(epoch, epochs, losses, seen, frame)
+    return Observed.of(epoch, epochs, losses, seen, frame)

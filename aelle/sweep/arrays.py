@@ -3,6 +3,7 @@
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from aelle.errors import UserError, in_one_line
 from aelle.lyapunov.spectrum import common_length
@@ -23,7 +25,8 @@ TEST_SPECTRA = "test_input_spectrum"
 ARRAYS = "array file"
 """Stands for the task, which an array file does not name."""
 
-RESERVED = ("run", "number", "state", "error", "complete")
+RESERVED = ("variant", "number", "run", "state", "error", "complete")
+"""Columns of a sweep's table, which no hyperparameter can have as its name."""
 
 
 def load_arrays(path: Path) -> SweepTable:
@@ -31,8 +34,8 @@ def load_arrays(path: Path) -> SweepTable:
 
     It contains `val_loss` [V, E] and `spectrum` [V, E, K] in nats per step, NaN where not measured and after the last
     exponent of a smaller network; optionally `test_input_spectrum`, the same driven by inputs of the test part, and
-    `variant` [V], the variants' numbers. Every other array [V] is a hyperparameter. The threshold is NaN, as the file
-    has none.
+    `variant` [V], the variants' numbers. Every other array [V] is a hyperparameter, but those of a
+    `RESERVED` name, which are left out. The threshold is NaN, as the file has none.
 
     Raises UserError for any other file. Nothing in the file can run code.
     """
@@ -64,8 +67,10 @@ def load_arrays(path: Path) -> SweepTable:
         )
     hyperparameters = {}
     for name, array in arrays.items():
-        usable = array.shape == (V,) and array.dtype.kind in "biufU" and name not in RESERVED
-        if usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
+        usable = array.shape == (V,) and array.dtype.kind in "biufU"
+        if clash := _clash(name):
+            problems.append(f"{path.name}: {name} is left out: {clash}")
+        elif usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
             hyperparameters[name] = array
         else:
             problems.append(f"{path.name}: {name} is left out: a hyperparameter is an array [{V}] of finite values")
@@ -80,18 +85,60 @@ def load_arrays(path: Path) -> SweepTable:
 def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> SweepTable:
     """A sweep from arrays: validation losses [V, E] of epochs 0 to the last, spectra [V, E, K] in nats per step, NaN
     where not measured and after the last exponent of a smaller network, and a mapping or frame of names to values [V].
-    Raises ValueError for other shapes and for losses that are not above 0."""
-    losses = np.asarray(losses, dtype=float)
-    spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else np.asarray(spectra, dtype=float)
+    Raises ValueError for other shapes, for losses that are not above 0 and for `RESERVED` names."""
+    losses = as_floats("losses", losses)
+    spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else as_floats("spectra", spectra)
     if losses.ndim != 2 or spectra.ndim != 3:
         raise UserError(
             f"losses of shape {list(losses.shape)}, spectra of shape {list(spectra.shape)}: give [V, E] and [V, E, M]"
         )
-    frame = pd.DataFrame({} if hyperparameters is None else hyperparameters)
+    frame = pd.DataFrame() if hyperparameters is None else as_frame(hyperparameters)
     if len(frame.columns) and len(frame) != len(losses):
         raise UserError(f"hyperparameters of {len(frame)} networks, losses of {len(losses)}: give the same networks")
-    values = {str(name): frame[name].to_numpy() for name in frame.columns}
+    values = {name: frame[name].to_numpy() for name in frame.columns}
+    for name in values:
+        if clash := _clash(name):
+            raise UserError(f"hyperparameters contain {name}: {clash}")
     return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+
+
+def as_array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def as_floats(name: str, values: Any) -> np.ndarray:
+    """Raises UserError for what is no array of numbers."""
+    try:
+        return np.asarray(as_array(values), dtype=float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: {in_one_line(error)}; give an array or a tensor of numbers") from error
+
+
+def as_frame(hyperparameters: Any) -> pd.DataFrame:
+    """A row per network, a column per hyperparameter. Raises UserError for columns that are not of the same length."""
+    if isinstance(hyperparameters, Mapping):
+        # An index of its own would put a column's values into other rows.
+        hyperparameters = {
+            name: values.reset_index(drop=True) if isinstance(values, pd.Series) else as_array(values)
+            for name, values in hyperparameters.items()
+        }
+        for name, values in hyperparameters.items():
+            if np.ndim(values) != 1:
+                raise UserError(
+                    f"hyperparameter {name} of shape {list(np.shape(values))}: give [V], a value for each network"
+                )
+    try:
+        frame = pd.DataFrame(hyperparameters).reset_index(drop=True)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"hyperparameters: {in_one_line(error)}; give a mapping or frame of names to values [V], one per network"
+        ) from error
+    return frame.set_axis(frame.columns.astype(str), axis=1)
+
+
+def _clash(name: str) -> str:
+    """Why no hyperparameter can have that name, or ""."""
+    return f"the sweep's table has a column of that name; rename it, e.g. to {name}_" if name in RESERVED else ""
 
 
 def _table(

@@ -5,6 +5,7 @@ Axes: V variant, K exponent, M point of the model's spectra.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ class PredictionCallback(pl.Callback):
 
     `predictor`: an `EarlyPredictor`, or an `AeLLE`, which predicts from spectra alone. A population has the validation
     losses and hyperparameters of its variants. For a network of your own, the loss is the metric `monitor`, which the
-    module logs (without it, losses are not used), and `hyperparameters` maps names to its values.
+    module logs in an epoch's validation or training, before its end (after epochs without it, losses are not used), and
+    `hyperparameters` maps names to its values.
 
     Comes after `lyapunov` among the trainer's callbacks. `.chances` maps the epoch (0 = before training) to the chances
     of low error [V] (V = 1 for a single network), NaN where the network has diverged; epochs without anything to
@@ -54,6 +56,7 @@ class PredictionCallback(pl.Callback):
         self.outside: dict[int, list[str]] = {}
         self.losses: dict[int, Float[np.ndarray, "V"]] = {}
         self.mean = RunningMean()
+        self.stale: torch.Tensor | None = None
 
     def go_on(self, rows: pa.Table, numbers: Sequence[int]) -> None:
         """Resume from the rows that a stopped run's `epochs.parquet` has for these variants."""
@@ -73,10 +76,15 @@ class PredictionCallback(pl.Callback):
     @property
     def state_key(self) -> str:
         """Distinguishes several of these callbacks in one trainer."""
-        weights = b"" if self.aelle is None else self.aelle.committee_.networks.head.weight.detach().numpy().tobytes()
-        told = f"{self.predictor.threshold} {self.monitor}".encode()
-        digest = hashlib.sha256(weights + told).hexdigest()[:8]
-        return self._generate_state_key(watches=self.lyapunov.network, model=digest)
+        return self._generate_state_key(watches=self.lyapunov.network, model=self._digest, monitor=self.monitor)
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of all that the predictor has learned."""
+        digest = hashlib.sha256(f"{type(self.predictor).__name__} {self.predictor.threshold}".encode())
+        for name, array in self.predictor.arrays().items():
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     def state_dict(self) -> dict[str, Any]:
         """Saved in the trainer's checkpoint, so that users' own trainings can resume."""
@@ -93,6 +101,10 @@ class PredictionCallback(pl.Callback):
         if trainer.current_epoch == 0:
             self.mean, self.losses = RunningMean(), {}
             self._predict(trainer, pl_module, 0)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The trainer keeps a metric until it is logged again, then as another tensor: this one is of the past."""
+        self.stale = trainer.callback_metrics.get(self.monitor)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
@@ -126,20 +138,23 @@ class PredictionCallback(pl.Callback):
         else:
             frame = None if self.hyperparameters is None else pd.DataFrame([dict(self.hyperparameters)])
             # What was logged before training, by a validation, is not in the trainer's metrics any more.
-            if epoch > 0 and self.monitor in trainer.callback_metrics:
-                self.losses[epoch] = np.array([float(trainer.callback_metrics[self.monitor])])
+            loss = trainer.callback_metrics.get(self.monitor) if epoch > 0 else None
+            if loss is not None and loss is not self.stale:
+                self.losses[epoch] = np.array([float(loss)])
         losses = None
         if epoch in self.losses:
             unknown = np.full_like(self.losses[epoch], np.nan)
             losses = np.stack([self.losses.get(k, unknown) for k in range(epoch + 1)], 1)
             losses = np.where(np.isfinite(losses), losses, np.nan)
+            # This epoch's was measured: where it is not finite, the network has diverged.
+            losses[:, -1] = np.nan_to_num(losses[:, -1], nan=np.inf)
         spectra = None
         if self.aelle is not None and epoch in self.lyapunov.spectra:
             exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
             spectra = self._seen(np.atleast_2d(exponents), epoch / epochs, self.aelle.n_features_in_)
         if losses is None and spectra is None and frame is None:
             return None
-        return Observed(epoch, epochs, losses, spectra, frame)
+        return Observed.of(epoch, epochs, losses, spectra, frame)
 
     def _told(self, given: Observed) -> tuple[Float[np.ndarray, "V"], list[str]]:
         if isinstance(self.predictor, EarlyPredictor):

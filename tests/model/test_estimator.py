@@ -155,6 +155,14 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
     assert loaded.get_params() == fitted.get_params()
 
 
+def test_a_seed_of_numpys_is_saved(tmp_path):
+    model = AeLLE(0.5, epochs=2, committee=False).fit(*spectra_and_losses(40))
+    model.seed = np.int64(2)  # pyright: ignore[reportAttributeAccessIssue]
+    model.check_parameters()
+    model.save(tmp_path)
+    assert AeLLE.load(tmp_path).seed == 2
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "no json"])
 def test_a_damaged_model_is_refused(fitted, tmp_path, damage):
     fitted.save(tmp_path)

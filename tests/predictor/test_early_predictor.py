@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.special import expit
 from sklearn.exceptions import NotFittedError
 
 from aelle import EarlyPredictor
 from aelle.analysis.scores import roc_auc
-from aelle.errors import TooFewError
-from aelle.predictor.observed import Observed, observed, so_far
+from aelle.errors import TooFewError, UserError
+from aelle.predictor.observed import check_epoch, observed, so_far
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -109,6 +110,18 @@ def test_a_rate_that_nobody_knows_is_outside_and_gets_the_base_rate(fitted):
     np.testing.assert_allclose(found.chance, fitted.base_rate_)
 
 
+def test_hyperparameters_of_which_some_are_missing_may_still_lie_outside():
+    sweep = of_rates()
+    columns = {"learning_rate": sweep.variants["learning_rate"], "p": np.linspace(2, 3, 120)}
+    fitted = EarlyPredictor(0.45).fit(sweep.losses, None, columns)
+    given = so_far(None, None, {"learning_rate": [1e-5, 1e-2]}, 0, 5)
+    found = fitted.predict(given)
+    assert found.outside[0].startswith("learning_rate=1e-05: known is") and found.outside[1] == ""
+    assert found.chance[0] == pytest.approx(fitted.base_rate_) and np.isnan(found.chance[1])
+    with_losses = so_far(sweep.losses, None, {"learning_rate": np.full(120, 1e-5)}, 3, 5)
+    assert all(fitted.predict(with_losses).outside)
+
+
 def test_a_spectrum_unlike_all_is_outside_and_few_usual_ones_are(fitted):
     new = of_rates(seed=1)
     assert sum(map(bool, fitted.predict(observed(new, 2)).outside)) <= 4
@@ -118,8 +131,54 @@ def test_a_spectrum_unlike_all_is_outside_and_few_usual_ones_are(fitted):
 
 def test_a_diverged_network_is_high_error(fitted):
     new = of_rates(seed=1)
+    new.losses[:3, 2:], new.variants.loc[:2, "state"] = np.nan, "diverged"
+    rates = new.variants[["learning_rate"]]
+    for found in (fitted.predict_proba(new, epoch=2), fitted.predict_proba(new.losses, None, rates, 2)):
+        assert (found[:3, 1] < 1e-9).all() and (found[3:, 1] > 1e-9).all()
+    new.losses[:, 2] = np.inf
+    assert (fitted.predict_proba(new.losses, None, rates, 2)[:, 1] < 1e-9).all()
+
+
+def test_a_network_that_has_not_come_so_far_has_no_chance(fitted):
+    """Running or pruned after epoch 1; one has diverged then, and one has its spectrum, but no loss."""
+    new, whole = of_rates(seed=1), of_rates(seed=1)
+    new.losses[:6, 2:], new.spectra[:5, 2:] = np.nan, np.nan
+    new.variants.loc[:5, ["state", "complete"]] = ["running", False]
+    new.variants.loc[:1, "state"], new.variants.loc[2, "state"] = "pruned", "diverged"
+    for k in range(2, 6):
+        found, expected = fitted.predict(observed(new, k)), fitted.predict(observed(whole, k))
+        assert np.isnan(found.log_odds[[0, 1, 3, 4]]).all() and found.chance[2] < 1e-9
+        assert np.isfinite(found.log_odds[5]) and set(found.outside[:5]) == {""}
+        np.testing.assert_allclose(found.log_odds[6:], expected.log_odds[6:], rtol=1e-9)
+    np.testing.assert_allclose(fitted.predict_proba(new, epoch=1), fitted.predict_proba(whole, epoch=1), rtol=1e-9)
+    assert np.isnan(fitted.predict_proba(new.take(np.arange(5)), epoch=2)).all()
+
+
+def test_on_another_grid_the_final_loss_decides_and_divergence_counts(fitted):
+    new = of_rates(seed=1)
+    rates, losses = new.variants[["learning_rate"]], np.linspace(2.3, 0.1, 31) * np.ones((120, 1))
+    losses[:7, 30], losses[7:9, 20:] = 0.9, np.nan
+    chances = fitted.predict_proba(losses, None, rates, 30, epochs=30)[:, 1]
+    np.testing.assert_allclose(chances, np.arange(120) >= 9, atol=1e-9)
+    halfway = fitted.predict_proba(losses, None, rates, 20, epochs=30)[:, 1]
+    expected = fitted.predict_proba(None, None, rates, 20, epochs=30)[:, 1]
+    np.testing.assert_allclose(halfway, np.where(np.isnan(losses[:, 20]), 0, expected), atol=1e-9)
+    longer = replace(new, losses=losses, spectra=np.full((120, 31, 8), np.nan))
+    longer.variants.loc[7:8, "state"] = "diverged"
+    np.testing.assert_array_equal(fitted.predict_proba(longer, epoch=20)[:, 1], halfway)
+
+
+def test_losses_that_nobody_measured_are_no_divergence(fitted):
+    """Nor is a gap in the losses of a variant that is complete."""
+    new = of_rates(seed=1)
+    rates = new.variants[["learning_rate"]]
+    gap = new.losses.copy()
+    gap[:, 2] = np.nan
+    expected = fitted.predict_proba(None, new.spectra, rates, 2)
+    np.testing.assert_array_equal(fitted.predict_proba(gap, new.spectra, rates, 2), expected)
+    np.testing.assert_array_equal(fitted.predict_proba(replace(new, losses=gap), epoch=2), expected)
     new.losses[:3, 2] = np.nan
-    assert (fitted.predict_proba(new, epoch=2)[:3, 1] < 1e-9).all()
+    np.testing.assert_allclose(fitted.predict_proba(new, epoch=2)[:3], expected[:3], rtol=1e-9)
 
 
 def test_an_ignorant_member_does_not_halve_the_certainty_of_one_that_knows():
@@ -238,9 +297,70 @@ def test_bad_inputs_are_named(fitted):
         EarlyPredictor(0.5, aelle=QUICK).fit(-new.losses, new.spectra)
 
 
+@pytest.mark.parametrize("epoch", [6, 99, -1])
+def test_an_epoch_that_there_is_not_is_named(fitted, epoch):
+    new = of_rates(seed=1)
+    for given in (new, new.losses):
+        with pytest.raises(
+            UserError, match=rf"epoch={epoch}: give one from 0 \(before training\) to 5, a whole number$"
+        ):
+            fitted.predict_proba(given, epoch=epoch)
+
+
+@pytest.mark.parametrize("epoch", [2.0, True, None, "2"])
+def test_an_epoch_is_a_whole_number(epoch):
+    with pytest.raises(UserError, match=f"after={epoch}: give one from 0"):
+        check_epoch("after", epoch, 5)
+    check_epoch("after", np.int64(5), 5)
+
+
+@pytest.mark.parametrize("may_lose", [0.0, 1.0, -1.0, 2.0, np.nan])
+def test_a_share_that_is_none_is_named(fitted, may_lose):
+    with pytest.raises(
+        UserError, match=f"may_lose={may_lose}: give a share of the low-error variants, between 0 and 1"
+    ):
+        fitted.cut(may_lose)
+    with pytest.raises(UserError, match="after=5: give one from 0"):
+        fitted.cut(0.5, after=5)
+    assert fitted.cut(1 - 1e-15) >= fitted.cut(0.9)
+
+
+def test_what_is_no_array_is_named(fitted):
+    with pytest.raises(UserError, match=r"hyperparameter learning_rate of shape \[\]: give \[V\], a value for each"):
+        fitted.predict_proba(hyperparameters={"learning_rate": 0.01}, epoch=0)
+    with pytest.raises(UserError, match="hyperparameters: All arrays must be of the same length; give a mapping"):
+        EarlyPredictor(0.5).fit(of_rates().losses, None, {"p": [1, 2], "q": [1, 2, 3]})
+    with pytest.raises(UserError, match="losses: could not convert string to float: 'low'; give an array or a tensor"):
+        fitted.predict_proba([["low"]], epoch=0)
+
+
+def test_tensors_are_as_good_as_arrays(fitted):
+    sweep = of_rates()
+    rate = sweep.variants["learning_rate"].to_numpy()
+    arrays = (sweep.losses, sweep.spectra, {"learning_rate": rate})
+    tensors = [torch.tensor(array, requires_grad=True) for array in (sweep.losses, sweep.spectra, rate)]
+    tensors[2] = {"learning_rate": tensors[2]}
+    again = EarlyPredictor(0.45, aelle=QUICK).fit(*tensors)
+    np.testing.assert_array_equal(again.predict_proba(*tensors, 2), fitted.predict_proba(*arrays, 2))
+
+
+def test_rows_are_networks_whatever_the_index(fitted):
+    new = of_rates(seed=1)
+    rates = new.variants["learning_rate"].rename(lambda row: row + 7)
+    found = fitted.predict_proba(new.losses, None, {"learning_rate": rates, "other": pd.Series(np.zeros(120))}, 2)
+    np.testing.assert_array_equal(found, fitted.predict_proba(new.losses, None, new.variants[["learning_rate"]], 2))
+
+
+def test_numbers_of_numpys_are_saved(tmp_path):
+    fitted = EarlyPredictor(0.45, aelle={"epochs": np.int64(4)}).fit(of_rates().losses)
+    fitted.seed = np.int64(2)  # pyright: ignore[reportAttributeAccessIssue]
+    fitted.save(tmp_path)
+    again = EarlyPredictor.load(tmp_path)
+    assert (again.seed, again.aelle) == (2, {"epochs": 4}) and again.cut(0.2) == fitted.cut(0.2)
+
+
 def test_nothing_known_gives_no_chance(fitted):
-    nothing = Observed(2, 5, hyperparameters=pd.DataFrame({"other": [1.0, 2.0]}))
-    assert np.isnan(fitted.predict(nothing).log_odds).all()
+    assert np.isnan(fitted.predict(so_far(None, None, {"other": [1.0, 2.0]}, 2, 5)).log_odds).all()
 
 
 def test_chances_are_calibrated(fitted):

@@ -80,3 +80,19 @@ def test_no_hyperparameters_give_no_columns():
 def test_a_word_that_no_known_variant_has_counts_for_nothing():
     encoding = Encoding.of(pd.DataFrame({"cell": ["lstm", "gru", "lstm"]}))
     assert encoding.columns(pd.DataFrame({"cell": ["rnn", "gru"]})).tolist() == [[0, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_numbers_in_a_column_of_objects_are_numbers(missing):
+    known = pd.DataFrame({"p": [2.0, 2.5, 3.0], "momentum": [0.1, missing, 0.9], "cell": ["1", "b", "2"]}, dtype=object)
+    encoding = Encoding.of(known)
+    assert set(encoding.numbers) == {"p", "momentum"} and encoding.words == {"cell": ["1", "2", "b"]}
+    new = pd.DataFrame({"p": [2.7, 9.0], "momentum": [missing, 0.5]}, dtype=object)
+    assert encoding.outside(new) == ["", "p=9: known is 2 to 3"]
+    as_floats = known.astype({"p": float, "momentum": float})
+    np.testing.assert_array_equal(encoding.columns(known), Encoding.of(as_floats).columns(as_floats))
+
+
+def test_a_column_without_any_value_has_no_numbers():
+    encoding = Encoding.of(pd.DataFrame({"momentum": [None, None]}))
+    assert encoding.outside(pd.DataFrame({"momentum": [0.9]})) == ["momentum=0.9: known is none"]

@@ -125,6 +125,41 @@ def test_losses_that_the_module_logs_and_its_hyperparameters_are_used(early):
     assert prediction.chances[3] < 1e-9
 
 
+def test_a_loss_counts_for_the_epoch_that_it_was_logged_in_alone(early):
+    """Validated after every second epoch, and before training, by the trainer's sanity check."""
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5), every_n_epochs=[0])
+    prediction = PredictionCallback(early, lyapunov, {"p": 0.4}, monitor="loss")
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    made = pl.Trainer(callbacks=[lyapunov, prediction], max_epochs=5, check_val_every_n_epoch=2, **options)
+    made.fit(Logged([*LOSSES, 0.5]), torch.ones(2, 6, 2), torch.ones(1, 6, 2))
+    assert {epoch: losses.tolist() for epoch, losses in prediction.losses.items()} == {
+        epoch: [pytest.approx(LOSSES[epoch - 1])] for epoch in (2, 4)
+    }
+    without = so_far(None, None, {"p": [0.4]}, 3, 5)
+    assert prediction.chances[3] == early.predict(without).chance and set(prediction.outside[3]) == {""}
+
+
+@pytest.mark.parametrize("hook", ["training_step", "on_train_epoch_end"])
+def test_a_loss_that_is_logged_when_the_epoch_is_over_is_not_that_of_the_next(early, hook):
+    """What training steps log is there in time; what the module logs at the very end comes after the callbacks."""
+
+    class Late(Logged):
+        def training_step(self, batch, _):
+            if hook == "training_step":
+                self.log("late", self.val_losses[self.current_epoch], on_step=False, on_epoch=True)
+            return super().training_step(batch, _)
+
+        def on_train_epoch_end(self):
+            if hook == "on_train_epoch_end":
+                self.log("late", self.val_losses[self.current_epoch])
+
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5))
+    prediction = PredictionCallback(early, lyapunov, {"p": 0.4}, monitor="late")
+    trainer([lyapunov, prediction], max_epochs=3).fit(Late(LOSSES[1:]), torch.ones(2, 6, 2))
+    expected = {epoch: pytest.approx(LOSSES[epoch]) for epoch in (1, 2, 3)} if hook == "training_step" else {}
+    assert {epoch: float(loss[0]) for epoch, loss in prediction.losses.items()} == expected
+
+
 def test_without_losses_and_hyperparameters_spectra_alone_predict(early):
     prediction = fit(early, every=[0, 2])[1]
     assert set(prediction.chances) == {0, 2, 3} and not prediction.losses
@@ -144,3 +179,22 @@ def test_a_training_of_ones_own_resumes_with_its_losses(early, tmp_path):
     assert set(resumed.chances) == {2, 3} and set(resumed.losses) == {1, 2, 3}
     for epoch in (2, 3):
         np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
+
+
+def test_predictors_side_by_side_keep_their_own_states(early):
+    """Two without spectra and of one threshold, and one with its own AeLLE."""
+    lossy = [
+        EarlyPredictor(0.5).fit(known.losses, None, {"p": known.variants["p"]}) for known in (KNOWN, synthetic(seed=1))
+    ]
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5))
+    callbacks = [PredictionCallback(one, lyapunov) for one in (*lossy, early, early.model_)]
+    assert len({callback.state_key for callback in callbacks}) == 4
+    assert callbacks[0].state_key == PredictionCallback(lossy[0], lyapunov).state_key
+    trainer([lyapunov, *callbacks], max_epochs=1).fit(Logged(LOSSES[1:]), torch.ones(2, 6, 2))
+
+
+def test_a_loaded_predictor_is_the_same_one(early, tmp_path):
+    early.save(tmp_path)
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5))
+    again = PredictionCallback(EarlyPredictor.load(tmp_path), lyapunov)
+    assert again.state_key == PredictionCallback(early, lyapunov).state_key
