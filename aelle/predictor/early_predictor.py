@@ -199,7 +199,7 @@ class EarlyPredictor:
         Raises TooFewError if the known low-error variants are too few to promise it, UserError for another share than
         between 0 and 1, and for an epoch that there is not.
         """
-        self._check_fitted()
+        self._check_whole("cut")
         if not is_number(may_lose) or not 0 < may_lose < 1:
             raise UserError(f"may_lose={may_lose}: give a share of the low-error variants, between 0 and 1")
         check_epoch("after", after, self.epochs_ - 1)
@@ -229,7 +229,7 @@ class EarlyPredictor:
 
     def save(self, folder: str | Path) -> None:
         """JSON and NPZ: nothing that could run code when it is read."""
-        self._check_fitted()
+        self._check_whole("save")
         write_predictor(Path(folder), self)
 
     @classmethod
@@ -315,6 +315,14 @@ class EarlyPredictor:
     def _check_fitted(self) -> None:
         if not hasattr(self, "stacks_"):
             raise NotFittedError("this EarlyPredictor is not fitted: call fit first, or load a saved one")
+
+    def _check_whole(self, use: str) -> None:
+        self._check_fitted()
+        if not hasattr(self, "low_chances_"):
+            raise UserError(
+                f"this EarlyPredictor was fitted by fit_to with subsets, without the chances that {use} needs: call "
+                "fit, or fit_to without subsets"
+            )
 
 
 def _medians(losses: Float[np.ndarray, "V E"], otherwise: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:

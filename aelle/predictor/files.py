@@ -31,6 +31,10 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
     if predictor.model_ is not None:
         predictor.model_.learned_from_ = predictor.learned_from_
         predictor.model_.save(folder)
+    else:
+        # Those of another predictor, whose AeLLE would be taken for this one's.
+        for name in MODEL_FILES:
+            (folder / name).unlink(missing_ok=True)
     write_arrays(folder / ARRAYS, arrays_of(predictor) | {"low_chances": predictor.low_chances_})
     description = {
         "format": FORMAT,

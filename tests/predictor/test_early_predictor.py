@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit
 from sklearn.exceptions import NotFittedError
 
-from aelle import EarlyPredictor
+from aelle import AeLLE, EarlyPredictor
 from aelle.analysis.scores import roc_auc
 from aelle.errors import TooFewError, UserError
 from aelle.predictor.observed import check_epoch, observed, so_far
@@ -226,6 +226,25 @@ def test_files_that_do_not_belong_together_are_refused(fitted, tmp_path, name):
     (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
     with pytest.raises(ValueError, match="contains no complete predictor"):
         EarlyPredictor.load(tmp_path / "a")
+
+
+def test_a_predictor_without_spectra_leaves_no_aelle_of_another(fitted, tmp_path):
+    fitted.save(tmp_path)
+    EarlyPredictor(0.45).fit(of_rates().losses).save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"predictor.json", "predictor.npz"}
+    assert EarlyPredictor.load(tmp_path).model_ is None
+    with pytest.raises(ValueError, match="contains no complete AeLLE model"):
+        AeLLE.load(tmp_path)
+
+
+def test_a_predictor_for_some_inputs_alone_can_neither_cut_nor_be_saved(tmp_path):
+    sweep = of_rates()
+    fitted = EarlyPredictor(0.45).fit_to(sweep, None, [0, 2], subsets=[("losses", "hyperparameters")])
+    with pytest.raises(UserError, match=r"without the chances that cut needs: call fit, or fit_to without subsets$"):
+        fitted.cut()
+    with pytest.raises(UserError, match="without the chances that save needs"):
+        fitted.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_folder_without_a_predictor_is_refused(fitted, tmp_path):
