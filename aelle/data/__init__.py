@@ -1,7 +1,7 @@
 """A name, a file or a seed in; training, validation and test parts as tensors, and the probe, out."""
 
 from aelle.data.images import Part, Sequences, digits, mnist, mnist_pixels
-from aelle.data.memory import adding, recall
+from aelle.data.memory import adding, copy, flip_flop, recall
 from aelle.data.sines import FourSines
 from aelle.data.text import Characters, book, topics
 
@@ -12,7 +12,9 @@ __all__ = [
     "Sequences",
     "adding",
     "book",
+    "copy",
     "digits",
+    "flip_flop",
     "mnist",
     "mnist_pixels",
     "recall",

@@ -37,20 +37,23 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """A data set of sequences of vectors. `classes`: how many there are; 0 where numbers are to be learned."""
+    """A data set of sequences. `classes`: how many there are; 0 where numbers are to be learned. `symbols`: the inputs
+    are indices of one-hot vectors of this size; 0: they are vectors."""
 
     train: Part
     val: Part
     test: Part
     classes: int = 0
+    symbols: int = 0
 
     @property
     def inputs(self) -> int:
-        return self.train.x.shape[-1]
+        return self.symbols or self.train.x.shape[-1]
 
     def probe(self, sequences: int, part: str = "val") -> Float[Tensor, "B T I"]:
-        """The first `sequences` of the validation (or test) part, whose order is random and fixed."""
-        return first_sequences(getattr(self, part), sequences, part)
+        """The first `sequences` of the validation (or test) part, whose order is random and fixed, as vectors."""
+        x = first_sequences(getattr(self, part), sequences, part)
+        return torch.nn.functional.one_hot(x, self.symbols).float() if self.symbols else x
 
 
 def first_sequences(part: Part, sequences: int, name: str) -> Tensor:

@@ -18,6 +18,9 @@ from aelle.seeds import generator
 SYMBOLS = 8
 """How many different symbols `recall` and `copy` ask for."""
 
+BLANK, MARK = SYMBOLS, SYMBOLS + 1
+"""Inputs of `copy` that are no symbols: nothing, and the question."""
+
 
 @lru_cache
 def recall(
@@ -62,12 +65,60 @@ def adding(steps: int, train: int = 2000, val: int = 500, test: int = 500, seed:
     return from_seed("adding", draw, (train, val, test), seed)
 
 
+@lru_cache
+def copy(delay: int, length: int = 10, train: int = 2000, val: int = 500, test: int = 500, seed: int = 0) -> Sequences:
+    """`length` symbols of 8, to be repeated in order `delay` steps after the last of them, when a mark asks for it.
+
+    There are delay + 2 length steps, and an answer after each. The inputs are symbols 0..7 at the first `length` steps,
+    MARK before the last `length`, and BLANK elsewhere; the answer is BLANK until MARK, and then the symbols. Answering
+    BLANK and then guessing costs length ln 8 / (delay + 2 length) nats per step. The copying memory problem after
+    Hochreiter & Schmidhuber (1997), as Arjovsky, Shah & Bengio (2016) have it.
+    """
+    check_whole("delay", delay, least=1)
+    check_whole("length", length, least=1)
+
+    def draw(rng: np.random.Generator, n: int) -> Part:
+        symbols = rng.integers(SYMBOLS, size=(n, length))
+        x, y = np.full((2, n, delay + 2 * length), BLANK)
+        x[:, :length] = y[:, -length:] = symbols
+        x[:, -length - 1] = MARK
+        return part(x, y)
+
+    return from_seed("copy", draw, (train, val, test), seed, classes=SYMBOLS + 1, symbols=SYMBOLS + 2)
+
+
+@lru_cache
+def flip_flop(
+    steps: int, bits: int, pulses: float | int, train: int = 1000, val: int = 300, test: int = 300, seed: int = 0
+) -> Sequences:
+    """The sign of the last pulse of each input, asked for after every step, [n, T, bits] of ±1.
+
+    At each step after the first, an input is +1 or −1 with probability `pulses`, and 0 otherwise; at the first step it
+    is +1 or −1. The constant answer 0 has a mean squared error of 1; a network without memory, which knows the sign of
+    present pulses only, has (1 − pulses) (steps − 1) / steps. The 3-bit flip-flop of Sussillo & Barak (2013).
+    """
+    check_whole("steps", steps, least=2)
+    check_whole("bits", bits, least=1)
+    check_share("pulses", pulses)
+
+    def draw(rng: np.random.Generator, n: int) -> Part:
+        pulsed = rng.random((n, steps, bits), np.float32) < pulses
+        pulsed[:, 0] = True
+        signs = rng.choice(np.array([-1, 1], np.float32), (n, steps, bits))
+        # The step of the last pulse, which is the largest so far.
+        last = np.maximum.accumulate(np.where(pulsed, np.arange(steps)[:, None], 0), axis=1)
+        return part(signs * pulsed, np.take_along_axis(signs, last, axis=1))
+
+    return from_seed("flip_flop", draw, (train, val, test), seed)
+
+
 def from_seed(
     name: str,
     draw: Callable[[np.random.Generator, int], Part],
     sizes: tuple[int, int, int],
     seed: int,
     classes: int = 0,
+    symbols: int = 0,
 ) -> Sequences:
     """Training, validation and test part of these sizes, each by `draw(generator, size)` from its own generator.
 
@@ -78,7 +129,7 @@ def from_seed(
         check_whole(which, size, least=1)
     check_whole("seed", seed, least=0)
     parts = [draw(generator(seed, name, which), size) for which, size in zip(names, sizes, strict=True)]
-    return Sequences(*parts, classes=classes)
+    return Sequences(*parts, classes=classes, symbols=symbols)
 
 
 def part(x: np.ndarray, y: np.ndarray) -> Part:
@@ -93,3 +144,8 @@ def check_whole(name: str, value: Any, least: int) -> None:
 def check_number(name: str, value: Any, least: float) -> None:
     if type(value) not in (int, float) or not least <= value < math.inf:
         raise UserError(f"task.data.{name}={value}: give a number of at least {least:g}")
+
+
+def check_share(name: str, value: Any) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise UserError(f"task.data.{name}={value}: give a number from 0 to 1")

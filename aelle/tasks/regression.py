@@ -1,4 +1,4 @@
-"""Regression from sequences: numbers at the end of a sequence, or after every step.
+"""Regression from sequences: numbers at the end of a sequence, as `adding`, or after every step, as `flipflop`.
 
 Axes: V variant, B sequence, T step, O target.
 """

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aelle.data import Part, Sequences, adding, recall
+from aelle.data import Part, Sequences, adding, copy, flip_flop, recall
 from aelle.data.memory import check_whole
 from aelle.errors import UserError
 from aelle.sweep.table import load_sweep
@@ -17,6 +17,8 @@ SIZES = {"train": 3000, "val": 200, "test": 100}
 MAKERS = {
     "recall": lambda **options: recall(**{"steps": 12, "noise": 0.2, **SIZES, **options}),
     "adding": lambda **options: adding(**{"steps": 12, **SIZES, **options}),
+    "copy": lambda **options: copy(**{"delay": 5, **SIZES, **options}),
+    "flipflop": lambda **options: flip_flop(**{"steps": 30, "bits": 3, "pulses": 0.2, **SIZES, **options}),
 }
 
 
@@ -28,7 +30,7 @@ def parts(data: Sequences) -> list[Part]:
 def test_the_same_seed_gives_the_same_data_and_another_seed_others(name):
     make = MAKERS[name]
     one, other = make(), make(seed=1)
-    for maker in (recall, adding):
+    for maker in (recall, adding, copy, flip_flop):
         maker.cache_clear()
     again = make()
     for a, b, c in zip(parts(one), parts(again), parts(other), strict=True):
@@ -41,7 +43,10 @@ def test_the_parts_have_their_sizes_and_no_sequence_in_common(name):
     assert [len(part.x) for part in parts(data)] == [len(part.y) for part in parts(data)] == list(SIZES.values())
     sequences = [x.numpy().tobytes() for part in parts(data) for x in part.x]
     assert len(set(sequences)) == len(sequences)
-    assert torch.equal(data.probe(7), data.val.x[:7]) and torch.equal(data.probe(7, "test"), data.test.x[:7])
+    for name, part in (("val", data.val), ("test", data.test)):
+        probe = data.probe(7, name)
+        assert probe.shape == (7, part.x.shape[1], data.inputs) and probe.dtype == torch.float32
+        assert torch.equal(probe.argmax(-1) if data.symbols else probe, part.x[:7])
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -93,11 +98,60 @@ def test_the_constant_answer_1_has_an_error_of_a_sixth():
     assert abs(error.mean() - 1 / 6) < 4 * standard_error and standard_error < 0.005
 
 
+@pytest.mark.parametrize(("delay", "length"), [(1, 10), (5, 10), (7, 2)])
+def test_the_copy_is_of_the_first_symbols_after_the_mark(delay, length):
+    data = copy(delay, length, **SIZES)
+    assert data.classes == 9 and data.inputs == 10
+    for x, y in zip(data.train.x.tolist(), data.train.y.tolist(), strict=True):
+        symbols, blank, mark = x[:length], 8, 9
+        assert set(symbols) <= set(range(8))
+        assert x == symbols + [blank] * (delay - 1) + [mark] + [blank] * length
+        assert y == [blank] * (delay + length) + symbols
+    often = torch.bincount(data.train.x[:, :length].flatten(), minlength=8) / (3000 * length)
+    assert (often - 1 / 8).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("delay", [1, 20])
+def test_guessing_the_copy_costs_ten_ln_8_over_all_steps(delay):
+    """Who answers blank until the mark, and any of the eight symbols after it."""
+    y = copy(delay, **SIZES).train.y
+    answer = torch.full((*y.shape, 9), -torch.inf)
+    answer[:, :-10, 8] = 0
+    answer[:, -10:, :8] = 0
+    loss = F.cross_entropy(answer.flatten(0, 1), y.flatten())
+    assert loss.item() == pytest.approx(10 * math.log(8) / (delay + 20), rel=1e-5)
+
+
+def test_each_bit_is_the_sign_of_its_last_pulse():
+    data = flip_flop(30, 3, 0.2, **SIZES)
+    for x, y in parts(data):
+        state = torch.zeros(len(x), 3)
+        for t in range(30):
+            state = torch.where(x[:, t] == 0, state, x[:, t])
+            assert torch.equal(y[:, t], state)
+        assert set(x.flatten().tolist()) == {-1, 0, 1} and set(y.flatten().tolist()) == {-1, 1}
+    x = data.train.x
+    assert (x[:, 1:] != 0).float().mean() == pytest.approx(0.2, abs=0.005) and x.mean().abs() < 0.005
+    assert torch.corrcoef(x[:, 1:].flatten(0, 1).T).fill_diagonal_(0).abs().max() < 0.02
+
+
+def test_a_flip_flop_without_memory_has_the_error_of_its_silent_steps():
+    x, y = flip_flop(30, 3, 0.2, **SIZES).train
+    assert y.square().mean() == 1
+    assert (x - y).square().mean().item() == pytest.approx(0.8 * 29 / 30, abs=0.005)
+
+
 WRONG = [
     (recall, {"steps": 1, "noise": 0.2}, r"task\.data\.steps=1: give a whole number of at least 2"),
     (recall, {"steps": 9, "noise": -0.1}, r"task\.data\.noise=-0\.1: give a number of at least 0"),
     (recall, {"steps": 9, "noise": math.nan}, r"task\.data\.noise=nan: give a number of at least 0"),
     (adding, {"steps": 0}, r"task\.data\.steps=0: give a whole number of at least 2"),
+    (copy, {"delay": 0}, r"task\.data\.delay=0: give a whole number of at least 1"),
+    (copy, {"delay": -4}, r"task\.data\.delay=-4: give a whole number of at least 1"),
+    (copy, {"delay": 4, "length": 0}, r"task\.data\.length=0: give a whole number of at least 1"),
+    (flip_flop, {"steps": 0, "bits": 3, "pulses": 0.1}, r"task\.data\.steps=0: give a whole number of at least 2"),
+    (flip_flop, {"steps": 9, "bits": 0, "pulses": 0.1}, r"task\.data\.bits=0: give a whole number of at least 1"),
+    (flip_flop, {"steps": 9, "bits": 3, "pulses": 1.5}, r"task\.data\.pulses=1\.5: give a number from 0 to 1"),
     (partial(check_whole, "steps"), {"value": 2.5, "least": 2}, r"task\.data\.steps=2\.5: give a whole number"),
     (partial(check_whole, "steps"), {"value": "many", "least": 2}, r"task\.data\.steps=many: give a whole number"),
     (adding, {"steps": 9, "train": 0}, r"task\.data\.train=0: give a whole number of at least 1"),
@@ -116,6 +170,8 @@ FEW = ["task.data.train=40", "task.data.val=8", "task.data.test=8", "batch_size=
 SWEEPS = {
     "recall": ["task.data.steps=6", "cell=gru"],
     "adding": ["task.data.steps=6"],
+    "copy": ["task.data.delay=1"],
+    "flipflop": ["task.data.steps=6"],
 }
 
 
@@ -134,6 +190,8 @@ def test_a_sweep_is_trained_and_measured(name, main):
         ("recall", "task.data.noise=[1]"),
         ("adding", "task.data.steps=-3"),
         ("adding", "task.data.delay=3"),
+        ("copy", "task.data.delay=-1"),
+        ("flipflop", "task.data.bits=0"),
     ],
 )
 def test_a_wrong_option_is_one_line_before_anything_is_trained(name, wrong, main, tmp_path):
