@@ -1,6 +1,7 @@
 """A name, a file or a seed in; training, validation and test parts as tensors, and the probe, out."""
 
 from aelle.data.images import Part, Sequences, digits, mnist, mnist_pixels
+from aelle.data.lorenz import lorenz
 from aelle.data.memory import adding, copy, flip_flop, recall
 from aelle.data.sines import FourSines
 from aelle.data.text import Characters, book, topics
@@ -15,6 +16,7 @@ __all__ = [
     "copy",
     "digits",
     "flip_flop",
+    "lorenz",
     "mnist",
     "mnist_pixels",
     "recall",
