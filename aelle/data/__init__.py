@@ -1,6 +1,6 @@
 """A name, a file or a seed in; training, validation and test parts as tensors, and the probe, out."""
 
-from aelle.data.images import Part, Sequences, digits, mnist, mnist_pixels
+from aelle.data.images import Part, Sequences, digits, fashion, mnist, mnist_pixels
 from aelle.data.lorenz import lorenz
 from aelle.data.memory import adding, copy, flip_flop, recall
 from aelle.data.sines import FourSines
@@ -15,6 +15,7 @@ __all__ = [
     "book",
     "copy",
     "digits",
+    "fashion",
     "flip_flop",
     "lorenz",
     "mnist",
