@@ -1,7 +1,25 @@
-"""A name or a file in; training, validation and test parts as tensors, and the probe, out."""
+"""A name, a file or a seed in; training, validation and test parts as tensors, and the probe, out."""
 
-from aelle.data.images import Part, Sequences, digits, mnist, mnist_pixels
+from aelle.data.images import Part, Sequences, digits, fashion, mnist, mnist_pixels
+from aelle.data.lorenz import lorenz
+from aelle.data.memory import adding, copy, flip_flop, recall
 from aelle.data.sines import FourSines
 from aelle.data.text import Characters, book, topics
 
-__all__ = ["Characters", "FourSines", "Part", "Sequences", "book", "digits", "mnist", "mnist_pixels", "topics"]
+__all__ = [
+    "Characters",
+    "FourSines",
+    "Part",
+    "Sequences",
+    "adding",
+    "book",
+    "copy",
+    "digits",
+    "fashion",
+    "flip_flop",
+    "lorenz",
+    "mnist",
+    "mnist_pixels",
+    "recall",
+    "topics",
+]

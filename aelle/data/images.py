@@ -24,7 +24,7 @@ MNIST_FILES = {
     "t10k-images-idx3-ubyte": 7_840_016,
     "t10k-labels-idx1-ubyte": 10_008,
 }
-"""The files of MNIST and their sizes in bytes."""
+"""The files of MNIST, and of Fashion-MNIST, and their sizes in bytes."""
 
 
 class Part(NamedTuple):
@@ -37,20 +37,23 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """A data set of sequences of vectors. `classes`: how many there are; 0 where numbers are to be learned."""
+    """A data set of sequences. `classes`: how many there are; 0 where numbers are to be learned. `symbols`: the inputs
+    are indices of one-hot vectors of this size; 0: they are vectors."""
 
     train: Part
     val: Part
     test: Part
     classes: int = 0
+    symbols: int = 0
 
     @property
     def inputs(self) -> int:
-        return self.train.x.shape[-1]
+        return self.symbols or self.train.x.shape[-1]
 
     def probe(self, sequences: int, part: str = "val") -> Float[Tensor, "B T I"]:
-        """The first `sequences` of the validation (or test) part, whose order is random and fixed."""
-        return first_sequences(getattr(self, part), sequences, part)
+        """The first `sequences` of the validation (or test) part, whose order is random and fixed, as vectors."""
+        x = first_sequences(getattr(self, part), sequences, part)
+        return torch.nn.functional.one_hot(x, self.symbols).float() if self.symbols else x
 
 
 def first_sequences(part: Part, sequences: int, name: str) -> Tensor:
@@ -81,25 +84,54 @@ def mnist(root: str) -> Sequences:
 
     Downloaded through torchvision into `root` if it is not there, by one process while others wait.
     """
-    from torchvision.datasets import MNIST
+    return _downloaded("MNIST", root)
 
-    folder = Path(root)
+
+@lru_cache
+def fashion(root: str) -> Sequences:
+    """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): ten kinds of clothes, in the format, sizes and parts of `mnist`."""
+    return _downloaded("FashionMNIST", root)
+
+
+@lru_cache
+def mnist_pixels(root: str, permuted: bool = False) -> Sequences:
+    """The images of `mnist` read pixel by pixel, row after row: 784 steps of one number.
+
+    `permuted`: in a random order instead, the same for all images (Le, Jaitly & Hinton 2015).
+    """
+    if type(permuted) is not bool:
+        raise UserError(f"task.data.permuted={permuted}: give true or false")
+    data = mnist(root)
+    pixels = data.train.x[0].numel()
+    order = generator(SPLIT_SEED, "pixel order").permutation(pixels) if permuted else np.arange(pixels)
+    train, val, test = (
+        Part(part.x.flatten(1)[:, order].unsqueeze(-1), part.y) for part in (data.train, data.val, data.test)
+    )
+    return Sequences(train, val, test, data.classes)
+
+
+def _downloaded(name: str, root: str) -> Sequences:
+    """The data set of that name of torchvision's, which has the files of MNIST."""
+    from torchvision import datasets
+
+    folder, kind = Path(root), getattr(datasets, name)
+    raw = folder / name / "raw"
     try:
-        files = {folder / "MNIST" / "raw" / name: size for name, size in MNIST_FILES.items()}
         # A file of another size may be incomplete, with another process still writing it.
-        if not all(file.exists() and file.stat().st_size == size for file, size in files.items()):
+        sizes = {raw / file: size for file, size in MNIST_FILES.items()}
+        if not all(file.exists() and file.stat().st_size == size for file, size in sizes.items()):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".download.lock"):
-                MNIST(folder, download=True)
-        parts = [MNIST(folder, train=train) for train in (True, False)]
+                kind(folder, download=True)
+        parts = [kind(folder, train=train) for train in (True, False)]
         (train_x, train_y), (rest_x, rest_y) = ((_rows(p.data), p.targets.long()) for p in parts)
     except Exception as error:
         # torchvision raises whatever its parser fails with, assertions included.
         why = (str(error).strip() or "not in the idx format").splitlines()[0]
-        raise UserError(_mnist_remedy(folder, why)) from error
+        raise UserError(_remedy(name, raw, why)) from error
     sizes = (len(train_x), len(train_y), len(rest_x), len(rest_y))
     if sizes != (60000, 60000, 10000, 10000):
-        raise UserError(_mnist_remedy(folder, f"found {sizes[0]} training and {sizes[2]} other images"))
+        raise UserError(_remedy(name, raw, f"found {sizes[0]} training and {sizes[2]} other images"))
     order = torch.as_tensor(generator(SPLIT_SEED, "mnist split").permutation(10000))
     val, test = order[:5000], order[5000:]
     return Sequences(
@@ -107,20 +139,12 @@ def mnist(root: str) -> Sequences:
     )
 
 
-@lru_cache
-def mnist_pixels(root: str) -> Sequences:
-    """The images of `mnist` read pixel by pixel, row after row: 784 steps of one number."""
-    data = mnist(root)
-    train, val, test = (Part(part.x.flatten(1).unsqueeze(-1), part.y) for part in (data.train, data.val, data.test))
-    return Sequences(train, val, test, data.classes)
-
-
 def _rows(images: Tensor) -> Float[Tensor, "n T I"]:
     return images.float() / 255
 
 
-def _mnist_remedy(folder: Path, why: str) -> str:
+def _remedy(name: str, raw: Path, why: str) -> str:
     return (
-        f"MNIST in {folder} cannot be used ({why}): it needs the four idx files under {folder / 'MNIST' / 'raw'}; "
+        f"{name} in {raw.parent.parent} cannot be used ({why}): it needs the four idx files under {raw}; "
         "delete damaged ones to download them again, or choose another folder with task.data.root=…"
     )

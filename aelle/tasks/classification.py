@@ -1,4 +1,4 @@
-"""Classification of a sequence, or of its every step: `digits`, `smnist` and `pmnist`.
+"""Classification of a sequence, or of its every step: `digits`, `smnist`, `pmnist`, `fashion`, `recall` and `copy`.
 
 Axes: V variant, B sequence, T step, C class.
 """

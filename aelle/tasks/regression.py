@@ -1,4 +1,4 @@
-"""Regression from sequences: numbers at the end of a sequence, or after every step.
+"""Regression from sequences: numbers at the end (`adding`), or after every step (`flipflop` and `lorenz`).
 
 Axes: V variant, B sequence, T step, O target.
 """

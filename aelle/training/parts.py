@@ -117,6 +117,10 @@ def load_data(config: dict[str, Any]) -> Data:
         inspect.signature(loader).bind(**options)
     except (TypeError, ValueError) as error:
         raise UserError(f"task.data: {in_one_line(error)}; give the options that its loader takes") from error
+    # A cache keyed by the options, as all loaders of aelle have, takes single values only.
+    several = [name for name, value in options.items() if isinstance(value, (list, dict))]
+    if several and hasattr(loader, "cache_info"):
+        raise UserError(f"task.data.{several[0]}={options[several[0]]}: give a single value")
     data = loader(**options)
     if not isinstance(data, Data):
         raise UserError(f"task.data: {config['task']['data']['_target_']} must return data with a method probe")

@@ -11,7 +11,7 @@ from sweeps import command
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of charrnn"),
+        (["experiment=nosuch"], "experiment=nosuch does not exist: choose one of adding"),
         (
             ["experiment=digits", "p=uniform(2.0,2.5)"],
             "quote a distribution twice on the command line: 'p=\"uniform(2.0, 2.5)\"'",
@@ -30,7 +30,7 @@ from sweeps import command
         (["experiment=digits", "lyapunov.sequence=4"], "did you mean lyapunov.sequences?"),
         (["experiment=digits", "zzqqxx=4"], "'zzqqxx' (python train.py --help"),
         (["experiment=smnist", "task.data.root=/nonexistent/data"], "task.data.root"),
-        (["task=nosuch"], "choose one of charrnn"),
+        (["task=nosuch"], "choose one of adding"),
         (["experiment=digits", "trainer.precision=16-mixed"], "choose 32-true or 64-true or bf16-mixed"),
         (["experiment=digits", "trainer.devices=2"], "trainer.devices=2: choose 1"),
         (["experiment=digits", "trainer.accelerator=abacus"], "trainer: "),

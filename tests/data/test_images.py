@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aelle.data.images import digits, mnist, mnist_pixels
+from aelle.data.images import digits, fashion, mnist, mnist_pixels
 from aelle.errors import UserError
 from aelle.sweep.table import load_sweep
 from sweeps import command
@@ -40,6 +40,54 @@ def test_pixel_by_pixel_the_images_are_the_same(data_folder):
     rows, pixels = mnist(str(data_folder / "mnist")), mnist_pixels(str(data_folder / "mnist"))
     assert pixels.inputs == 1 and pixels.probe(3).shape == (3, 784, 1)
     assert torch.equal(pixels.val.x[7, 28 * 5 + 3, 0], rows.val.x[7, 5, 3]) and torch.equal(pixels.val.y, rows.val.y)
+
+
+def write_idx(raw, seed: int = 0) -> None:
+    """The four files of a data set of random images, in the format and of the sizes of MNIST's."""
+    rng = np.random.default_rng(seed)
+    raw.mkdir(parents=True)
+    for prefix, n in (("train", 60000), ("t10k", 10000)):
+        images = rng.integers(256, size=(n, 28, 28), dtype=np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", rng.integers(10, size=n, dtype=np.uint8))):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+            (raw / f"{prefix}-{name}-ubyte").write_bytes(header + array.tobytes())
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """A folder of images made up as MNIST and as Fashion-MNIST: nothing is downloaded."""
+    folder = tmp_path_factory.mktemp("images")
+    for seed, name in enumerate(("MNIST", "FashionMNIST")):
+        write_idx(folder / name / "raw", seed)
+    return folder
+
+
+def test_fashion_is_read_from_its_own_files_and_split_without_overlap(made_up):
+    data, other = fashion(str(made_up)), mnist(str(made_up))
+    assert [len(part.x) for part in (data.train, data.val, data.test)] == [60000, 5000, 5000]
+    assert data.train.x.shape[1:] == (28, 28) and data.classes == 10 and data.train.x.max() == 1
+    rest = np.frombuffer((made_up / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8)
+    given = {image.tobytes() for image in rest.reshape(-1, 28, 28)}
+    split = [(255 * part.x).round().byte().numpy() for part in (data.val, data.test)]
+    assert {image.tobytes() for images in split for image in images} == given
+    assert not torch.equal(data.train.x[0], other.train.x[0])
+
+
+def test_fashion_that_is_missing_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", ["http://127.0.0.1:9/"])
+    with pytest.raises(UserError, match=r"^FashionMNIST in .* cannot be used .* task\.data\.root") as refused:
+        fashion(str(tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+def test_permuted_pixels_are_the_same_in_one_other_order(made_up):
+    in_order, permuted = mnist_pixels(str(made_up)), mnist_pixels(str(made_up), permuted=True)
+    for part, other in ((in_order.val, permuted.val), (in_order.test, permuted.test)):
+        assert torch.equal(part.y, other.y) and not torch.equal(part.x, other.x)
+    a, b = in_order.val.x[:40, :, 0], permuted.val.x[:40, :, 0]
+    # Forty images tell every pixel from all others.
+    order = [int((a == column[:, None]).all(0).nonzero()) for column in b.T]
+    assert sorted(order) == list(range(784)) and torch.equal(in_order.test.x[:, order], permuted.test.x)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "not idx"])
