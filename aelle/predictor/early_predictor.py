@@ -40,7 +40,6 @@ MAX_VARIANTS = 2000
 FOLDS = 4
 """Of the variants, to stack the members without those that are judged."""
 
-
 SUBSETS = [some for size in (1, 2, 3) for some in combinations(INPUTS, size)]
 """Of inputs that a network can have."""
 
@@ -256,13 +255,16 @@ class EarlyPredictor:
                 self.stacks_[inputs] = StackAt(chosen, epochs, stack(said[told][:, :, chosen], known.low, shares))
 
     def _learn_cut(self, said: Float[np.ndarray, "E V m"], known: Known) -> None:
-        """The chances of the known low-error variants, stacked without them, from the inputs that each has."""
+        """The chances of the known low-error variants, stacked without them, from the inputs that each has, or without
+        its spectra if that is less: another sweep may measure spectra at fewer epochs."""
         fold = generator(self.seed, "stacking").permutation(said.shape[1]) % FOLDS
         chances = np.full(said.shape[:2], np.nan)
         has = np.array([[one.known(name) for name in INPUTS] for one in known.at])
+        without = has & (np.array(INPUTS) != "spectra")[:, None]
         for inputs, at in self.stacks_.items():
             rows = [e for e, one in enumerate(known.at) if one.epoch in at.epochs]
-            alike = (has == np.array([name in inputs for name in INPUTS])[:, None]).all(1)
+            wanted = np.array([name in inputs for name in INPUTS])[:, None]
+            alike = (has == wanted).all(1) | (without == wanted).all(1)
             if not alike[rows].any():
                 continue
             given = said[rows][:, :, at.members]
@@ -270,7 +272,7 @@ class EarlyPredictor:
                 fitted = stack(given[:, fold != f], known.low[fold != f], np.array(at.epochs) / self.epochs_)
                 for i, e in enumerate(rows):
                     left = (fold == f) & alike[e]
-                    chances[e, left] = expit(fitted.log_odds(i, given[i, left]))
+                    chances[e, left] = np.fmin(chances[e, left], expit(fitted.log_odds(i, given[i, left])))
         told = np.flatnonzero(np.isfinite(chances).any(1))
         self.cut_epochs_, self.low_chances_ = [known.at[e].epoch for e in told], chances[told].T[known.low]
 
