@@ -66,6 +66,7 @@ def test_the_baselines_of_the_threshold():
     assert (y[:, 1:] - (2 * x[:, 1:] - x[:, :-1])).square().mean().item() == pytest.approx(0.053, abs=0.005)
 
 
+@pytest.mark.long
 def test_the_exponents_are_the_known_ones():
     start = flow(torch.tensor([1.0, 1.0, 20.0], dtype=torch.float64), 20.0)
     spectrum = lyapunov_spectrum(lambda _, state: flow(state, 0.01), steps=4000, warmup=200, state=start)
