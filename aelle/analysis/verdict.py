@@ -35,7 +35,8 @@ def verdict(study: Study | None, complete: int, size: int, reason: str = "") -> 
         return f"{warning}{study.splits} splits are too few to say whether spectra help here: use splits=20."
     if not until:
         return f"{warning}Here {loss}; spectra add nothing."
-    mean, low, high = gain_over(study, until)
+    # Zero has no sign.
+    mean, low, high = (round(one, 3) + 0.0 for one in gain_over(study, until))
     if low > 0:
         trust = f"spectra add {mean:.3f} ({low:.3f} to {high:.3f}) to the ROC AUC of losses and hyperparameters"
         return f"{warning}Here " + (f"{loss}; before that, {trust}." if loss else f"{trust}.")
