@@ -44,7 +44,7 @@ def verdict(study: Study | None, complete: int, size: int, reason: str = "") -> 
     means = study.summary.set_index(["predictor", "epoch"])["auc"]
     others = f"without them, the ROC AUC after epoch {k} is {means[WITHOUT_SPECTRA, k]:.2f}"
     others += f", and {loss}." if loss else "."
-    interval = f"{mean:.3f}, {low:.3f} to {high:.3f}"
+    interval = f"{mean:.3f} in ROC AUC, {low:.3f} to {high:.3f}"
     if high > UNDECIDED:
         return f"{warning}Whether spectra add anything here cannot be told ({interval}): {others}"
     return f"{warning}Here spectra add nothing beyond noise ({interval}): {others}"
