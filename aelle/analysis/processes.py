@@ -2,7 +2,6 @@
 
 import ctypes
 import multiprocessing
-import pickle
 import signal
 import sys
 import traceback
@@ -10,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from joblib import cpu_count
@@ -32,13 +31,14 @@ def on_all_cores(job: Callable[[int], T], count: int) -> list[T]:
     process can be started, one after the other.
 
     The jobs are many small steps of Python, which threads would do one at a time. Forked processes have all that the
-    job refers to, without a copy. An error of a job is raised here; UserError if a process is killed.
+    job refers to, without a copy. What a job returns should hold arrays, since torch would pass every tensor as a file.
+    An error of a job is raised here; UserError if a process is killed.
     """
     cores = min(cpu_count(), count)
     if cores < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
         return [job(n) for n in range(count)]
     try:
-        found = [pickle.loads(one) for one in _forked(job, count, cores)]
+        return _forked(job, count, cores)
     except BrokenProcessPool as error:
         raise UserError(
             f"one of {cores} processes was killed, perhaps for want of memory: give it more, or fewer cores, "
@@ -46,18 +46,14 @@ def on_all_cores(job: Callable[[int], T], count: int) -> list[T]:
         ) from error
     except OSError:
         return [job(n) for n in range(count)]
-    for one in found:
-        if isinstance(one, BaseException):
-            raise one
-    return found
 
 
-def _forked(job: Callable[[int], T], count: int, cores: int) -> list[bytes]:
+def _forked(job: Callable[[int], T], count: int, cores: int) -> list[T]:
     context = multiprocessing.get_context("fork")
     with warnings.catch_warnings(), ProcessPoolExecutor(cores, context, _begin, (job,)) as pool:
         # As for torch's data loaders: a child with one thread waits for none of its parent's.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        return list(pool.map(_pickled, range(count)))
+        return list(pool.map(_run, range(count)))
 
 
 def _begin(job: Callable) -> None:
@@ -70,12 +66,12 @@ def _begin(job: Callable) -> None:
     torch.set_num_threads(1)
 
 
-def _pickled(n: int) -> bytes:
-    """What the job returns or raises, by pickle itself: torch would pass every tensor as a file."""
+def _run(n: int) -> Any:
     assert _job is not None
     try:
-        return pickle.dumps(_job(n))
-    except UserError as error:
-        return pickle.dumps(error)
+        return _job(n)
+    except UserError:
+        raise
     except Exception:
-        return pickle.dumps(RuntimeError(f"job {n} failed:\n{traceback.format_exc()}"))
+        # The error itself may not survive the way to the parent.
+        raise RuntimeError(f"job {n} failed:\n{traceback.format_exc()}") from None

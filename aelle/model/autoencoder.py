@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -99,6 +101,16 @@ class Autoencoders(nn.Module):
         """Some of the members, as a population of their own."""
         state = {name: tensor[members].detach().cpu().clone() for name, tensor in self.state_dict().items()}
         return self.of(state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes, parameters go as arrays."""
+        return Autoencoders.of_arrays, (
+            {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()},
+        )
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray]) -> "Autoencoders":
+        return cls.of({name: torch.as_tensor(array) for name, array in arrays.items()})
 
     @classmethod
     def of(cls, state: dict[str, Tensor]) -> "Autoencoders":

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from aelle.errors import UserError, in_one_line, reason
@@ -112,7 +111,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
         arrays["scaling.mean"].size,
         arrays["reconstructing"].size,
     )
-    networks = Autoencoders.of({name: torch.as_tensor(array) for name, array in _part(arrays, "network.").items()})
+    networks = Autoencoders.of_arrays(_part(arrays, "network."))
     S, inner = networks.head.weight.shape[:2]
     shapes = {"center_": (L,), "axes_": (L, L), "n_features_in_": (), "history_": (), "scaling.mean": (F,)}
     shapes |= {

@@ -14,6 +14,7 @@ import torch
 from aelle.analysis import processes
 from aelle.analysis.processes import on_all_cores
 from aelle.errors import TooFewError, UserError
+from aelle.model.autoencoder import Autoencoders
 from sweeps import ROOT
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
@@ -27,15 +28,15 @@ def cores(monkeypatch):
 def test_results_are_in_order_and_those_of_one_core(cores, monkeypatch):
     weights = torch.randn(3, 50, 50, dtype=torch.float64)
 
-    def job(n: int) -> tuple[int, torch.Tensor]:
+    def job(n: int) -> tuple[int, np.ndarray]:
         time.sleep(0.05 * (n == 0))
-        return n, torch.linalg.svdvals(weights[n])
+        return n, torch.linalg.svdvals(weights[n]).numpy()
 
     found = on_all_cores(job, 3)
     monkeypatch.setattr(processes, "cpu_count", lambda: 1)
     for (n, values), (m, expected) in zip(found, on_all_cores(job, 3), strict=True):
         assert n == m
-        torch.testing.assert_close(values, expected, rtol=1e-12, atol=0)
+        np.testing.assert_allclose(values, expected, rtol=1e-12)
 
 
 @linux
@@ -116,5 +117,12 @@ def _state(pid: int) -> str:
         return "Z"
 
 
-def test_numpys_results_come_back(cores):
-    np.testing.assert_array_equal(on_all_cores(lambda n: np.full(3, n), 2), [[0, 0, 0], [1, 1, 1]])
+@linux
+def test_a_fitted_model_comes_back_without_a_file_per_tensor(cores):
+    networks = Autoencoders.drawn(8, 4, [torch.Generator().manual_seed(0)] * 3).double()
+    x = torch.randn(3, 5, 8, dtype=torch.float64)
+    before = len(os.listdir("/proc/self/fd"))
+    found = on_all_cores(lambda _: networks, 2)
+    assert len(os.listdir("/proc/self/fd")) <= before
+    for one in found:
+        torch.testing.assert_close(one.encode(x), networks.encode(x), rtol=0, atol=0)
