@@ -11,12 +11,12 @@ one of them. `--speed` only prints how long fitting takes at the paper's size.
 import argparse
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import yaml
+from reading import read
 
 from aelle.analysis.baselines import LinearOnRunningMean, LinearOnSpectrum
 from aelle.analysis.early import SPLIT_SHARES
@@ -26,8 +26,7 @@ from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.samples import Sample, stratified_parts, sweep_sample
 from aelle.model.views import COMMITTEE, SHAPE, WHOLE, View
-from aelle.sweep.arrays import load_arrays
-from aelle.sweep.table import SweepTable, load_sweep
+from aelle.sweep.table import SweepTable
 
 STAGES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 1)
 
@@ -76,7 +75,7 @@ def main() -> None:
     if options.speed:
         print(f"{options.splits} splits of 1200 variants × 21 epochs × 64 exponents: {speed(options.splits):.0f} s")
         return
-    sweeps = [read(*one.rsplit("=", 1)) for one in options.sweeps]
+    sweeps = [read(one) for one in options.sweeps]
     for sweep in sweeps:
         by_stage(sweep, options.splits)
     print(
@@ -104,12 +103,6 @@ def speed(splits: int, V: int = 1200, E: int = 21, M: int = 64) -> float:
     since = time.perf_counter()
     fit_side_by_side([AeLLE(1.0, seed=seed) for seed in range(splits)], samples)
     return time.perf_counter() - since
-
-
-def read(place: str, threshold: str) -> SweepTable:
-    path = Path(place)
-    sweep = load_arrays(path) if path.suffix == ".npz" else load_sweep(path)
-    return replace(sweep, threshold=float(threshold)).complete()
 
 
 def by_stage(sweep: SweepTable, splits: int) -> None:

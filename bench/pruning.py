@@ -15,17 +15,16 @@ Needs Optuna: `pip install -e .[bench]`.
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import optuna
+from reading import read
 
 from aelle.errors import TooFewError
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import observed
-from aelle.sweep.arrays import load_arrays
-from aelle.sweep.table import SweepTable, load_sweep
+from aelle.sweep.table import SweepTable
 
 KNOWN = 0.4
 MAY_LOSE = 0.05
@@ -50,19 +49,13 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for one in options.sweeps:
-        sweep = read(*one.rsplit("=", 1))
+        sweep = read(one)
         print(f"\n{sweep.name}: {len(sweep.losses)} variants, {100 * sweep.low_error.mean():.0f} % low-error")
         print("\n| | trained | low-error kept | best loss |\n|---|---|---|---|", flush=True)
         rounds = [replayed(sweep, seed) for seed in range(options.rounds)]
         for way in rounds[0]:
             trained, kept, best = np.median([found[way] for found in rounds], axis=0)
             print(f"| {way} | {100 * trained:.0f} % | {100 * kept:.0f} % | {best:.4g} |", flush=True)
-
-
-def read(place: str, threshold: str) -> SweepTable:
-    path = Path(place)
-    sweep = load_arrays(path) if path.suffix == ".npz" else load_sweep(path)
-    return replace(sweep, threshold=float(threshold)).complete()
 
 
 def replayed(sweep: SweepTable, seed: int) -> dict[str, Outcome]:

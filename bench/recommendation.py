@@ -13,17 +13,17 @@ import argparse
 import logging
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from reading import read
 from scipy.special import expit
 
 from aelle.analysis.early import Study, study
 from aelle.analysis.predictors import RECOMMENDED, WITHOUT_SPECTRA
 from aelle.model.estimator import AeLLE
-from aelle.sweep.arrays import load_arrays, table_of
-from aelle.sweep.table import SweepTable, load_sweep
+from aelle.sweep.arrays import table_of
+from aelle.sweep.table import SweepTable
 
 BINS = 10
 
@@ -37,18 +37,9 @@ def main() -> None:
     print("| sweep | variants | ROC AUC | without spectra | best other row | ahead | worst epoch | Brier | ECE | s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for one in options.sweeps:
-        sweep, since = read(one), time.perf_counter()
+        sweep, since = synthetic() if one == "synthetic" else read(one), time.perf_counter()
         found = study(sweep, AeLLE(sweep.threshold), options.splits)
         print(row(sweep, found) + f" {time.perf_counter() - since:.0f} |", flush=True)
-
-
-def read(one: str) -> SweepTable:
-    if one == "synthetic":
-        return synthetic()
-    place, threshold = one.rsplit("=", 1)
-    path = Path(place)
-    sweep = load_arrays(path) if path.suffix == ".npz" else load_sweep(path)
-    return replace(sweep, threshold=float(threshold)).complete()
 
 
 def synthetic(V: int = 1200, E: int = 20, K: int = 64) -> SweepTable:
