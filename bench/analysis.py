@@ -2,7 +2,7 @@
 
 `time`: of `analyze.py`, all of it, on made-up sweeps of V variants × 21 epochs × 64 exponents (`synthetic` of
 recommendation.py) and 20 splits: seconds, the largest memory of its process and its children together (their
-proportional set size, sampled four times a second), and what it wrote.
+proportional set size, sampled every second), and what it wrote.
 
 `known`: what more known variants bring, on 5,000 of them: ROC AUC and Brier score of the recommended predictor over
 the epochs before the last, where each split is fitted to so many.
@@ -56,7 +56,7 @@ def growth(V: int, splits: int) -> str:
         process = subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
         while process.poll() is None:
             memory = max(memory, memory_of_group(process.pid))
-            time.sleep(0.25)
+            time.sleep(1)
         seconds = time.perf_counter() - since
         assert process.returncode == 0
         written = sum(path.stat().st_size for path in Path(folder, "outputs").rglob("*") if path.is_file())

@@ -35,7 +35,7 @@ MAX_EPOCHS = 50
 """Epochs that members are fitted at, at most; those with spectra first."""
 
 MAX_VARIANTS = 2000
-"""Variants that are learned from, at most, drawn at random. What more would bring was not measured."""
+"""Variants that are learned from, at most, drawn at random; see `aelle.analysis.early.MAX_KNOWN`."""
 
 FOLDS = 4
 """Of the variants, to stack the members without those that are judged."""
