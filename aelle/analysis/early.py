@@ -34,13 +34,21 @@ STAGES = (0.0, 0.05, 0.2, 0.5, 1.0)
 """Shares of the training at which figures and tables show the predictors."""
 
 MAX_KNOWN = 800
-"""Variants that the predictors of a split are fitted to, at most. What more would bring was not measured."""
+"""Variants that the predictors of a split are fitted to, at most. Twice as many bring .0001 in ROC AUC to the made-up
+sweep of `bench/analysis.py`."""
 
 MAX_TESTED = 300
 """Variants that a split is tested on, at most."""
 
 INTERVAL = (0.025, 0.975)
 """Quantiles over the splits: a 95 % interval."""
+
+
+class Part(NamedTuple):
+    """One split: rows of the sweep that predictors learn from, and rows that they are tested on."""
+
+    known: Int[np.ndarray, "n"]
+    tested: Int[np.ndarray, "m"]
 
 
 class Chances(NamedTuple):
@@ -70,7 +78,7 @@ class Study:
     tests: list[np.ndarray]
     recommended: list[EarlyPredictor]
     without_spectra: list[str]
-    outside: list[Bool[np.ndarray, "E tests"]]
+    outside: list[Bool[np.ndarray, "E _"]]
 
     @property
     def splits(self) -> int:
@@ -109,7 +117,8 @@ class Study:
 
     def interval(self, of_splits: Float[np.ndarray, "J"]) -> tuple[float, float, float]:
         """The mean over splits, and its 95 % interval."""
-        return corrected_interval(of_splits, len(self.known[0]), len(self.tests[0]))
+        known, tested = (np.mean([len(rows) for rows in parts]) for parts in (self.known, self.tests))
+        return corrected_interval(of_splits, float(known), float(tested))
 
     def overtaken(self, predictor: str) -> int | None:
         """The first epoch from which on the best predictor without spectra has at least the same mean ROC AUC; None if
@@ -161,7 +170,7 @@ class Study:
         return Chances(mean, told & (outside > times / 2))
 
 
-def corrected_interval(of_splits: Float[np.ndarray, "J"], known: int, tested: int) -> tuple[float, float, float]:
+def corrected_interval(of_splits: Float[np.ndarray, "J"], known: float, tested: float) -> tuple[float, float, float]:
     """The mean over J splits, and its 95 % interval. `known`, `tested`: how many variants each split has.
 
     Splits share variants, so that their spread alone would be too small: the corrected resampled interval of Nadeau and
@@ -188,16 +197,21 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Raises TooFewError where a part of a split
     would lack a class.
     """
+    seeds = range(model.seed, model.seed + splits)
+    parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
+    # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
+    return study_of(sweep, model, [Part(np.union1d(train, validation), test) for train, validation, test in parts])
+
+
+def study_of(sweep: SweepTable, model: AeLLE, parts: Sequence[Part]) -> Study:
+    """Score every predictor after every measured epoch, on the given splits; otherwise as `study`."""
     if not sweep.measured_epochs:
         raise TooFewError(
             "no complete variant has a measured spectrum; train.py measures them (see its options lyapunov.…)"
         )
-    seeds = range(model.seed, model.seed + splits)
-    parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
-    # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
-    known = [np.union1d(train, validation) for train, validation, _ in parts]
-    known = [_of_at_most(sweep, rows, MAX_KNOWN, seed) for rows, seed in zip(known, seeds, strict=True)]
-    tests = [_of_at_most(sweep, rows, MAX_TESTED, seed) for (_, _, rows), seed in zip(parts, seeds, strict=True)]
+    splits, seeds = len(parts), range(model.seed, model.seed + len(parts))
+    known = [_of_at_most(sweep, part.known, MAX_KNOWN, seed) for part, seed in zip(parts, seeds, strict=True)]
+    tests = [_of_at_most(sweep, part.tested, MAX_TESTED, seed) for part, seed in zip(parts, seeds, strict=True)]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
 

@@ -1,14 +1,17 @@
 """The results of an analysis, as the report takes them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from aelle.analysis.architectures import Told
 from aelle.analysis.early import Chances, Study
 from aelle.analysis.embeddings import Comparison
 from aelle.analysis.examples import Example
 from aelle.analysis.features import Correlation
 from aelle.analysis.generalisation import Transfer
 from aelle.analysis.importance import Importance
+from aelle.analysis.left_out import LeftOut
 from aelle.analysis.plane import TrainedPlane
 from aelle.analysis.shares import Group
 from aelle.sweep.retraining import Retraining
@@ -24,8 +27,9 @@ class Findings:
     defaults, in words. `verdict`: what follows for a reader, in one sentence. `outside`: of
     the variants that are not complete, those unlike all known ones, and why. `name`: of an
     analysis with another threshold or other settings than the sweep's usual one; its files are named after it.
-    `importance`: of the hyperparameters, None where there is too little to tell. `retraining`: how variants are
-    trained, None for arrays."""
+    `importance`: of the hyperparameters, None where there is too little to tell. `architectures`: whether spectra tell
+    them. `left_out`: how predictors rank variants with values of a hyperparameter that they have not seen.
+    `retraining`: how variants are trained, None for arrays."""
 
     sweep: SweepTable
     complete: SweepTable
@@ -44,6 +48,8 @@ class Findings:
     outside: dict[int, str]
     name: str = ""
     importance: Importance | None = None
+    architectures: Sequence[Told] = ()
+    left_out: LeftOut | None = None
     retraining: Retraining | None = None
 
     @cached_property

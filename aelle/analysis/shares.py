@@ -73,7 +73,7 @@ def shares(sweep: SweepTable) -> dict[str, list[Group]]:
     loss = np.nan_to_num(sweep.final_loss, nan=np.inf)
     result = {}
     for name in groupable(sweep):
-        labels, group = _with_none(sweep.variants[name])
+        labels, group = grouped(sweep.variants[name])
         members = [np.flatnonzero(group == i) for i in range(len(labels))]
         result[name] = [
             Group(label, len(rows), int(sweep.low_error[rows].sum()), float(np.median(loss[rows])))
@@ -83,16 +83,19 @@ def shares(sweep: SweepTable) -> dict[str, list[Group]]:
     return result
 
 
-def _with_none(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
-    """Labels and groups; the last one, if needed, are variants that do not read the hyperparameter or have no limit."""
+def grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
+    """A hyperparameter's values or, of more than `MAX_GROUPS` numbers, intervals: their labels, and that of each
+    variant. The last one, if needed, are variants that do not read the hyperparameter or have no limit."""
     has = values.notna() & ~values.isin([np.inf, -np.inf])
-    labels, groups = _grouped(values[has])
+    labels, groups = _of_values(values[has])
     found = np.full(len(values), len(labels))
     found[has.to_numpy()] = groups
     return (labels if has.all() else [*labels, "none"]), found
 
 
-def _grouped(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
+def _of_values(values: pd.Series) -> tuple[list[str], Int[np.ndarray, "V"]]:
+    if not pd.api.types.is_numeric_dtype(values):
+        values = values.map(str)
     unique = sorted(values.unique())
     if len(unique) <= MAX_GROUPS or not pd.api.types.is_numeric_dtype(values):
         labels = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in unique]

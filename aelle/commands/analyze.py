@@ -11,6 +11,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from aelle.analysis.architectures import architectures_told
 from aelle.analysis.early import study
 from aelle.analysis.embeddings import check_pictures, compare
 from aelle.analysis.examples import Example, load_examples
@@ -18,6 +19,7 @@ from aelle.analysis.features import correlations
 from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import across_hyperparameters, to_test_inputs, transfers
 from aelle.analysis.importance import importance
+from aelle.analysis.left_out import check_generalise, left_out
 from aelle.analysis.plane import trained_plane
 from aelle.analysis.shares import shares
 from aelle.analysis.verdict import verdict
@@ -47,8 +49,8 @@ Made = TypeVar("Made")
 class Request:
     """What an analysis is asked for. `source`: a sweep's folder or an array file; `threshold`: None for the task's;
     `split_shares`: of training, validation and test; `parameters`: AeLLE's; `elsewhere`: other sweeps to score;
-    `model`: a saved one, by which the sweep is only scored; `details`: print every
-    row; `settings`: the options of AeLLE as they stand on the command line."""
+    `generalise`: the hyperparameter whose values are left out; `model`: a saved one, by which the sweep is only scored;
+    `details`: print every row; `settings`: the options of AeLLE as they stand on the command line."""
 
     source: Path
     threshold: float | None
@@ -57,6 +59,7 @@ class Request:
     parameters: dict[str, Any]
     pictures: list[str]
     elsewhere: list[Path]
+    generalise: str | None
     model: str | None
     details: bool
     settings: list[str]
@@ -83,6 +86,7 @@ def analyze(config: DictConfig) -> None:
         print_sweep(sweep)
         score(request, sweep)
         return
+    request = replace(request, generalise=check_generalise(request.generalise, sweep.complete()))
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
     problems += [reason for other in others if (reason := _why_not_scored(other))]
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
@@ -139,6 +143,7 @@ def checked(config: DictConfig) -> Request:
         parameters=parameters,
         pictures=pictures,
         elsewhere=[Path(one) for one in config.elsewhere],
+        generalise=config.generalise,
         model=config.model,
         details=config.details,
         settings=[option for option in HydraConfig.get().overrides.task if re.match(r"[+~]*aelle\b", option)],
@@ -205,7 +210,7 @@ def learn(
                 sweep = replace(sweep, problems=[*sweep.problems, f"weights: {_in_one_line(unread)}"])
         comparison = compare(plane, weights, _in_one_line(unread), request.pictures, model.seed)
     early, reason = _or_reason(lambda: study(complete, model, request.splits, request.split_shares))
-    fitted, elsewhere = None, []
+    fitted, elsewhere, unseen = None, [], None
     if early is not None:
         fitted = EarlyPredictor(sweep.threshold, aelle=request.parameters, seed=model.seed).fit(sweep)
         of_spectra = fitted.model_
@@ -213,6 +218,10 @@ def learn(
         elsewhere = to_test_inputs(complete, early) + across_hyperparameters(complete, of_spectra)
         for other in others:
             elsewhere += transfers(of_spectra, complete.name, _title(other), other.complete())
+        if request.generalise is not None:
+            hidden = request.generalise
+            unseen, why = _or_reason(lambda: left_out(complete, model, hidden, request.splits))
+            sweep = replace(sweep, problems=[*sweep.problems, *filter(None, [why])])
     found = Findings(
         sweep=sweep,
         complete=complete,
@@ -231,6 +240,8 @@ def learn(
         outside={} if fitted is None else fitted.outside(sweep),
         name=name,
         importance=importance(complete),
+        architectures=architectures_told(complete, model.seed),
+        left_out=unseen,
         retraining=None if request.of_arrays else retraining(request.folder, sweep),
     )
     return found, fitted

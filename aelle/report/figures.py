@@ -18,7 +18,7 @@ from aelle.analysis.findings import Findings
 from aelle.analysis.importance import Importance
 from aelle.analysis.plane import TrainedPlane
 from aelle.analysis.shares import groupable
-from aelle.report import early_figures, sweep_figures, trained_figures
+from aelle.report import architecture_figures, early_figures, sweep_figures, trained_figures
 from aelle.report.example_figures import example_figure
 from aelle.report.style import MAX_POINTS, of_a_sample, with_note
 from aelle.seeds import sample
@@ -33,6 +33,8 @@ FIGURES = (
     "features",
     "plane",
     "embeddings",
+    "architectures",
+    "confusion",
     "planes",
     "curves",
     "calibration",
@@ -75,8 +77,12 @@ def figures(found: Findings) -> dict[str, go.Figure]:
         plane = sampled_plane(found.plane)
         drawn = trained_figures.trained_plane_figure(plane, order)
         shown["plane"] = with_note(drawn, of_a_sample(len(plane.points), len(found.plane.points)))
+        if found.architectures:
+            shown["architectures"] = architecture_figures.plane_by_architecture(plane)
         if plane.points.shape[1] > 2:
             shown["space"] = trained_figures.plane_in_space(plane)
+    if found.architectures:
+        shown["confusion"] = architecture_figures.confusion(found.architectures[-1])
     if found.plane is not None and found.comparison is not None:
         embeddings = [sampled_embedding(one) for one in found.comparison.embeddings]
         drawn, of = trained_figures.embeddings(found.plane, embeddings), len(found.plane.points)
@@ -124,6 +130,7 @@ def escaped_findings(found: Findings) -> Findings:
         early=found.early and escaped_study(found.early),
         examples=escaped_examples(found.examples),
         importance=found.importance and escaped_importance(found.importance),
+        architectures=[one._replace(names=[_escaped(name) for name in one.names]) for one in found.architectures],
     )
 
 

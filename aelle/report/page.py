@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from aelle.analysis.architectures import Told
 from aelle.analysis.baselines import LossAgainstFinalThreshold, TunedLoss
 from aelle.analysis.early import Study
 from aelle.analysis.findings import Findings
+from aelle.analysis.left_out import SHOWN, LeftOut
 from aelle.analysis.predictors import RECOMMENDED
 from aelle.analysis.savings import HALVING, NO_CUT
 from aelle.hyperparameters import not_read
@@ -165,6 +167,34 @@ def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
     epochs = [k for k in stages if k in at.loc[rules[0]].index]
     rows = [{"rule": rule, "cells": [dict(at.loc[(rule, k)]) for k in epochs]} for rule in rules]
     return [{"epochs": epochs}, *rows, {"rule": HALVING, "cells": [dict(at.loc[HALVING].iloc[0])]}]
+
+
+def left_out_rows(found: LeftOut, epochs: int) -> list[dict]:
+    """A row per shown predictor; a cell per stage of training."""
+    rows = {row["name"]: row for row in early_table(found.study, epochs)}
+    return [rows[name] for name in SHOWN if name in rows]
+
+
+def left_out_sentence(found: LeftOut) -> str:
+    """What was learned from what, and what spectra add there."""
+    mean, low, high = (round(one, 3) + 0.0 for one in found.gain)
+    adds = f"spectra add {mean:.3f}" if low > 0 else f"whether spectra add anything cannot be told ({mean:.3f}"
+    interval = f" ({low:.3f} to {high:.3f})" if low > 0 else f", {low:.3f} to {high:.3f})"
+    return (
+        f"learned from {found.known} of {found.values} values of {found.name}, tested on the others, "
+        f"mean over {count(found.study.splits, 'split')}: {adds}{interval} to the ROC AUC of losses and the "
+        f"other hyperparameters; {100 * found.outside:.0f} % of the tested variants were unlike all known ones"
+    )
+
+
+def architecture_sentence(told: Told, epochs: int) -> str:
+    when = f"after {100 * told.epoch / epochs:.0f} % of the training"
+    when = "before training" if told.epoch == 0 else "after training" if told.epoch == epochs else when
+    interval = f"{100 * told.low:.0f} to {100 * told.high:.0f} %"
+    return (
+        f"{when}, spectra tell which of {len(told.names)} architectures a network has for "
+        f"{100 * told.accuracy:.0f} % of {told.n} networks ({interval}); guessing reaches {100 * told.guess:.0f} %"
+    )
 
 
 def unfinished_in_words(unfinished: list[dict[str, Any]]) -> str:

@@ -5,8 +5,17 @@ import numpy as np
 from aelle.analysis.early import Study
 from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import Transfer, transfer_table
+from aelle.analysis.left_out import LeftOut
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
-from aelle.report.page import SHOWN_ROWS, chosen_predictors, keep, outside_sentences
+from aelle.report.page import (
+    SHOWN_ROWS,
+    architecture_sentence,
+    chosen_predictors,
+    keep,
+    left_out_rows,
+    left_out_sentence,
+    outside_sentences,
+)
 from aelle.sweep.table import SweepTable
 from aelle.terminal import count
 
@@ -34,6 +43,10 @@ def print_findings(found: Findings, details: bool) -> None:
             print(line)
     print_shares(found)
     print_elsewhere(found.elsewhere)
+    for told in found.architectures:
+        print(architecture_sentence(told, found.complete.epochs))
+    if found.left_out is not None:
+        print_left_out(found.left_out, found.complete.epochs)
 
 
 def print_sweep(sweep: SweepTable) -> None:
@@ -98,6 +111,18 @@ def print_elsewhere(elsewhere: list[Transfer]) -> None:
     for row in transfer_table(elsewhere):
         aucs = ", ".join(f"{100 * cell.auc:.0f} (at {100 * cell.progress:.0f} %)" for cell in row["cells"])
         print(f"AeLLE trained on {row['trained_on']}, scored on {row['scored_on']}: ROC AUC × 100 {aucs}")
+
+
+def print_left_out(found: LeftOut, epochs: int) -> None:
+    """ROC AUC on variants with values of a hyperparameter that the predictors have not seen."""
+    stages = found.study.stages(epochs)
+    print(f"\n{left_out_sentence(found)}\nROC AUC × 100")
+    rows = left_out_rows(found, epochs)
+    width = max(len("share of training"), *(len(row["name"]) for row in rows))
+    print(f"{'share of training':{width}}" + "".join(f"{100 * k / epochs:>6.0f} %" for k in stages))
+    for row in rows:
+        print(f"{row['name']:{width}}" + "".join(f"{100 * cell['auc']:8.0f}" for cell in row["cells"]))
+    print()
 
 
 def print_shares(found: Findings) -> None:

@@ -16,6 +16,7 @@ PIXEL = 72 / 120
 """In points: a plotly figure is drawn at 120 of its pixels to the inch."""
 
 DASHES = {None: "-", "solid": "-", "dash": "--", "dot": ":"}
+SYMBOLS = {None: "o", "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "x": "X"}
 MAX_MARKERS = 20
 """Lines with fewer points have markers if no mode is given: plotly's default."""
 
@@ -106,7 +107,7 @@ def _scatter(axes: Axes, trace: Any, colour: str, scale: Scale | None) -> Artist
         color=rgba(trace.line.color or named, trace.opacity),
         linestyle=DASHES[trace.line.dash] if lines else "none",
         linewidth=(2 if trace.line.width is None else trace.line.width) * PIXEL,
-        marker="o" if markers else "none",
+        marker=SYMBOLS[trace.marker.symbol] if markers else "none",
         markersize=size,
         markerfacecolor=rgba(named, opacity),
         markeredgewidth=0,

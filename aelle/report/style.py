@@ -72,7 +72,7 @@ def by_class(
     """Low-error variants in green, high-error in red, with hover texts. `among`: only these variants."""
     shown = np.ones(len(x), dtype=bool) if among is None else among
     return [
-        _points(sweep, np.flatnonzero((sweep.low_error == low) & shown), x, y, opacity, show, name, color=colour)
+        points(sweep, np.flatnonzero((sweep.low_error == low) & shown), x, y, opacity, show, name, color=colour)
         for low, name, colour in CLASSES
     ]
 
@@ -85,22 +85,22 @@ def by_value(
     values = sweep.variants[name]
     has = (values.notna() & ~values.isin([np.inf])).to_numpy()
 
-    def points(rows: Mask, show: bool, said: str, **colour: object) -> go.Scatter:
-        return _points(sweep, np.flatnonzero(rows & among), x, y, opacity, show, said, **colour)
+    def shown(rows: Mask, show: bool, said: str, **colour: object) -> go.Scatter:
+        return points(sweep, np.flatnonzero(rows & among), x, y, opacity, show, said, **colour)
 
     unique = sorted(values[has].unique())
     if len(unique) > MAX_GROUPS:
         rows = np.flatnonzero(has & among)
         numbers = values.iloc[rows].to_numpy(float)
         scale = np.log10 if spans_magnitudes(values[has].to_numpy()) else np.asarray
-        traces = [points(has, False, name, color=scale(numbers), coloraxis=axis)]
+        traces = [shown(has, False, name, color=scale(numbers), coloraxis=axis)]
     else:
         colours = sample_colorscale(SCALE, np.linspace(0, 0.9, len(unique)).tolist())
         traces = [
-            points((values == value).to_numpy(), show, f"{name} {short(value)}", color=colour)
+            shown((values == value).to_numpy(), show, f"{name} {short(value)}", color=colour)
             for value, colour in zip(unique, colours, strict=True)
         ]
-    return traces if has.all() else [*traces, points(~has, show, f"{name} none", color=GREY)]
+    return traces if has.all() else [*traces, shown(~has, show, f"{name} none", color=GREY)]
 
 
 def log_ticks(values: Array, most: int = 8) -> tuple[np.ndarray, list[str]]:
@@ -158,7 +158,7 @@ def of_a_sample(shown: int, n: int) -> str:
     return f"A sample of {shown:,} of {n:,} variants." if shown < n else ""
 
 
-def _points(
+def points(
     sweep: SweepTable, rows: np.ndarray, x: Array, y: Array, opacity: float, show: bool, name: str, **colour: object
 ) -> go.Scatter:
     return go.Scatter(

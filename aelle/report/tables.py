@@ -19,6 +19,7 @@ def tables(found: Findings, worth: pd.DataFrame | None, chances: Chances | None)
         "early_prediction": early.summary if early else None,
         "savings": worth,
         "generalisation": as_table(found.elsewhere) if found.elsewhere else None,
+        "left_out": found.left_out.table if found.left_out else None,
         "embeddings": agreements_table(found.comparison) if found.comparison else None,
         "variants": variants_table(found.sweep, early, chances),
         "shares": shares_table(found.shares),
