@@ -82,8 +82,7 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     parts = Parts(plan.config)
     jobs = plan.jobs(list(hydra.overrides.task))
     if hydra.mode == RunMode.RUN:
-        parts.check([variants for _, variants in jobs if variants])
-        _warn(parts.warnings)
+        _warn([*parts.warnings, *parts.check([variants for _, variants in jobs if variants])])
         _say(parts.pruning)
     results = [
         train_pack(plan, folder, variants, parts, Progress(plan, side_by_side(hydra))) for folder, variants in jobs
@@ -105,7 +104,7 @@ class SweepCallback(Callback):
             parts = Parts(plan.config)
             warnings = [*parts.warnings, *_not_covered(plan)]
             if plan.config["size"] is not None:
-                parts.check(plan.packs())
+                warnings += parts.check(plan.packs())
             plan.start()
             if plan.config["size"] is not None:
                 _announce(plan)

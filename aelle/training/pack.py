@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from aelle.training.chance_report import ChanceReport
 
 
+class NotBuiltError(Exception):
+    """The networks of a pack cannot be built; those of others can."""
+
+
 class PackResult(Enum):
     TRAINED = auto()
     FAILED = auto()
@@ -94,7 +98,10 @@ def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Pa
 def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, tracking: Tracking) -> None:
     if place.rows is None:
         run.begin(place.variants)
-    module = parts.module(parts.data, place.left)
+    try:
+        module = parts.module(parts.data, place.left)
+    except UserError as error:
+        raise NotBuiltError(str(error)) from error
     lyapunov = parts.lyapunov()
     prediction, report = _prediction(parts, lyapunov, place, progress.say)
     outside = None if report is None else report.prediction.outside

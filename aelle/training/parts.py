@@ -53,16 +53,23 @@ class Parts:
         self.reads = module.reads
         self.module = partial(module, **_options(config["task"]["module"], module))
 
-    def check(self, packs: Sequence[Sequence[Variant]]) -> None:
-        """Raise UserError if the networks of one of these packs cannot be built, trying a variant of each kind."""
-        tried = set()
+    def check(self, packs: Sequence[Sequence[Variant]]) -> list[str]:
+        """Why the networks of some of these packs cannot be built, a line each, by a variant of each kind. Raises
+        UserError if those of none can."""
+        tried, refused = set(), {}
         for pack in packs:
             if "cell" in self.reads:
                 cell_arguments(pack)
             kind = tuple(pack[0].value(name) for name in ("cell", "hidden_size", "layers"))
             if kind not in tried:
-                self.module(self.data, [pack[0]])
+                try:
+                    self.module(self.data, [pack[0]])
+                except UserError as error:
+                    refused[kind] = error
             tried.add(kind)
+        if refused and len(refused) == len(tried):
+            raise next(iter(refused.values()))
+        return [f"{error}; its variants fail, and the others are trained" for error in refused.values()]
 
     @property
     def warnings(self) -> list[str]:
