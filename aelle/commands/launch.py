@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from aelle.commands.command_line import errors_in_one_line, swift_imports
 from aelle.commands.launchers import check_launcher, kind, side_by_side, threads
@@ -23,11 +24,20 @@ from aelle.variants import check_space
 
 
 def register_resolvers() -> None:
-    """Register `${packs:}`: the sweep over the packs of the search space, cut at `pack_size`, that are not complete.
+    """Register `${packs:}`: the sweep over the packs of the search space, cut at `pack_size`, that are not complete
+    (null for a sweep without a size), and `${solved:TASK,…}`: the threshold that follows from a task's options.
 
-    It is null for a sweep without a size. Hydra registers it in the jobs as well, wherever they run.
+    Hydra registers them in the jobs as well, wherever they run.
     """
     OmegaConf.register_new_resolver("packs", _packs, replace=True)
+    OmegaConf.register_new_resolver("solved", _solved, replace=True)
+
+
+def _solved(task: str, *options: Any) -> float:
+    # PyTorch takes seconds, and most tasks have a fixed threshold.
+    from aelle.data import SOLVED
+
+    return SOLVED[task](*options)
 
 
 def _packs(*, _root_: DictConfig) -> str:
@@ -111,10 +121,10 @@ class SweepCallback(Callback):
             _announce_jobs(config.hydra)
             _warn(warnings)
             _say(parts.pruning)
-        except UserError as error:
+        except (UserError, InterpolationResolutionError):
             # Hydra would turn an exception into a warning and continue.
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from error
+            with errors_in_one_line():
+                raise
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         plan = Plan.of(_plain(config))

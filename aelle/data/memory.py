@@ -87,6 +87,13 @@ def copy(delay: int, length: int = 10, train: int = 2000, val: int = 500, test: 
     return from_seed("copy", draw, (train, val, test), seed, classes=SYMBOLS + 1, symbols=SYMBOLS + 2)
 
 
+def copy_threshold(delay: int, length: int) -> float:
+    """A tenth of the loss of guessing the symbols, to two digits, in nats per step."""
+    check_whole("delay", delay, least=1)
+    check_whole("length", length, least=1)
+    return float(f"{length * math.log(SYMBOLS) / (delay + 2 * length) / 10:.2g}")
+
+
 @lru_cache
 def flip_flop(
     steps: int, bits: int, pulses: float | int, train: int = 1000, val: int = 300, test: int = 300, seed: int = 0

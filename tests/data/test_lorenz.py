@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from aelle import lyapunov_spectrum
-from aelle.data import lorenz
+from aelle.data import lorenz, lorenz_threshold
 from aelle.data.lorenz import CENTRE, EXPONENTS, SCALE, flow, velocity
 from aelle.errors import UserError
 from aelle.sweep.table import load_sweep
@@ -64,6 +64,12 @@ def test_the_baselines_of_the_threshold():
     assert y.square().mean().item() == pytest.approx(1, abs=0.03)
     assert (y - x).square().mean().item() == pytest.approx(0.131, abs=0.01)
     assert (y[:, 1:] - (2 * x[:, 1:] - x[:, :-1])).square().mean().item() == pytest.approx(0.053, abs=0.005)
+
+
+def test_the_threshold_follows_the_step():
+    # The error of a straight line falls with the fourth power of the step, in variances.
+    assert lorenz_threshold(0.05) == 0.005
+    assert lorenz_threshold(0.1) / lorenz_threshold(0.025) == pytest.approx(4**4, rel=0.5)
 
 
 @pytest.mark.long

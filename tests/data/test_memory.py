@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aelle.data import Part, Sequences, adding, copy, flip_flop, recall
+from aelle.data import Part, Sequences, adding, copy, copy_threshold, flip_flop, recall
 from aelle.data.memory import check_whole
 from aelle.errors import UserError
 from aelle.sweep.table import load_sweep
@@ -198,3 +198,9 @@ def test_a_wrong_option_is_one_line_before_anything_is_trained(name, wrong, main
     code, _, err = main("train.py", "-m", f"experiment={name}", wrong)
     assert code and len(err.strip().splitlines()) == 1 and wrong.split("=")[0].split(".")[-1] in err
     assert not list((tmp_path / "outputs").rglob("*.parquet"))
+
+
+def test_the_threshold_of_copying_is_a_tenth_of_guessing_at_any_length():
+    for delay, length in ((3, 3), (20, 10), (500, 10)):
+        guessing = length * math.log(8) / (delay + 2 * length)
+        assert copy_threshold(delay, length) == pytest.approx(guessing / 10, rel=0.05)

@@ -132,3 +132,11 @@ def test_everything_at_the_top_is_an_option_or_a_hyperparameter():
         names = with_names(composed("train", f"task={task}"))["hyperparameters"]
         assert set(names) <= set(HYPERPARAMETERS)
         assert set(get_object(composed("train", f"task={task}")["task"]["module"]["_target_"]).reads) <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "threshold"),
+    [(["task=copy"], 0.069), (["task=copy", "task.data.delay=20"], 0.024), (["task=copy", "task.threshold=0.3"], 0.3)],
+)
+def test_a_threshold_follows_the_options_of_its_task(overrides, threshold):
+    assert composed("train", *overrides)["task"]["threshold"] == threshold
