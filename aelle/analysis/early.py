@@ -120,6 +120,13 @@ class Study:
         known, tested = (np.mean([len(rows) for rows in parts]) for parts in (self.known, self.tests))
         return corrected_interval(of_splits, float(known), float(tested))
 
+    @property
+    def share_outside(self) -> float:
+        """The share of the test variants, before the last epoch, that the recommended predictor took for unlike all
+        known ones."""
+        early = [k < self.end for k in self.epochs]
+        return float(np.mean([marked[early].mean() for marked in self.outside])) if any(early) else 0.0
+
     def overtaken(self, predictor: str) -> int | None:
         """The first epoch from which on the best predictor without spectra has at least the same mean ROC AUC; None if
         there is none. The last epoch does not count: its loss is what was to be predicted.

@@ -54,11 +54,6 @@ class LeftOut(NamedTuple):
         """What spectra add to the ROC AUC before the last epoch, and its 95 % interval."""
         return gain_over(self.study, [k for k in self.study.epochs if k < self.study.end])
 
-    @property
-    def outside(self) -> float:
-        """The share of the tested variants that the recommended predictor took for unlike all known ones."""
-        return float(np.mean([marked.mean() for marked in self.study.outside]))
-
 
 def check_generalise(name: str | None, sweep: SweepTable) -> str | None:
     """The hyperparameter whose values are left out; "auto" is the architecture, where there are many. Raises UserError

@@ -183,7 +183,8 @@ def left_out_sentence(found: LeftOut) -> str:
     return (
         f"learned from {found.known} of {found.values} values of {found.name}, tested on the others, "
         f"mean over {count(found.study.splits, 'split')}: {adds}{interval} to the ROC AUC of losses and the "
-        f"other hyperparameters; {100 * found.outside:.0f} % of the tested variants were unlike all known ones"
+        f"other hyperparameters; {100 * found.study.share_outside:.0f} % of the tested variants were unlike all known "
+        "ones"
     )
 
 
@@ -207,10 +208,9 @@ def outside_sentences(found: Findings) -> list[str]:
     complete."""
     early, said = found.early, []
     if early is not None and any(marked.any() for marked in early.outside):
-        share = np.mean([marked[[k < early.end for k in early.epochs]].mean() for marked in early.outside])
         said.append(
-            f"outside: {100 * share:.1f} % of the test variants were unlike all that the predictor had learned from; "
-            f"their chance is the share of low error, {100 * found.complete.low_error.mean():.0f} %"
+            f"outside: {100 * early.share_outside:.1f} % of the test variants were unlike all that the predictor had "
+            f"learned from; their chance is the share of low error, {100 * found.complete.low_error.mean():.0f} %"
         )
     if found.outside:
         number, why = next(iter(found.outside.items()))

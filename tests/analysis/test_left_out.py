@@ -67,7 +67,7 @@ def test_what_only_some_values_read_is_hidden_too():
     sweep = with_column(three_sizes(), forget=np.where(np.arange(90) % 3 == 0, np.nan, 1.0 + np.arange(90) % 2))
     found = left_out(sweep, MODEL, "size", splits=2)
     assert all(predictor.encoding_.varied == ["p"] for predictor in found.study.recommended)
-    assert found.outside < 0.2
+    assert found.study.share_outside < 0.2
 
 
 def test_values_of_one_class_are_not_tested_alone_and_without_any_other_there_is_a_reason():
