@@ -63,7 +63,7 @@ def test_the_page_and_its_figures_have_the_width_of_the_screen(tmp_path, main, w
     assert complaints == []
     measured = json.loads(unescape(re.findall(r'data-measured="([^"]*)"', document)[0]))
     assert measured["inner"] == width and measured["widest"] <= width
-    assert len(measured["sizes"]) == 12
+    assert len(measured["sizes"]) == 14
     # The texts of points are in the page once, and in every figure.
     assert re.match(r"variant \d+<br>p 0\.\d+<br>q .*<br>cell a rather .*<br>final loss 0\.\d+$", measured["text"])
     for drawn, room in measured["sizes"]:

@@ -245,7 +245,8 @@ def test_a_search_space_of_ones_own_is_trained_and_reported(documented):
     assert "24 of 24 variants complete" in documented("python train.py -m experiment=mine", *tiny)
     variants = pd.concat(map(pd.read_parquet, Path("outputs/mine").glob("*/variants.parquet")))
     assert variants.groupby(["cell", "hidden_size"]).size().tolist() == [6, 6, 6, 6]
-    out = documented("python analyze.py sweep=outputs/mine", *few, f"threshold={middle_loss('outputs/mine')}")
+    unseen = (f"threshold={middle_loss('outputs/mine')}", "generalise=cell")
+    out = documented("python analyze.py sweep=outputs/mine", *few, *unseen)
     shutil.copytree(results_of(out), "outputs/mine", dirs_exist_ok=True)
     documented("python analyze.py sweep=outputs/mine model=outputs/digits/model")
     told = "python train.py -m experiment=digits sweep=second seed=1 prediction.model=outputs/digits/model"
