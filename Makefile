@@ -15,7 +15,7 @@ test: environment-test
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/pyright
-	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not long" -n 2 --dist worksteal
 
 test-long: environment-test
 	$(BIN)/pytest -m long

@@ -16,8 +16,9 @@ from sweeps import ROOT, SMALL, command
 
 
 @pytest.fixture(autouse=True)
-def _two_threads():
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+def _threads():
+    """Of PyTorch's: one where two processes run tests side by side, as in make test."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")
