@@ -15,6 +15,7 @@ from aelle.report.page import (
     left_out_rows,
     left_out_sentence,
     outside_sentences,
+    weights_table,
 )
 from aelle.sweep.table import SweepTable
 from aelle.terminal import count
@@ -29,7 +30,7 @@ SHOWN_NUMBERS = 100
 
 def print_findings(found: Findings, details: bool) -> None:
     """The verdict; the sweep and what is wrong with it; the table of early prediction, all of it with `details`; the
-    variants to keep; shares of low error; generalisation."""
+    weights of the recommended predictor; the variants to keep; shares of low error; generalisation."""
     print(found.verdict)
     print_sweep(found.sweep)
     for problem in found.sweep.problems:
@@ -38,6 +39,7 @@ def print_findings(found: Findings, details: bool) -> None:
         print_median(found.complete)
     else:
         print_table(found.early, found.complete.epochs, details)
+        print_weights(found.early, found.complete.epochs, details)
         print_keep(found, found.early.first_epoch)
         for line in outside_sentences(found):
             print(line)
@@ -89,6 +91,24 @@ def print_table(early: Study, epochs: int, details: bool) -> None:
         print(f"{name:{width}}" + "".join(f"{cell:>16}" for cell in cells))
     if len(names) < len(every):
         print(f"{len(names)} of {len(every)} predictors; details=true prints all of them, as does the report")
+    print()
+
+
+def print_weights(early: Study, epochs: int, details: bool) -> None:
+    """How much spectra count in the recommended predictor, and with `details` how much each of its members does."""
+    table = weights_table(early)
+    if not table:
+        return
+    head, *rows = table
+    share = ", ".join(
+        f"{_percent(cell).strip()} % (at {100 * k / epochs:.0f} %)"
+        for k, cell in zip(head["epochs"], rows[-1]["cells"], strict=True)
+    )
+    print(f'weight of spectra in "recommended": {share}')
+    if details:
+        width = max(len(row["name"]) for row in rows)
+        for row in rows[:-1]:
+            print(f"    {row['name']:{width}}" + "".join(f"{cell:8.2f}" for cell in row["cells"]))
     print()
 
 

@@ -95,7 +95,11 @@ def still(figure: go.Figure) -> Figure:
         bar = page.colorbar(ScalarMappable(*scale), ax=beside, label=title, pad=0.02)
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         if spec.tickvals is not None:
-            bar.set_ticks(spec.tickvals, labels=spec.ticktext)
+            low, high = bar.ax.get_ylim()
+            near = 1e-6 * (high - low)
+            labelled = zip(spec.tickvals, spec.ticktext, strict=True)
+            shown = [(at, text) for at, text in labelled if low - near <= at <= high + near]
+            bar.set_ticks([at for at, _ in shown], labels=[text for _, text in shown])
     for shape in layout.shapes:
         _line(panels, shape)
     for note in layout.annotations:

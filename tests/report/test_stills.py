@@ -155,6 +155,11 @@ def test_colour_scales_have_their_bar_beside_their_panel():
         "1",
     ] and classes.get_ylabel() == "true class"
     np.testing.assert_array_equal(classes.collections[0].get_array(), CLASSES["class_probabilities"])
+    narrow = go.Figure(go.Scatter(x=[1, 2], y=[1, 2], mode="markers", marker={"color": [0.0, 1.0], "showscale": True}))
+    narrow.data[0].marker.update(colorscale="Viridis")
+    narrow.data[0].marker.colorbar = {"tickvals": [-1, 0, 1, 2], "ticktext": list("abcd")}
+    bar = still(narrow.update_layout(height=300)).axes[1]
+    assert [tick.get_text() for tick in bar.get_yticklabels()] == ["b", "c"]
     signal = still(example_figure([Example(0, 0.1, SIGNAL)])).axes[0]
     assert signal.get_ylim() == (-2, 2) and list(signal.lines[0].get_ydata()) == SIGNAL["target"]
 
