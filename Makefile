@@ -8,8 +8,8 @@ ENVIRONMENT = command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is mis
 .PHONY: demo test test-long environment environment-test
 
 demo: environment
-	$(BIN)/python train.py -m experiment=digits
-	$(BIN)/python analyze.py sweep=outputs/digits
+	$(BIN)/python train.py -m experiment=recall
+	$(BIN)/python analyze.py sweep=outputs/recall
 
 test: environment-test
 	$(BIN)/ruff format --check -q .

@@ -32,7 +32,7 @@ from aelle.model.estimator import AeLLE
 from aelle.runs.reader import FILES
 from aelle.sweep.plan import Plan
 from aelle.variants import check_space
-from sweeps import ROOT, SMALL, report_of, results_of
+from sweeps import ROOT, report_of, results_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACEHOLDERS = {"…": "x", "NAME": "x", "FOLDER": "x"}
@@ -130,7 +130,7 @@ def test_every_command_is_one_that_could_start(line, own_files, monkeypatch, tmp
     monkeypatch.syspath_prepend(str(own_files))
     monkeypatch.setenv("WANDB_MODE", "offline")
     # The analysis before it would have saved one; which, counts where variants are pruned.
-    for sweep in ("digits", "digits_wide_init"):
+    for sweep in ("recall", "digits_wide_init"):
         (model := tmp_path / "outputs" / sweep / "model").mkdir(parents=True)
         for name in (*MODEL_FILES, *PREDICTOR_FILES):
             (model / name).touch()
@@ -207,7 +207,7 @@ def test_the_commands_are_found():
     assert len(PYTHON) > 50 and {"make demo", "make test"} <= set(COMMANDS)
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{line.split()[1]}: " in makefile for line in COMMANDS if line.startswith("make"))
-    for line in ("python train.py -m experiment=digits", "python analyze.py sweep=outputs/digits"):
+    for line in ("python train.py -m experiment=recall", "python analyze.py sweep=outputs/recall"):
         assert line in COMMANDS and f"$(BIN)/{line}\n" in makefile
 
 
@@ -216,14 +216,27 @@ def middle_loss(sweep: str) -> float:
     return float(pd.concat(last)["val_loss"].median())
 
 
+DEMO = (
+    "size=12",
+    "pack_size=5",
+    "hidden_size=4",
+    "epochs=3",
+    "batch_size=20",
+    "task.data.train=60",
+    "task.data.steps=4",
+)
+
+
 def test_the_demo_and_what_follows_it_run(documented):
-    assert "12 of 12 variants complete" in documented("python train.py -m experiment=digits", *SMALL)
-    assert "variants  12 complete" in documented("python -m aelle status outputs/digits")
-    assert "48 rows of 3 runs" in documented("python -m aelle collect outputs/digits")
-    documented("python -m aelle collect outputs/digits --to rows.parquet")
+    assert "12 of 12 variants complete" in documented("python train.py -m experiment=recall", *DEMO)
+    assert "variants  12 complete" in documented("python -m aelle status outputs/recall")
+    assert "48 rows of 4 runs" in documented("python -m aelle collect outputs/recall")
+    documented("python -m aelle collect outputs/recall --to rows.parquet")
     assert len(pd.read_parquet("rows.parquet")) == 48
-    some = documented("python train.py experiment=digits variants=0-7", *SMALL)
-    assert "12 of 12 variants complete" in some and len(list(Path("outputs/digits").glob("*/status.json"))) == 3
+    some = documented("python train.py experiment=recall variants=0-7", *DEMO)
+    assert "12 of 12 variants complete" in some and len(list(Path("outputs/recall").glob("*/status.json"))) == 4
+    analysed = ("splits=2", "pictures=[]", "aelle.epochs=2", f"threshold={middle_loss('outputs/recall')}")
+    assert "keep after epoch 1" in documented("python analyze.py sweep=outputs/recall", *analysed)
     assert "10 of 10" in documented(
         "python train.py -m experiment=target_small", "size=10", "hidden_size=16", "epochs=1"
     )
@@ -238,9 +251,9 @@ def test_the_demo_and_what_follows_it_run(documented):
 def test_a_search_space_of_ones_own_is_trained_and_reported(documented):
     """All of report.md's files and rows are those of a real analysis."""
     few = ("splits=2", "pictures=[]", "aelle.epochs=2")
-    documented("python train.py -m experiment=digits", *SMALL)
-    out = documented("python analyze.py sweep=outputs/digits", *few, f"threshold={middle_loss('outputs/digits')}")
-    shutil.copytree(results_of(out) / "model", "outputs/digits/model")
+    documented("python train.py -m experiment=recall", *DEMO)
+    out = documented("python analyze.py sweep=outputs/recall", *few, f"threshold={middle_loss('outputs/recall')}")
+    shutil.copytree(results_of(out) / "model", "outputs/recall/model")
     tiny = ("size=24", "epochs=2", "lyapunov.sequences=2", "lyapunov.test=true")
     assert "24 of 24 variants complete" in documented("python train.py -m experiment=mine", *tiny)
     variants = pd.concat(map(pd.read_parquet, Path("outputs/mine").glob("*/variants.parquet")))
@@ -248,9 +261,9 @@ def test_a_search_space_of_ones_own_is_trained_and_reported(documented):
     unseen = (f"threshold={middle_loss('outputs/mine')}", "generalise=cell")
     out = documented("python analyze.py sweep=outputs/mine", *few, *unseen)
     shutil.copytree(results_of(out), "outputs/mine", dirs_exist_ok=True)
-    documented("python analyze.py sweep=outputs/mine model=outputs/digits/model")
-    told = "python train.py -m experiment=digits sweep=second seed=1 prediction.model=outputs/digits/model"
-    assert "each variant's chance" in documented(told, *SMALL)
+    told = "python train.py -m experiment=recall sweep=second seed=1 prediction.model=outputs/recall/model"
+    assert "each variant's chance" in documented(told, *DEMO)
+    documented("python analyze.py sweep=outputs/mine model=outputs/recall/model")
 
     page = ROOT / "docs" / "report.md"
     for name, said in columns_of(page).items():
