@@ -308,9 +308,11 @@ def _title(other: SweepTable) -> str:
 
 
 def _why_not_scored(other: SweepTable) -> str:
-    low = other.complete().low_error
+    complete = other.complete()
+    low = complete.low_error
     if low.any() and not low.all():
-        return ""
+        unmeasured = f"elsewhere: {other.name} is left out: none of its complete variants has a measured spectrum"
+        return "" if complete.measured_epochs else unmeasured
     return (
         f"elsewhere: {other.name} is left out: {int(low.sum())} of its {count(len(low), 'complete variant')} are "
         f"low-error (final validation loss below {other.threshold:.4g}), and a score needs both classes"
