@@ -81,12 +81,13 @@ def analyze(config: DictConfig) -> None:
     count_cores_quietly()
     request = checked(config)
     sweep, others, name = load(request)
-    request.folder.mkdir(parents=True, exist_ok=True)
     if request.model is not None:
+        request.folder.mkdir(parents=True, exist_ok=True)
         print_sweep(sweep)
         score(request, sweep)
         return
     request = replace(request, generalise=check_generalise(request.generalise, sweep.complete()))
+    request.folder.mkdir(parents=True, exist_ok=True)
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
     problems += [reason for other in others if (reason := _why_not_scored(other))]
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
@@ -124,6 +125,8 @@ def checked(config: DictConfig) -> Request:
         )
     if config.model is not None and config.elsewhere:
         raise UserError(f"model={config.model}: a saved model is applied to one sweep only; leave elsewhere out")
+    if config.model is not None and config.generalise not in ("auto", None):
+        raise UserError(f"model={config.model}: a saved model is not fitted again; leave generalise out")
     tracker = analysis_tracker_of(logger)
     if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
         raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
