@@ -11,7 +11,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.analysis.architectures import architectures_told
+from aelle.analysis.architectures import architecture_accuracies
 from aelle.analysis.early import study
 from aelle.analysis.embeddings import check_pictures, compare
 from aelle.analysis.examples import Example, load_examples
@@ -243,7 +243,7 @@ def learn(
         outside={} if fitted is None else fitted.outside(sweep),
         name=name,
         importance=importance(complete),
-        architectures=architectures_told(complete, model.seed),
+        architectures=architecture_accuracies(complete, model.seed),
         left_out=unseen,
         retraining=None if request.of_arrays else retraining(request.folder, sweep),
     )
