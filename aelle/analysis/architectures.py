@@ -1,4 +1,4 @@
-"""Can a spectrum tell the architecture of its network?"""
+"""How well the architecture of a network is predicted from its spectrum."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from aelle.lyapunov.spectrum import curve, signed_log
+from aelle.model.samples import class_sample
 from aelle.sweep.table import SweepTable
 
 ARCHITECTURE = "cell"
@@ -17,51 +18,70 @@ ARCHITECTURE = "cell"
 
 MIN_ARCHITECTURES = 3
 FOLDS = 5
+"""Of the networks; an architecture needs as many networks."""
+
+MAX_NETWORKS = 2000
+"""Networks that are used, about; of more, a stratified sample."""
+
 MAX_POINTS = 32
-"""Points of a spectrum that are read."""
+"""Points of a spectrum that are used."""
 
 
-class Told(NamedTuple):
-    """After `epoch`: the share of the `n` networks whose architecture was told from spectra by trees that were fitted
-    to others, with its 95 % interval; the share of the most frequent architecture, which a guess would reach; and how
-    often a network of each of the `names` (rows) was taken for each of them (columns)."""
+class ArchitectureAccuracy(NamedTuple):
+    """After `epoch`: the cross-validated accuracy of predicting the architecture of `n` networks, a sample of the
+    `measured` ones, with its 95 % interval; the share of the most frequent architecture (`chance_level`); and how often
+    a network of each of the `names` (rows) is predicted as each of them (columns). `too_few`: the architectures with
+    fewer than five networks, which are left out."""
 
     epoch: int
     accuracy: float
     low: float
     high: float
-    guess: float
+    chance_level: float
     n: int
+    measured: int
     names: list[str]
+    too_few: list[str]
     confusion: Int[np.ndarray, "A A"]
 
 
-def architectures_told(sweep: SweepTable, seed: int) -> list[Told]:
-    """At the first and at the last epoch with spectra. Empty for fewer than three architectures.
+def architecture_accuracies(sweep: SweepTable, seed: int) -> list[ArchitectureAccuracy]:
+    """At the first and at the last epoch with spectra. Empty for fewer than three architectures of five networks.
 
-    Only the shape of a spectrum is read: all have the same number of points. Architectures of a single network are left
-    out.
+    Only the shape of a spectrum is used: all have the same number of points.
     """
     if ARCHITECTURE not in sweep.varied:
         return []
     epochs = dict.fromkeys(sweep.measured_epochs[:1] + sweep.measured_epochs[-1:])
-    return [told for k in epochs if (told := _told(sweep, k, seed)) is not None]
+    return [found for k in epochs if (found := _accuracy(sweep, k, seed)) is not None]
 
 
-def _told(sweep: SweepTable, k: int, seed: int) -> Told | None:
-    spectra, cells = sweep.spectra[:, k], sweep.variants[ARCHITECTURE].astype(str).to_numpy()
+def _accuracy(sweep: SweepTable, k: int, seed: int) -> ArchitectureAccuracy | None:
+    spectra, cells = sweep.spectra[:, k], sweep.variants[ARCHITECTURE].astype(str).to_numpy(str)
     rows = np.flatnonzero(np.isfinite(spectra).all(1))
     names, counts = np.unique(cells[rows], return_counts=True)
-    rows = rows[np.isin(cells[rows], names[counts > 1])]
+    too_few = sorted({*np.unique(cells).tolist()} - {*names[counts >= FOLDS].tolist()})
+    rows = rows[~np.isin(cells[rows], too_few)]
+    measured = len(rows)
+    rows = rows[class_sample(cells[rows], MAX_NETWORKS, seed)]
     names, counts = np.unique(cells[rows], return_counts=True)
     if len(names) < MIN_ARCHITECTURES:
         return None
     points = signed_log(curve(spectra[rows], min(spectra.shape[1], MAX_POINTS)))
-    folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     trees = ExtraTreesClassifier(300, random_state=seed)
-    said = np.array(cross_val_predict(trees, points, cells[rows], cv=folds))
-    right = int(np.sum(said == cells[rows]))
+    predicted = np.array(cross_val_predict(trees, points, cells[rows], cv=folds))
+    right = int(np.sum(predicted == cells[rows]))
     low, high = binomtest(right, len(rows)).proportion_ci(method="wilson")
-    guess = float(counts.max() / len(rows))
-    confusion = confusion_matrix(cells[rows], said, labels=names)
-    return Told(k, right / len(rows), low, high, guess, len(rows), names.tolist(), confusion)
+    return ArchitectureAccuracy(
+        epoch=k,
+        accuracy=right / len(rows),
+        low=low,
+        high=high,
+        chance_level=float(counts.max() / len(rows)),
+        n=len(rows),
+        measured=measured,
+        names=names.tolist(),
+        too_few=too_few,
+        confusion=confusion_matrix(cells[rows], predicted, labels=names),
+    )

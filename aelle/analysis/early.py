@@ -44,8 +44,8 @@ INTERVAL = (0.025, 0.975)
 """Quantiles over the splits: a 95 % interval."""
 
 
-class Part(NamedTuple):
-    """One split: rows of the sweep that predictors learn from, and rows that they are tested on."""
+class Split(NamedTuple):
+    """Rows of the sweep that predictors learn from, and rows that they are tested on."""
 
     known: Int[np.ndarray, "n"]
     tested: Int[np.ndarray, "m"]
@@ -207,18 +207,18 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     seeds = range(model.seed, model.seed + splits)
     parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
     # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
-    return study_of(sweep, model, [Part(np.union1d(train, validation), test) for train, validation, test in parts])
+    return study_of(sweep, model, [Split(np.union1d(train, validation), test) for train, validation, test in parts])
 
 
-def study_of(sweep: SweepTable, model: AeLLE, parts: Sequence[Part]) -> Study:
+def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split]) -> Study:
     """Score every predictor after every measured epoch, on the given splits; otherwise as `study`."""
     if not sweep.measured_epochs:
         raise TooFewError(
             "no complete variant has a measured spectrum; train.py measures them (see its options lyapunov.…)"
         )
-    splits, seeds = len(parts), range(model.seed, model.seed + len(parts))
-    known = [_of_at_most(sweep, part.known, MAX_KNOWN, seed) for part, seed in zip(parts, seeds, strict=True)]
-    tests = [_of_at_most(sweep, part.tested, MAX_TESTED, seed) for part, seed in zip(parts, seeds, strict=True)]
+    seeds = range(model.seed, model.seed + len(splits))
+    known = [_of_at_most(sweep, split.known, MAX_KNOWN, seed) for split, seed in zip(splits, seeds, strict=True)]
+    tests = [_of_at_most(sweep, split.tested, MAX_TESTED, seed) for split, seed in zip(splits, seeds, strict=True)]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
 
@@ -226,7 +226,7 @@ def study_of(sweep: SweepTable, model: AeLLE, parts: Sequence[Part]) -> Study:
         return _scored(sweep, models[split], known[split], tests[split], split)
 
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        found = on_all_cores(scored, splits)
+        found = on_all_cores(scored, len(splits))
     return Study(
         scores=pd.DataFrame([row for one in found for row in one.rows]),
         predictions=pd.concat([one.predictions for one in found], ignore_index=True),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from aelle.analysis.architectures import Told
+from aelle.analysis.architectures import ArchitectureAccuracy
 from aelle.analysis.early import Chances, Study
 from aelle.analysis.embeddings import Comparison
 from aelle.analysis.examples import Example
@@ -27,9 +27,9 @@ class Findings:
     defaults, in words. `verdict`: what follows for a reader, in one sentence. `outside`: of
     the variants that are not complete, those unlike all known ones, and why. `name`: of an
     analysis with another threshold or other settings than the sweep's usual one; its files are named after it.
-    `importance`: of the hyperparameters, None where there is too little to tell. `architectures`: whether spectra tell
-    them. `left_out`: how predictors rank variants with values of a hyperparameter that they have not seen.
-    `retraining`: how variants are trained, None for arrays."""
+    `importance`: of the hyperparameters, None where there is too little to tell. `architectures`: how well
+    spectra predict them. `left_out`: how predictors rank variants with values of a hyperparameter that they have not
+    seen. `retraining`: how variants are trained, None for arrays."""
 
     sweep: SweepTable
     complete: SweepTable
@@ -48,7 +48,7 @@ class Findings:
     outside: dict[int, str]
     name: str = ""
     importance: Importance | None = None
-    architectures: Sequence[Told] = ()
+    architectures: Sequence[ArchitectureAccuracy] = ()
     left_out: LeftOut | None = None
     retraining: Retraining | None = None
 

@@ -59,7 +59,8 @@ def to_test_inputs(sweep: SweepTable, study: Study) -> list[Transfer]:
 def across_hyperparameters(sweep: SweepTable, model: AeLLE) -> list[Transfer]:
     """Trained on the variants with one value of a hyperparameter of few values, scored on those with each other value.
 
-    Values with too few variants of either class are left out. The interval is over resampled variants.
+    Values with too few variants of either class, or without spectra, are left out. The interval is over resampled
+    variants.
     """
     found = []
     for name in groupable(sweep):
@@ -77,9 +78,9 @@ def across_hyperparameters(sweep: SweepTable, model: AeLLE) -> list[Transfer]:
 
 def transfers(model: AeLLE, trained_on: str, scored_on: str, sweep: SweepTable) -> list[Transfer]:
     """A fitted model scored on the variants of `sweep`, at the measured epochs nearest to the report's stages of
-    training; empty where all variants are of one class."""
+    training; empty where all variants are of one class, and where none has a measured spectrum."""
     low = sweep.low_error
-    if low.all() or not low.any():
+    if low.all() or not low.any() or not sweep.measured_epochs:
         return []
     epochs = stages(sweep.measured_epochs, sweep.epochs)
     given = np.nan_to_num(chances(model, sweep, epochs), nan=-1)

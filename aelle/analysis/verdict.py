@@ -1,10 +1,13 @@
 """The report's first sentence: which predictor to trust here, from which epoch, and whether spectra add anything."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from aelle.analysis.baselines import TunedLoss
 from aelle.analysis.early import Study
 from aelle.analysis.predictors import RECOMMENDED, WITHOUT_SPECTRA
+from aelle.terminal import count
 
 TOLERANCE = 0.01
 """A predictor is as good as another if its mean ROC AUC is at most this much lower."""
@@ -31,30 +34,63 @@ def verdict(study: Study | None, complete: int, size: int, reason: str = "") -> 
     enough = _as_good_from(study, TunedLoss.name, early)
     until = [k for k in early if enough is None or k < enough]
     loss = f"the last loss is enough from epoch {enough} on" if enough is not None else ""
-    if study.splits < MIN_SPLITS:
-        return f"{warning}{study.splits} splits are too few to say whether spectra help here: use splits=20."
+    gain = gain_of_spectra(study, until or early)
+    said = gain.in_words("losses and hyperparameters")
+    if gain.too_few:
+        return f"{warning}{said}: use splits=20."
     if not until:
         return f"{warning}Here {loss}; spectra add nothing."
-    # Zero has no sign.
-    mean, low, high = (round(one, 3) + 0.0 for one in gain_over(study, until))
-    if low > 0:
-        trust = f"spectra add {mean:.3f} ({low:.3f} to {high:.3f}) to the ROC AUC of losses and hyperparameters"
-        return f"{warning}Here " + (f"{loss}; before that, {trust}." if loss else f"{trust}.")
+    if gain.positive:
+        return f"{warning}Here " + (f"{loss}; before that, {said}." if loss else f"{said}.")
     k = study.first_epoch
     means = study.summary.set_index(["predictor", "epoch"])["auc"]
     others = f"without them, the ROC AUC after epoch {k} is {means[WITHOUT_SPECTRA, k]:.2f}"
     others += f", and {loss}." if loss else "."
-    interval = f"{mean:.3f} in ROC AUC, {low:.3f} to {high:.3f}"
-    if high > UNDECIDED:
-        return f"{warning}Whether spectra add anything here cannot be told ({interval}): {others}"
-    return f"{warning}Here spectra add nothing beyond noise ({interval}): {others}"
+    said = said[0].upper() + said[1:] if gain.undecided else f"Here {said}"
+    return f"{warning}{said}: {others}"
 
 
-def gain_over(study: Study, epochs: list[int]) -> tuple[float, float, float]:
-    """What spectra add to the ROC AUC, as the mean over the epochs, and its 95 % interval."""
+class Gain(NamedTuple):
+    """What spectra add to the ROC AUC: the mean over some epochs and `splits`, and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    splits: int
+
+    @property
+    def too_few(self) -> bool:
+        return self.splits < MIN_SPLITS
+
+    @property
+    def positive(self) -> bool:
+        return self.low > 0
+
+    @property
+    def undecided(self) -> bool:
+        return self.low <= 0 and self.high > UNDECIDED
+
+    def in_words(self, others: str) -> str:
+        """Whether spectra help. `others`: what is known without them."""
+        if self.too_few:
+            verb = "is" if self.splits == 1 else "are"
+            return f"{count(self.splits, 'split')} {verb} too few to say whether spectra help here"
+        if self.positive:
+            return f"spectra add {self.mean:.3f} ({self.low:.3f} to {self.high:.3f}) to the ROC AUC of {others}"
+        interval = f"{self.mean:.3f} in ROC AUC, {self.low:.3f} to {self.high:.3f}"
+        if self.undecided:
+            return f"whether spectra add anything here cannot be told ({interval})"
+        return f"spectra add nothing beyond noise ({interval})"
+
+
+def gain_of_spectra(study: Study, epochs: list[int]) -> Gain:
+    """The mean over the epochs, rounded as it is printed."""
     at = study.scores[study.scores["epoch"].isin(epochs)]
     by_split = at.pivot_table(index="split", columns="predictor", values="auc")
-    return study.interval((by_split[RECOMMENDED] - by_split[WITHOUT_SPECTRA]).dropna().to_numpy())
+    differences = (by_split[RECOMMENDED] - by_split[WITHOUT_SPECTRA]).dropna().to_numpy()
+    # Zero has no sign.
+    mean, low, high = (round(one, 3) + 0.0 for one in study.interval(differences))
+    return Gain(mean, low, high, len(differences))
 
 
 def _as_good_from(study: Study, name: str, early: list[int]) -> int | None:

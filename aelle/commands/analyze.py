@@ -11,7 +11,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from aelle.analysis.architectures import architectures_told
+from aelle.analysis.architectures import architecture_accuracies
 from aelle.analysis.early import study
 from aelle.analysis.embeddings import check_pictures, compare
 from aelle.analysis.examples import Example, load_examples
@@ -81,12 +81,13 @@ def analyze(config: DictConfig) -> None:
     count_cores_quietly()
     request = checked(config)
     sweep, others, name = load(request)
-    request.folder.mkdir(parents=True, exist_ok=True)
     if request.model is not None:
+        request.folder.mkdir(parents=True, exist_ok=True)
         print_sweep(sweep)
         score(request, sweep)
         return
     request = replace(request, generalise=check_generalise(request.generalise, sweep.complete()))
+    request.folder.mkdir(parents=True, exist_ok=True)
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
     problems += [reason for other in others if (reason := _why_not_scored(other))]
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
@@ -124,6 +125,8 @@ def checked(config: DictConfig) -> Request:
         )
     if config.model is not None and config.elsewhere:
         raise UserError(f"model={config.model}: a saved model is applied to one sweep only; leave elsewhere out")
+    if config.model is not None and config.generalise not in ("auto", None):
+        raise UserError(f"model={config.model}: a saved model is not fitted again; leave generalise out")
     tracker = analysis_tracker_of(logger)
     if not OmegaConf.is_list(config.elsewhere) or not all(isinstance(one, str) for one in config.elsewhere):
         raise UserError(f"elsewhere={config.elsewhere}: give a list of sweeps, e.g. elsewhere=[outputs/charrnn]")
@@ -240,7 +243,7 @@ def learn(
         outside={} if fitted is None else fitted.outside(sweep),
         name=name,
         importance=importance(complete),
-        architectures=architectures_told(complete, model.seed),
+        architectures=architecture_accuracies(complete, model.seed),
         left_out=unseen,
         retraining=None if request.of_arrays else retraining(request.folder, sweep),
     )
@@ -308,9 +311,11 @@ def _title(other: SweepTable) -> str:
 
 
 def _why_not_scored(other: SweepTable) -> str:
-    low = other.complete().low_error
+    complete = other.complete()
+    low = complete.low_error
     if low.any() and not low.all():
-        return ""
+        unmeasured = f"elsewhere: {other.name} is left out: none of its complete variants has a measured spectrum"
+        return "" if complete.measured_epochs else unmeasured
     return (
         f"elsewhere: {other.name} is left out: {int(low.sum())} of its {count(len(low), 'complete variant')} are "
         f"low-error (final validation loss below {other.threshold:.4g}), and a score needs both classes"

@@ -21,6 +21,9 @@ from aelle.sweep.table import SweepTable
 NAN_ALLOWED: Any = "allow-nan"
 """scikit-learn's checks let NaN pass: only here it is known whether it fills the row of a smaller network."""
 
+MIN_ROWS = 2
+"""Spectra that a model can be fitted to, at least."""
+
 LEAST_OF_A_CLASS = 10
 """Members of a class that a random sample keeps, if there are as many."""
 
@@ -54,7 +57,7 @@ def checked(sample: Sample) -> Rows:
     losses = np.asarray(column_or_1d(as_array(sample.losses), warn=True), dtype=np.float64)
     history = isinstance(sample.spectra, SpectraSoFar)
     last = sample.spectra.last if history else sample.spectra
-    options = {"dtype": "float64", "ensure_min_samples": 2, "ensure_all_finite": NAN_ALLOWED}
+    options = {"dtype": "float64", "ensure_min_samples": MIN_ROWS, "ensure_all_finite": NAN_ALLOWED}
     last, _ = check_X_y(as_array(last), np.nan_to_num(losses), **options)
     seen = checked_history(sample.spectra, last) if history else spectra_alone(last)
     covariates = None if sample.covariates is None else checked_covariates(sample.covariates, len(last))
@@ -142,10 +145,16 @@ def sweep_sample(
     sweep: SweepTable, train: Int[np.ndarray, "n"], validation: Int[np.ndarray, "m"] | None = None
 ) -> Sample:
     """A row per variant and measured epoch with a finite spectrum, each with the final loss; the groups are the
-    variants."""
+    variants. Raises TooFewError where fewer than two rows are left."""
 
     def rows(variants: np.ndarray) -> tuple[SpectraSoFar, np.ndarray, np.ndarray]:
         taken, epochs = sweep.take(variants), sweep.measured_epochs
+        finite = int(np.isfinite(taken.spectra[:, epochs]).all(2).sum())
+        if finite < MIN_ROWS:
+            raise TooFewError(
+                f"{len(variants)} variants have {finite} finite spectra, too few to fit a model to; train.py measures "
+                "spectra (see its options lyapunov.…)"
+            )
         seen = SpectraSoFar.joined([taken.seen(k) for k in epochs])
         losses = np.tile(np.nan_to_num(taken.final_loss, nan=np.inf), len(epochs))
         known = seen.known
@@ -175,15 +184,17 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
     return [np.sort(part) for part in parts]
 
 
-def class_sample(low: Bool[np.ndarray, "n"], most: int, *key: int | str) -> Int[np.ndarray, "_"]:
+def class_sample(classes: Shaped[np.ndarray, "n"], most: int, *key: int | str) -> Int[np.ndarray, "_"]:
     """All of n indices, or about `most` of them drawn at random, ascending: of each class its share, but at least
     `LEAST_OF_A_CLASS`, or all, so that a rare class is not lost."""
+    if len(classes) <= most:
+        return np.arange(len(classes))
     found = []
-    for kind in (True, False):
-        members = np.flatnonzero(low == kind)
-        share = round(most * len(members) / max(len(low), 1))
+    for kind in np.unique(classes):
+        members = np.flatnonzero(classes == kind)
+        share = round(most * len(members) / len(classes))
         found.append(members[sample(len(members), max(share, LEAST_OF_A_CLASS), *key, str(kind))])
-    return np.arange(len(low)) if len(low) <= most else np.sort(np.concatenate(found))
+    return np.sort(np.concatenate(found))
 
 
 def check_classes(low: Bool[np.ndarray, "n"], parts: int) -> None:

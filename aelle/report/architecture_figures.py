@@ -1,10 +1,10 @@
-"""Figures of a sweep over architectures: where each lies in the AeLLE plane, and which are taken for each other."""
+"""Figures of a sweep over architectures: where each lies in the AeLLE plane, and the confusion matrix."""
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import qualitative
 
-from aelle.analysis.architectures import ARCHITECTURE, Told
+from aelle.analysis.architectures import ARCHITECTURE, ArchitectureAccuracy
 from aelle.analysis.plane import TrainedPlane
 from aelle.report.style import SCALE, first_two, low_error_region, points, styled
 
@@ -26,27 +26,27 @@ def plane_by_architecture(plane: TrainedPlane) -> go.Figure:
     return styled(figure).update_layout(height=620, legend=legend)
 
 
-def confusion(told: Told) -> go.Figure:
-    """Of the networks of an architecture (row), the share that was taken for each (column)."""
-    share = told.confusion / told.confusion.sum(1, keepdims=True)
+def confusion(found: ArchitectureAccuracy) -> go.Figure:
+    """Of the networks of an architecture (row), the share that is predicted as each (column)."""
+    share = found.confusion / found.confusion.sum(1, keepdims=True)
     text = [
         [
-            f"{count} of {row.sum()} networks of {name} are taken for {other}"
-            for count, other in zip(row, told.names, strict=True)
+            f"{count} of {row.sum()} networks of {name} are predicted as {other}"
+            for count, other in zip(row, found.names, strict=True)
         ]
-        for name, row in zip(told.names, told.confusion, strict=True)
+        for name, row in zip(found.names, found.confusion, strict=True)
     ]
     bar = {"title": "share of networks", "thickness": 12, "outlinewidth": 0}
     figure = go.Figure()
     figure.add_heatmap(
         z=share.round(3),
-        x=told.names,
-        y=told.names,
+        x=found.names,
+        y=found.names,
         customdata=text,
         hovertemplate="%{customdata}<extra></extra>",
         coloraxis="coloraxis",
     )
     figure.update_layout(coloraxis={"colorscale": SCALE, "colorbar": bar})
-    figure.update_xaxes(title="taken for", tickangle=-60, dtick=1, automargin=True)
-    figure.update_yaxes(title="architecture", autorange="reversed", dtick=1, automargin=True)
-    return styled(figure).update_layout(height=max(380, 200 + 15 * len(told.names)))
+    figure.update_xaxes(title="predicted", tickangle=-60, dtick=1, automargin=True)
+    figure.update_yaxes(title="true", autorange="reversed", dtick=1, automargin=True)
+    return styled(figure).update_layout(height=max(380, 200 + 15 * len(found.names)))

@@ -75,10 +75,10 @@ def figures(found: Findings) -> dict[str, go.Figure]:
         shown["features"] = with_note(features, of_a_sample(len(dots.losses), of))
     if found.plane is not None:
         plane = sampled_plane(found.plane)
-        drawn = trained_figures.trained_plane_figure(plane, order)
-        shown["plane"] = with_note(drawn, of_a_sample(len(plane.points), len(found.plane.points)))
+        sampled = of_a_sample(len(plane.points), len(found.plane.points))
+        shown["plane"] = with_note(trained_figures.trained_plane_figure(plane, order), sampled)
         if found.architectures:
-            shown["architectures"] = architecture_figures.plane_by_architecture(plane)
+            shown["architectures"] = with_note(architecture_figures.plane_by_architecture(plane), sampled)
         if plane.points.shape[1] > 2:
             shown["space"] = trained_figures.plane_in_space(plane)
     if found.architectures:

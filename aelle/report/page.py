@@ -1,12 +1,13 @@
 """The contents of the report's page, as its template takes them: the first lines, and the tables."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from aelle.analysis.architectures import Told
+from aelle.analysis.architectures import FOLDS, ArchitectureAccuracy
 from aelle.analysis.baselines import LossAgainstFinalThreshold, TunedLoss
 from aelle.analysis.early import Study
 from aelle.analysis.findings import Findings
@@ -171,31 +172,43 @@ def savings_table(worth: pd.DataFrame, stages: list[int]) -> list[dict]:
 
 def left_out_rows(found: LeftOut, epochs: int) -> list[dict]:
     """A row per shown predictor; a cell per stage of training."""
-    rows = {row["name"]: row for row in early_table(found.study, epochs)}
-    return [rows[name] for name in SHOWN if name in rows]
+    at = found.table[found.table["epoch"].isin(found.study.stages(epochs))]
+    cells = {str(name): part.to_dict("records") for name, part in at.groupby("predictor")}
+    return [{"name": name, "cells": cells[name]} for name in SHOWN if name in cells]
 
 
 def left_out_sentence(found: LeftOut) -> str:
-    """What was learned from what, and what spectra add there."""
-    mean, low, high = (round(one, 3) + 0.0 for one in found.gain)
-    adds = f"spectra add {mean:.3f}" if low > 0 else f"whether spectra add anything cannot be told ({mean:.3f}"
-    interval = f" ({low:.3f} to {high:.3f})" if low > 0 else f", {low:.3f} to {high:.3f})"
-    return (
-        f"learned from {found.known} of {found.values} values of {found.name}, tested on the others, "
-        f"mean over {count(found.study.splits, 'split')}: {adds}{interval} to the ROC AUC of losses and the "
-        f"other hyperparameters; {100 * found.study.share_outside:.0f} % of the tested variants were unlike all known "
-        "ones"
+    """What was learned from what, what spectra add there, and what could not be tested."""
+    noun = "intervals" if found.intervals else "values"
+    said = (
+        f"learned from {found.known} of {found.values} {noun} of {found.name}, tested on the others: "
+        f"{found.gain.in_words('losses and the other hyperparameters')}; "
+        f"{100 * found.study.share_outside:.0f} % of the tested variants were unlike all known ones"
     )
+    needed = "low-error and high-error variants with spectra are needed on both sides"
+    if found.untested:
+        said += f"; not tested: {', '.join(found.untested)} ({needed})"
+    if found.missing:
+        said += f"; {count(found.missing, 'split')} of {found.study.splits + found.missing} not possible ({needed})"
+    return said
 
 
-def architecture_sentence(told: Told, epochs: int) -> str:
-    when = f"after {100 * told.epoch / epochs:.0f} % of the training"
-    when = "before training" if told.epoch == 0 else "after training" if told.epoch == epochs else when
-    interval = f"{100 * told.low:.0f} to {100 * told.high:.0f} %"
-    return (
-        f"{when}, spectra tell which of {len(told.names)} architectures a network has for "
-        f"{100 * told.accuracy:.0f} % of {told.n} networks ({interval}); guessing reaches {100 * told.guess:.0f} %"
-    )
+def architecture_sentences(found: Sequence[ArchitectureAccuracy], epochs: int) -> list[str]:
+    """How well spectra predict the architecture, by epoch, and which architectures are left out."""
+    said = []
+    for one in found:
+        when = f"after {100 * one.epoch / epochs:.0f} % of the training"
+        when = "before training" if one.epoch == 0 else "after training" if one.epoch == epochs else when
+        of = f"{one.n} networks" if one.n == one.measured else f"a sample of {one.n} of {one.measured} networks"
+        said.append(
+            f"{when}, the architecture (one of {len(one.names)}) is predicted correctly from spectra for "
+            f"{100 * one.accuracy:.0f} % of {of} ({100 * one.low:.0f} to {100 * one.high:.0f} %); "
+            f"chance level {100 * one.chance_level:.0f} %"
+        )
+    too_few = sorted({name for one in found for name in one.too_few})
+    if too_few:
+        said.append(f"architectures with fewer than {FOLDS} networks with spectra are left out: {', '.join(too_few)}")
+    return said
 
 
 def unfinished_in_words(unfinished: list[dict[str, Any]]) -> str:

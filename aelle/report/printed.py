@@ -9,7 +9,7 @@ from aelle.analysis.left_out import LeftOut
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
 from aelle.report.page import (
     SHOWN_ROWS,
-    architecture_sentence,
+    architecture_sentences,
     chosen_predictors,
     keep,
     left_out_rows,
@@ -45,8 +45,8 @@ def print_findings(found: Findings, details: bool) -> None:
             print(line)
     print_shares(found)
     print_elsewhere(found.elsewhere)
-    for told in found.architectures:
-        print(architecture_sentence(told, found.complete.epochs))
+    for line in architecture_sentences(found.architectures, found.complete.epochs):
+        print(line)
     if found.left_out is not None:
         print_left_out(found.left_out, found.complete.epochs)
 
@@ -136,7 +136,7 @@ def print_elsewhere(elsewhere: list[Transfer]) -> None:
 def print_left_out(found: LeftOut, epochs: int) -> None:
     """ROC AUC on variants with values of a hyperparameter that the predictors have not seen."""
     stages = found.study.stages(epochs)
-    print(f"\n{left_out_sentence(found)}\nROC AUC × 100")
+    print(f"\n{left_out_sentence(found)}\nROC AUC × 100 (mean over {count(found.study.splits, 'split')})")
     rows = left_out_rows(found, epochs)
     width = max(len("share of training"), *(len(row["name"]) for row in rows))
     print(f"{'share of training':{width}}" + "".join(f"{100 * k / epochs:>6.0f} %" for k in stages))

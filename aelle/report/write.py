@@ -20,7 +20,7 @@ from aelle.report.figures import FIGURES, IN_THE_PAGE, figures, side_by_side
 from aelle.report.page import (
     SHOWN_ROWS,
     answer,
-    architecture_sentence,
+    architecture_sentences,
     best,
     early_table,
     first_cut,
@@ -78,7 +78,7 @@ def write_report(folder: Path, found: Findings) -> Path:
         left_out=left_out_rows(found.left_out, complete.epochs) if found.left_out else [],
         left_out_in_words=left_out_sentence(found.left_out) if found.left_out else "",
         left_out_stages=found.left_out.study.stages(complete.epochs) if found.left_out else [],
-        told=[architecture_sentence(one, complete.epochs) for one in found.architectures],
+        architectures=architecture_sentences(found.architectures, complete.epochs),
         kept_share=KEPT_SHARE,
         splits=early.splits if early else 0,
         stages=early.stages(complete.epochs) if early else [],

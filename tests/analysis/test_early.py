@@ -172,7 +172,7 @@ def test_the_verdict_says_from_when_on_the_loss_is_enough_and_what_spectra_add_b
 def test_the_verdict_says_where_spectra_add_nothing():
     level = of_means(ours=[0.9, 0.92, 0.95], without=[0.9, 0.92, 0.95], loss=[0.5, 0.8, 0.945])
     assert verdict(level, 100, 100).startswith("Here spectra add nothing beyond noise (0.000 in ROC AUC, -0.0")
-    # 0, 0.006 or more apart from split to split: too noisy to say.
+    # 0.1 above in one split and below in the next: too noisy to say.
     noisy = of_means(ours=[0.9, 0.92, 0.95], without=[0.9, 0.92, 0.95], loss=[0.5, 0.8, 0.945])
     ours = noisy.scores["predictor"] == RECOMMENDED
     noisy.scores.loc[ours, "auc"] += 0.1 * (-1.0) ** noisy.scores["split"][ours]

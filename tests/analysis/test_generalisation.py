@@ -62,6 +62,12 @@ def test_a_value_with_one_class_is_neither_learned_from_nor_scored():
     assert across_hyperparameters(replace(sweep, losses=losses), MODEL) == []
 
 
+def test_a_value_without_spectra_is_neither_learned_from_nor_scored():
+    sweep = two_sizes(False)
+    sweep.spectra[sweep.variants["size"] == 32] = np.nan
+    assert across_hyperparameters(sweep, MODEL) == []
+
+
 def test_the_area_is_that_of_the_models_chances():
     one, other = synthetic(seed=0), synthetic(seed=1, M=12)
     model = fit_to_all(one, MODEL)
@@ -101,6 +107,14 @@ def test_sweeps_of_the_task_are_judged_alike_and_one_of_a_single_class_is_named(
     )
     assert code == 0 and "is left out" not in out, err
     assert f"scored on b (task digits, low-error below {middle:.4g}): ROC AUC" in out
+
+
+def test_a_sweep_without_spectra_is_named(tmp_path, main):
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "one.npz")
+    write_arrays(tmp_path / "two.npz", spectrum=np.full((60, 4, 8), np.nan))
+    code, out, err = main("analyze.py", "sweep=one.npz", "elsewhere=[two.npz]", "threshold=0.5", *QUICK)
+    assert code == 0 and "elsewhere: two is left out: none of its complete variants has a measured spectrum" in out, err
 
 
 @pytest.mark.parametrize("wrong", ["[nowhere]", "nowhere", "[3]"])

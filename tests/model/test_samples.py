@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aelle.errors import UserError
-from aelle.model.samples import class_sample, stratified_parts
+from aelle.errors import TooFewError, UserError
+from aelle.model.samples import class_sample, stratified_parts, sweep_sample
+from sweeps import synthetic
 
 
 @given(st.integers(3, 60), st.integers(3, 60), st.integers(0, 5))
@@ -34,3 +35,13 @@ def test_a_sample_keeps_the_shares_of_the_classes_and_no_class_is_lost():
     some = class_sample(rare, 400, 0)
     assert rare[some].sum() == 6 and len(some) == pytest.approx(400, abs=6)
     np.testing.assert_array_equal(class_sample(low[:300], 300, 0), np.arange(300))
+    words = np.array(["a", "b", "c"])[np.arange(3000) % 3]
+    assert np.unique(words[class_sample(words, 300, 0)], return_counts=True)[1].tolist() == [100, 100, 100]
+
+
+def test_a_sample_of_variants_without_spectra_is_refused():
+    sweep = synthetic()
+    sweep.spectra[:30] = np.nan
+    assert len(sweep_sample(sweep, np.arange(31)).losses) == 4
+    with pytest.raises(TooFewError, match="30 variants have 0 finite spectra"):
+        sweep_sample(sweep, np.arange(30))
