@@ -168,8 +168,9 @@ class EarlyPredictor:
         hyperparameters as in `fit`, or from a sweep's table in the place of losses. None for what is not known; of
         later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit.
 
-        A network whose loss after `epoch` is not finite has diverged; but if it is NaN for all, nobody measured it. A
-        table's variant that has not come so far gets NaN. Raises ValueError for other shapes, and for another epoch.
+        A loss that is NaN was not measured: give an infinite one for a network that has diverged. A table says itself
+        which have; its variant that has not come so far gets NaN. Raises ValueError for other shapes, and for another
+        epoch.
         """
         self._check_fitted()
         if isinstance(losses, SweepTable):
