@@ -22,7 +22,7 @@ NAN_ALLOWED: Any = "allow-nan"
 """scikit-learn's checks let NaN pass: only here it is known whether it fills the row of a smaller network."""
 
 LEAST_OF_A_CLASS = 10
-"""Members of a class that a random sample keeps, if there are as many."""
+"""Members of a class that a sample to fit to keeps, if there are as many."""
 
 
 class Sample(NamedTuple):
@@ -175,15 +175,19 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
     return [np.sort(part) for part in parts]
 
 
-def class_sample(low: Bool[np.ndarray, "n"], most: int, *key: int | str) -> Int[np.ndarray, "_"]:
+def class_sample(
+    low: Bool[np.ndarray, "n"], most: int, *key: int | str, least: int = LEAST_OF_A_CLASS
+) -> Int[np.ndarray, "_"]:
     """All of n indices, or about `most` of them drawn at random, ascending: of each class its share, but at least
-    `LEAST_OF_A_CLASS`, or all, so that a rare class is not lost."""
+    `least`, or all. With more than one, a rare class is not lost to a fit, but has more than its share."""
+    if len(low) <= most:
+        return np.arange(len(low))
     found = []
     for kind in (True, False):
         members = np.flatnonzero(low == kind)
-        share = round(most * len(members) / max(len(low), 1))
-        found.append(members[sample(len(members), max(share, LEAST_OF_A_CLASS), *key, str(kind))])
-    return np.arange(len(low)) if len(low) <= most else np.sort(np.concatenate(found))
+        share = round(most * len(members) / len(low))
+        found.append(members[sample(len(members), max(share, least), *key, str(kind))])
+    return np.sort(np.concatenate(found))
 
 
 def check_classes(low: Bool[np.ndarray, "n"], parts: int) -> None:

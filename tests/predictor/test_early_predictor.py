@@ -110,6 +110,21 @@ def test_a_rate_that_nobody_knows_is_outside_and_gets_the_base_rate(fitted):
     np.testing.assert_allclose(found.chance, fitted.base_rate_)
 
 
+def test_a_rare_class_is_overrepresented_in_the_fit_but_not_in_the_chances(monkeypatch):
+    """1200 variants of which 1 % are low-error; 10 of the 200 that are learned from."""
+    sweep = of_rates(1200)
+    threshold = float(np.quantile(sweep.final_loss, 0.01))
+    monkeypatch.setattr("aelle.predictor.early_predictor.MAX_VARIANTS", 200)
+    rates = {"learning_rate": sweep.variants["learning_rate"].to_numpy()}
+    fitted = EarlyPredictor(threshold).fit(sweep.losses, None, rates)
+    assert fitted.base_rate_ == pytest.approx(0.01, abs=1e-3)
+    new = of_rates(1200, seed=1)
+    strange = fitted.predict_proba(None, None, {"learning_rate": [1e-9]}, 0)[0, 1]
+    assert strange == pytest.approx(fitted.base_rate_)
+    chance = fitted.predict_proba(None, None, {"learning_rate": new.variants["learning_rate"].to_numpy()}, 0)[:, 1]
+    assert chance.mean() < 0.02
+
+
 def test_hyperparameters_of_which_some_are_missing_may_still_lie_outside():
     sweep = of_rates()
     columns = {"learning_rate": sweep.variants["learning_rate"], "p": np.linspace(2, 3, 120)}
