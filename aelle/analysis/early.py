@@ -218,12 +218,16 @@ def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split]) -> Study:
         )
     seeds = range(model.seed, model.seed + len(splits))
     known = [_of_at_most(sweep, split.known, MAX_KNOWN, seed) for split, seed in zip(splits, seeds, strict=True)]
-    tests = [_of_at_most(sweep, split.tested, MAX_TESTED, seed) for split, seed in zip(splits, seeds, strict=True)]
+    # Of each class its share: precision, Brier score and calibration depend on it.
+    tests = [
+        _of_at_most(sweep, split.tested, MAX_TESTED, seed, least=1) for split, seed in zip(splits, seeds, strict=True)
+    ]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
     fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
 
     def scored(split: int) -> Scored:
-        return _scored(sweep, models[split], known[split], tests[split], split)
+        base_rate = float(sweep.low_error[splits[split].known].mean())
+        return _scored(sweep, models[split], known[split], tests[split], split, base_rate)
 
     with config_context(assume_finite=True, skip_parameter_validation=True):
         found = on_all_cores(scored, len(splits))
@@ -241,8 +245,10 @@ def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split]) -> Study:
     )
 
 
-def _of_at_most(sweep: SweepTable, rows: Int[np.ndarray, "n"], most: int, seed: int) -> Int[np.ndarray, "m"]:
-    return rows[class_sample(sweep.low_error[rows], most, seed)]
+def _of_at_most(
+    sweep: SweepTable, rows: Int[np.ndarray, "n"], most: int, seed: int, **options: int
+) -> Int[np.ndarray, "m"]:
+    return rows[class_sample(sweep.low_error[rows], most, seed, **options)]
 
 
 class Scored(NamedTuple):
@@ -264,10 +270,12 @@ def _that_occur(sweep: SweepTable, epochs: Sequence[int]) -> list[tuple[str, ...
     return sorted(filter(None, found | without))
 
 
-def _scored(sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndarray, split: int) -> Scored:
+def _scored(
+    sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndarray, split: int, base_rate: float
+) -> Scored:
     known, scored, epochs = sweep.take(of_known), sweep.take(test), sweep.measured_epochs
     fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
-    fitted.fit_to(known, model, epochs, _that_occur(sweep, epochs))
+    fitted.fit_to(known, model, epochs, _that_occur(sweep, epochs), base_rate)
     heard = Heard(fitted)
     candidates, rows = predictors(known, heard), []
     told = [predictor.name for predictor in candidates if predictor.gives_chances]

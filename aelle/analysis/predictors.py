@@ -92,7 +92,7 @@ class OneMember(Predictor):
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
         judged = self.heard(sweep, k)
-        return self.heard.filled(judged, judged.said[:, self.m])
+        return self.heard.filled(judged, judged.said[:, self.m] + self.heard.fitted.prior_shift_)
 
 
 class Plane(Predictor):

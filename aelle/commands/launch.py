@@ -16,8 +16,8 @@ from omegaconf.errors import InterpolationResolutionError
 
 from aelle.commands.command_line import errors_in_one_line, swift_imports
 from aelle.commands.launchers import check_launcher, kind, side_by_side, threads
-from aelle.errors import UnwritableError, UserError
-from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
+from aelle.errors import UnwritableError, UserError, printable
+from aelle.runs.reader import DamagedRunError, Run, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
 from aelle.terminal import count
 from aelle.variants import check_space
@@ -130,11 +130,19 @@ class SweepCallback(Callback):
         plan = Plan.of(_plain(config))
         failed = _failed(plan)
         _say_next(plan)
-        missing = 0 if plan.config["size"] is None else len(plan.wanted() - plan.complete())
-        if failed or missing:
+        refused = [run for folder in failed if (run := _refused(folder)) is not None]
+        names = [folder.name for folder in failed if folder not in [run.path for run in refused]]
+        lacking = set() if plan.config["size"] is None else plan.wanted() - plan.complete()
+        missing = len(lacking - {number for run in refused for number in run.numbers})
+        if names or missing:
             what = f"{count(missing, 'variant')} not complete" if missing else "not all runs are complete"
-            names = f"; failed: {', '.join(failed)} (see status.json there)" if failed else ""
-            print(f"error: {what}{names}; run the same command again to train what is missing", file=sys.stderr)
+            which = f"; failed: {', '.join(names)} (see status.json there)" if names else ""
+            print(f"error: {what}{which}; run the same command again to train what is missing", file=sys.stderr)
+        for reason in dict.fromkeys(run.status["error"] for run in refused):
+            variants = sum(len(run.numbers) for run in refused if run.status["error"] == reason)
+            why = f"{count(variants, 'variant')} cannot be trained ({printable(reason)})"
+            print(f"error: {why}; leave the cell out of `cell`, or choose other sizes", file=sys.stderr)
+        if failed or missing:
             raise SystemExit(1)
 
 
@@ -207,10 +215,10 @@ def _announce_jobs(hydra: Any) -> None:
         print(f"{kind(hydra)} jobs, {each} each; their output is in {hydra.sweep.dir}/.submitit")
 
 
-def _failed(plan: Plan) -> list[str]:
+def _failed(plan: Plan) -> list[Path]:
     """The failed runs, except those whose variants are complete in other runs."""
     complete = plan.complete() if plan.config["size"] is not None else set()
-    return [folder.name for folder in run_folders(plan.folder) if _has_failed(folder) and not _within(folder, complete)]
+    return [folder for folder in run_folders(plan.folder) if _has_failed(folder) and not _within(folder, complete)]
 
 
 def _has_failed(folder: Path) -> bool:
@@ -226,6 +234,15 @@ def _within(folder: Path, complete: set[int]) -> bool:
         return set(read_run(folder).numbers) <= complete
     except DamagedRunError:
         return False
+
+
+def _refused(folder: Path) -> Run | None:
+    """The run, if its networks cannot be built, so that it fails whenever it is started."""
+    try:
+        run = read_run(folder)
+    except DamagedRunError:
+        return None
+    return run if run.status.get("refused") else None
 
 
 def _measurement(config: dict[str, Any]) -> str:

@@ -54,10 +54,10 @@ def lorenz(steps: int, dt: float | int, train: int = 500, val: int = 200, test: 
 
 
 def lorenz_threshold(dt: float | int) -> float:
-    """A tenth of the mean squared error of extrapolating the last two states in a straight line, to one digit."""
+    """A tenth of the mean squared error of extrapolating the last two states in a straight line, to two digits."""
     x, y = lorenz(40, dt, train=500, val=1, test=1).train
     error = (y[:, 1:] - (2 * x[:, 1:] - x[:, :-1])).square().mean().item()
-    return float(f"{error / 10:.1g}")
+    return float(f"{error / 10:.2g}")
 
 
 def flow(state: Float[Tensor, "*n 3"], time: float | int) -> Float[Tensor, "*n 3"]:

@@ -25,7 +25,7 @@ MIN_ROWS = 2
 """Spectra that a model can be fitted to, at least."""
 
 LEAST_OF_A_CLASS = 10
-"""Members of a class that a random sample keeps, if there are as many."""
+"""Members of a class that a sample to fit to keeps, if there are as many."""
 
 
 class Sample(NamedTuple):
@@ -184,16 +184,18 @@ def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: 
     return [np.sort(part) for part in parts]
 
 
-def class_sample(classes: Shaped[np.ndarray, "n"], most: int, *key: int | str) -> Int[np.ndarray, "_"]:
+def class_sample(
+    classes: Shaped[np.ndarray, "n"], most: int, *key: int | str, least: int = LEAST_OF_A_CLASS
+) -> Int[np.ndarray, "_"]:
     """All of n indices, or about `most` of them drawn at random, ascending: of each class its share, but at least
-    `LEAST_OF_A_CLASS`, or all, so that a rare class is not lost."""
+    `least`, or all. With more than one, a rare class is not lost to a fit, but has more than its share."""
     if len(classes) <= most:
         return np.arange(len(classes))
     found = []
     for kind in np.unique(classes):
         members = np.flatnonzero(classes == kind)
         share = round(most * len(members) / len(classes))
-        found.append(members[sample(len(members), max(share, LEAST_OF_A_CLASS), *key, str(kind))])
+        found.append(members[sample(len(members), max(share, least), *key, str(kind))])
     return np.sort(np.concatenate(found))
 
 

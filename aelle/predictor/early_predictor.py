@@ -17,12 +17,11 @@ from sklearn.exceptions import NotFittedError
 
 from aelle.errors import TooFewError, UserError
 from aelle.model.estimator import AeLLE
-from aelle.model.fitting import held_out_log_odds
 from aelle.model.parameters import is_number
 from aelle.model.samples import class_sample, sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import arrays_of, read_predictor, write_predictor
-from aelle.predictor.members import Known, Member, at_length, members
+from aelle.predictor.members import Known, Member, at_length, left_out_log_odds, members
 from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
 from aelle.predictor.prediction import Prediction, with_what_is_certain
@@ -75,7 +74,10 @@ class EarlyPredictor:
         """
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
         complete = sweep.complete()
-        complete = complete.take(class_sample(complete.low_error, MAX_VARIANTS, self.seed))
+        # Arrays have no threshold of their own.
+        low = complete.final_loss < self.threshold
+        base_rate = float(low.mean()) if len(low) else None
+        complete = complete.take(class_sample(low, MAX_VARIANTS, self.seed))
         model = None
         if complete.measured_epochs:
             rows = sweep_sample(complete, np.arange(len(complete.losses)))
@@ -84,7 +86,7 @@ class EarlyPredictor:
         others = np.setdiff1d(np.arange(complete.epochs), complete.measured_epochs)
         room = max(MAX_EPOCHS - len(complete.measured_epochs), 0)
         some = others[np.unique(np.linspace(0, len(others) - 1, min(room, len(others))).astype(int))]
-        self.fit_to(complete, model, sorted({*complete.measured_epochs, *some.tolist()}))
+        self.fit_to(complete, model, sorted({*complete.measured_epochs, *some.tolist()}), base_rate=base_rate)
         self.learned_from_ = {"task": sweep.task, "epochs": sweep.epochs, "variants": len(complete.losses)}
         if sweep.pruned:
             self.learned_from_["pruned"] = sweep.pruned
@@ -96,9 +98,11 @@ class EarlyPredictor:
         model: AeLLE | None,
         epochs: Sequence[int],
         subsets: Sequence[tuple[str, ...]] | None = None,
+        base_rate: float | None = None,
     ) -> "EarlyPredictor":
         """Fit all but AeLLE to complete variants. `model`: fitted to them, or None; `epochs`: that members are fitted
-        at; `subsets`: of inputs, for which stacks are learned; None: all, and the chances that `cut` needs."""
+        at; `subsets`: of inputs, for which stacks are learned; None: all, and the chances that `cut` needs;
+        `base_rate`: the share of low error among all variants, if `known` are a sample with another."""
         finite = known.final_loss[np.isfinite(known.final_loss)]
         # A diverged variant is high-error, also where all others are low-error.
         final = np.nan_to_num(known.final_loss, nan=max(finite.max(initial=0.0), np.e * self.threshold))
@@ -108,14 +112,19 @@ class EarlyPredictor:
                 f"all {len(low)} variants are {'low' if low.all() else 'high'}-error at threshold {self.threshold}: "
                 "a predictor needs both classes; choose another threshold, or more variants"
             )
-        self.epochs_, self.base_rate_, self.model_ = known.epochs, float(low.mean()), model
+        of_sample = float(low.mean())
+        self.base_rate_ = of_sample if base_rate is None else base_rate
+        self.prior_shift_ = float(logit(self.base_rate_) - logit(of_sample))
+        self.epochs_, self.model_ = known.epochs, model
         frame = known.variants[known.hyperparameters].reset_index(drop=True)
         worst = np.nanmax(known.losses, axis=0, initial=self.threshold)
         self.encoding_, self.worst_ = Encoding.of(frame), worst
         self.typical_ = _medians(known.losses, worst)
         at = [self.readable(observed(known, k)) for k in epochs]
         everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed)
-        self.members_ = [member for member in members(model, _left_out(known, at, model)) if self._usable(member, at)]
+        self.members_ = [
+            member for member in members(model, left_out_log_odds(known, at, model)) if self._usable(member, at)
+        ]
         said = np.stack([member.fit(everything) for member in self.members_], 2)
         self._stack(said, everything, SUBSETS if subsets is None else subsets)
         self.neighbourhoods_ = neighbourhoods(at)
@@ -168,8 +177,9 @@ class EarlyPredictor:
         hyperparameters as in `fit`, or from a sweep's table in the place of losses. None for what is not known; of
         later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit.
 
-        A network whose loss after `epoch` is not finite has diverged; but if it is NaN for all, nobody measured it. A
-        table's variant that has not come so far gets NaN. Raises ValueError for other shapes, and for another epoch.
+        A loss that is NaN was not measured: give an infinite one for a network that has diverged. A table says itself
+        which have; its variant that has not come so far gets NaN. Raises ValueError for other shapes, and for another
+        epoch.
         """
         self._check_fitted()
         if isinstance(losses, SweepTable):
@@ -252,7 +262,8 @@ class EarlyPredictor:
             epochs = [known.at[e].epoch for e in np.flatnonzero(told)]
             if epochs:
                 shares = np.array(epochs) / self.epochs_
-                self.stacks_[inputs] = StackAt(chosen, epochs, stack(said[told][:, :, chosen], known.low, shares))
+                fitted = stack(said[told][:, :, chosen], known.low, shares)
+                self.stacks_[inputs] = StackAt(chosen, epochs, fitted.shifted(self.prior_shift_))
 
     def _learn_cut(self, said: Float[np.ndarray, "E V m"], known: Known) -> None:
         """The chances of the known low-error variants, stacked without them, from the inputs that each has, or without
@@ -270,6 +281,7 @@ class EarlyPredictor:
             given = said[rows][:, :, at.members]
             for f in range(FOLDS):
                 fitted = stack(given[:, fold != f], known.low[fold != f], np.array(at.epochs) / self.epochs_)
+                fitted = fitted.shifted(self.prior_shift_)
                 for i, e in enumerate(rows):
                     left = (fold == f) & alike[e]
                     chances[e, left] = np.fmin(chances[e, left], expit(fitted.log_odds(i, given[i, left])))
@@ -333,18 +345,3 @@ def _medians(losses: Float[np.ndarray, "V E"], otherwise: Float[np.ndarray, "E"]
     found = otherwise.copy()
     found[measured] = np.nanmedian(losses[:, measured], axis=0)
     return found
-
-
-def _left_out(known: SweepTable, at: Sequence[Observed], model: AeLLE | None) -> Float[np.ndarray, "E V"] | None:
-    """What AeLLE says of each known variant after each epoch by the autoencoders that did not learn from it."""
-    if model is None:
-        return None
-    said = held_out_log_odds(model, sweep_sample(known, np.arange(len(known.losses))))
-    by_epoch, end = {}, 0
-    for k in known.measured_epochs:
-        rows = known.seen(k).known
-        by_epoch[k] = np.full(len(rows), np.nan)
-        start, end = end, end + int(rows.sum())
-        by_epoch[k][rows] = said[start:end]
-    nothing = np.full(len(known.losses), np.nan)
-    return np.stack([by_epoch.get(one.epoch, nothing) for one in at])

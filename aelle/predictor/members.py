@@ -4,6 +4,7 @@ Axes: E epoch that members are fitted at, V variant, k epoch so far, F column.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +15,14 @@ from aelle.lyapunov.features import scalar_features
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import curve, signed_log
 from aelle.model.estimator import AeLLE
+from aelle.model.fitting import held_out_log_odds
+from aelle.model.samples import sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.forest import Forest, grow
 from aelle.predictor.observed import Observed
 from aelle.predictor.ridge import Ridge, fit_ridge
 from aelle.seeds import sample
+from aelle.sweep.table import SweepTable
 
 MIN_VARIANTS = 3
 """Known variants with their inputs that a fit needs."""
@@ -297,6 +301,23 @@ def members(model: AeLLE | None, left_out: Float[np.ndarray, "E V"] | None = Non
         Extrapolation("learning curve, extrapolated", ("losses",), squashed=False),
     ]
     return [*([] if model is None else [Spectra("AeLLE, loss head", model, left_out)]), *found]
+
+
+def left_out_log_odds(
+    known: SweepTable, at: Sequence[Observed], model: AeLLE | None
+) -> Float[np.ndarray, "E V"] | None:
+    """What AeLLE says of each known variant after each epoch by the autoencoders that did not learn from it."""
+    if model is None:
+        return None
+    said = held_out_log_odds(model, sweep_sample(known, np.arange(len(known.losses))))
+    by_epoch, end = {}, 0
+    for k in known.measured_epochs:
+        rows = known.seen(k).known
+        by_epoch[k] = np.full(len(rows), np.nan)
+        start, end = end, end + int(rows.sum())
+        by_epoch[k][rows] = said[start:end]
+    nothing = np.full(len(known.losses), np.nan)
+    return np.stack([by_epoch.get(one.epoch, nothing) for one in at])
 
 
 def restored(arrays: dict[str, Any], encoding: Encoding, worst: np.ndarray, model: AeLLE | None) -> list[Member]:

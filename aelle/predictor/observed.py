@@ -23,7 +23,7 @@ INPUTS = ("losses", "spectra", "hyperparameters")
 class Observed:
     """V networks after `epoch` of `epochs`; None for an input that nobody has.
 
-    `losses` [V, k + 1]: validation losses of epochs 0 to k, not finite where not measured and where a network has
+    `losses` [V, k + 1]: validation losses of epochs 0 to k, NaN where not measured, not finite where a network has
     diverged. `spectra`: what spectra say after that epoch, NaN where none was measured. `hyperparameters`: a column
     each, NaN where a variant reads none. `final` [V]: the final loss where it is known, infinite for a network that has
     diverged, otherwise NaN. `reached` [V]: which networks have come to that epoch. `unread`: inputs that a predictor
@@ -50,17 +50,16 @@ class Observed:
         lost: Bool[np.ndarray, "V"] | None = None,
         reached: Bool[np.ndarray, "V"] | None = None,
     ) -> "Observed":
-        """Losses that are NaN for all networks after that epoch were not measured; otherwise those have diverged that
-        are `lost`: None for all without a finite loss. `reached`: None for all."""
+        """A network has diverged if it is `lost` and has no finite loss after that epoch; None: the networks whose last
+        measured loss is infinite, as a loss that is NaN was not measured. `reached`: None for all."""
         V = next((len(one) for one in (losses, spectra, hyperparameters) if one is not None), 0)
         final = np.full(V, np.nan)
-        if losses is not None and np.isnan(losses[:, -1]).all():
-            losses = None
         if losses is not None:
             last = losses[:, -1]
             finite = np.isfinite(last)
             final[finite] = last[finite] if epoch == epochs else np.nan
-            final[~finite if lost is None else lost & ~finite] = np.inf
+            final[(_infinite(losses) if lost is None else lost) & ~finite] = np.inf
+            losses = None if np.isnan(last).all() else losses
         return cls(
             epoch, epochs, losses, spectra, hyperparameters, final, np.ones(V, bool) if reached is None else reached
         )
@@ -96,14 +95,22 @@ class Observed:
         )
 
 
+def _infinite(losses: Float[np.ndarray, "V k"]) -> Bool[np.ndarray, "V"]:
+    """Which networks have an infinite loss as their last that is not NaN."""
+    backwards = losses[:, ::-1]
+    return np.isinf(backwards[np.arange(len(losses)), (~np.isnan(backwards)).argmax(1)])
+
+
 def observed(sweep: SweepTable, epoch: int) -> Observed:
-    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then. Variants whose
-    training is not over and that nothing was measured of since have not reached it. Raises ValueError for an epoch that
-    the table does not have."""
+    """What a sweep's table has after an epoch. No losses and no spectra where none was measured then. A variant whose
+    training is over, or that is marked as diverged, has diverged by an epoch if the others have a loss then and it has
+    none from there on. Variants whose training is not over and that nothing was measured of since have not reached it.
+    Raises ValueError for an epoch that the table does not have."""
     check_epoch("epoch", epoch, sweep.epochs)
     over, states = sweep.variants["complete"].to_numpy(bool), sweep.variants["state"].to_numpy()
     later = np.isfinite(sweep.losses[:, epoch:]).any(1)
-    lost = ~later & (over | (states == "diverged"))
+    # At an epoch without losses nobody knows yet who diverges before the next one.
+    lost = ~later & (over | (states == "diverged")) & np.isfinite(sweep.losses[:, epoch]).any()
     reached = over | later
     others = np.flatnonzero(~reached)
     reached[others] = np.isfinite(sweep.spectra[others, epoch:]).any((1, 2))
@@ -120,8 +127,8 @@ def check_epoch(name: str, epoch: Any, last: int) -> None:
 
 def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: int) -> Observed:
     """From arrays of losses [V, E], spectra [V, E, M] in nats per step, NaN where none was measured, and a mapping or
-    frame of hyperparameters [V]; of later epochs nothing is used. A network without a finite loss after that epoch has
-    diverged, unless the loss of all is NaN, which was not measured then. Raises ValueError for other shapes."""
+    frame of hyperparameters [V]; of later epochs nothing is used. A network whose last measured loss is infinite has
+    diverged. Raises ValueError for other shapes."""
     check_epoch("epoch", epoch, epochs)
     if losses is not None:
         losses = as_floats("losses", losses)

@@ -44,6 +44,10 @@ class Stack(NamedTuple):
     def log_odds(self, at: int, members: Float[np.ndarray, "V m"]) -> Float[np.ndarray, "V"]:
         return limited(members) @ self.weights[at] + self.intercept[at]
 
+    def shifted(self, by: float) -> "Stack":
+        """For networks whose log odds of low error are higher by that much than those that it was learned from."""
+        return self._replace(intercept=self.intercept + by)
+
 
 def limited(log_odds: np.ndarray) -> np.ndarray:
     return np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)

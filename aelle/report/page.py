@@ -77,30 +77,58 @@ class Row(NamedTuple):
 
 class Keep(NamedTuple):
     """The `recommended` variants, of which `rows` has the best; `complete`: how many of them are already; `command`
-    trains the others, or, where there are none, all of them again."""
+    trains the others, or, where there are none, all of them again. `outside`: how many variants are unlike all known
+    ones; `outside_command` trains those that are not complete. `none`: why no variant is recommended, or ""."""
 
     rows: list[Row]
     recommended: int
     complete: int
     command: str | None
+    outside: int = 0
+    outside_command: str | None = None
+    none: str = ""
+
+    @property
+    def outside_in_words(self) -> str:
+        """Of the variants of which nothing is known; "" for none."""
+        if not self.outside:
+            return ""
+        are, them = ("is", "it") if self.outside == 1 else ("are", "them")
+        said = f"{self.outside}{' more' if self.rows else ''} {are} unlike all known ones: nothing is known of {them}"
+        return f"{said}; to train {them}{' too' if self.rows else ''}" if self.outside_command else said
 
 
 def keep(found: Findings) -> Keep:
-    """The variants whose chance of low error is above one half after the first epoch, but for those of which the
-    predictor knows nothing."""
-    early, sweep, chances = found.early, found.sweep, found.chances
-    if early is None or chances is None:
+    """The variants whose chance of low error is above one half after the first epoch; apart from them those of which
+    the predictor knows nothing."""
+    early, sweep, make = found.early, found.sweep, found.retraining
+    if early is None or found.chances is None:
         return Keep([], 0, 0, None)
-    now = np.nan_to_num(chances.mean[:, early.first_epoch])
-    now[chances.outside[:, early.first_epoch]] = 0.0
+    chance, outside = (values[:, early.first_epoch] for values in found.chances)
+    known = np.isfinite(chance) & ~outside
+    now = np.where(known, chance, 0.0)
     order = np.argsort(-now, kind="stable")[: int((now > 0.5).sum())]
-    numbers = [int(n) for n in sweep.variants["variant"].iloc[order]]
-    complete = int(sweep.variants["complete"].iloc[order].sum())
+    complete = sweep.variants["complete"].to_numpy(bool)
+    numbers, left = (
+        [int(n) for n in sweep.variants["variant"].iloc[which]]
+        for which in (order, np.flatnonzero(outside & ~complete))
+    )
     command = None
-    if found.retraining is not None and numbers:
-        make = found.retraining
-        command = make.again(numbers, "again") if complete == len(numbers) else make.to_the_end(numbers)
-    return Keep(rows(found, order[:MAX_ROWS], now), len(numbers), complete, command)
+    if make is not None and numbers:
+        command = make.again(numbers, "again") if complete[order].all() else make.to_the_end(numbers)
+    none = ""
+    if not numbers:
+        none = f"no {'other ' if outside.any() else ''}chance is above 50 %"
+        none = none if known.any() or not outside.any() else "every variant with a chance is unlike all known ones"
+    return Keep(
+        rows(found, order[:MAX_ROWS], now),
+        len(numbers),
+        int(complete[order].sum()),
+        command,
+        int(outside.sum()),
+        make.to_the_end(left) if make is not None and left else None,
+        none,
+    )
 
 
 def best(found: Findings) -> list[Row]:

@@ -113,17 +113,22 @@ def print_weights(early: Study, epochs: int, details: bool) -> None:
 
 
 def print_keep(found: Findings, epoch: int) -> None:
-    """The first of the variants to keep, and the command that trains them."""
+    """The first of the variants to keep, how many are unlike all known ones, and the commands that train them."""
     kept = keep(found)
     shown = [f"{row.number} ({_percent(row.chance).strip()} %)" for row in kept.rows[:SHOWN_ROWS]]
     more = f" and {kept.recommended - len(shown)} more" if kept.recommended > len(shown) else ""
-    print(
-        f"keep after epoch {epoch} (chance of low error): {', '.join(shown) or 'none, no chance is above 50 %'}{more}"
-    )
+    print(f"keep after epoch {epoch} (chance of low error): {', '.join(shown) or f'none, {kept.none}'}{more}")
     if kept.command is not None:
         again = "all are complete; to train them again" if kept.complete == kept.recommended else "to train them"
-        print(f"    {again}: {kept.command if kept.recommended <= SHOWN_NUMBERS else 'the command is in the report'}")
+        print(f"    {again}: {_command(kept.command, kept.recommended)}")
+    if kept.outside:
+        command = f": {_command(kept.outside_command, kept.outside)}" if kept.outside_command else ""
+        print(f"{kept.outside_in_words}{command}")
     print()
+
+
+def _command(command: str, variants: int) -> str:
+    return command if variants <= SHOWN_NUMBERS else "the command is in the report"
 
 
 def print_elsewhere(elsewhere: list[Transfer]) -> None:

@@ -29,13 +29,15 @@ def tables(found: Findings, worth: pd.DataFrame | None, chances: Chances | None)
 
 
 def variants_table(sweep: SweepTable, early: Study | None, chances: Chances | None) -> pd.DataFrame:
-    """A row per variant: hyperparameters, state, final loss, and the predicted chance of low error after each epoch."""
+    """A row per variant: hyperparameters, state, final loss, the predicted chance of low error after each epoch, and
+    whether the variant was unlike all known ones after the first, where its chance says nothing."""
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
     table["final_loss"] = np.where(sweep.variants["complete"], sweep.final_loss, np.nan)
     table["low_error"] = pd.Series(sweep.low_error, dtype="boolean").where(sweep.variants["complete"])
     if early is not None and chances is not None:
         for k in early.epochs:
             table[f"chance_epoch_{k}"] = chances.mean[:, k]
+        table["outside"] = chances.outside[:, early.first_epoch]
     return table
 
 

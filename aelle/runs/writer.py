@@ -54,7 +54,9 @@ class RunFolder:
     def write_examples(self, variants: Sequence[Variant], examples: dict[str, pa.Array]) -> None:
         self._write_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
 
-    def write_status(self, state: str, *, epoch: int, device: str = "", error: str | None = None) -> None:
+    def write_status(
+        self, state: str, *, epoch: int, device: str = "", error: str | None = None, refused: bool = False
+    ) -> None:
         # Imported late: they take seconds, and reading tables and --help do not need them.
         import pytorch_lightning
         import torch
@@ -77,20 +79,22 @@ class RunFolder:
                 "pytorch-lightning": pytorch_lightning.__version__,
             },
             "error": error,
+            "refused": refused,
         }
         status["checksum"] = checksum(status)
         text = json.dumps(status, indent=2)
         replace_atomically(self.path / "status.json", lambda file: file.write_text(text))
 
-    def write_failure(self, variants: Sequence[Variant], error: str) -> None:
-        """Record an exception; what the run has written is kept, so that the next start can resume."""
+    def write_failure(self, variants: Sequence[Variant], error: str, refused: bool = False) -> None:
+        """Record an exception; what the run has written is kept, so that the next start can resume. `refused`: every
+        start would fail alike."""
         try:
             run = read_run(self.path)
             epoch, pruned = run.status["epoch"], run.pruned
         except DamagedRunError:
             epoch, pruned = 0, set()
         self.write_variants(variants, ["pruned" if v.number in pruned else "failed" for v in variants], error)
-        self.write_status("failed", epoch=epoch, error=error)
+        self.write_status("failed", epoch=epoch, error=error, refused=refused)
 
     def _write_table(self, name: str, table: pa.Table) -> None:
         table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})

@@ -17,6 +17,7 @@ from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.pruning_model import check_digest
 from aelle.sweep.resuming import Place, find_place
+from aelle.terminal import count
 from aelle.tracking import Tracking
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.parts import Parts
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class NotBuiltError(Exception):
-    """The networks of a pack cannot be built; those of others can."""
+    """The networks of a pack cannot be built, whenever it is started; those of others can."""
 
 
 class PackResult(Enum):
@@ -81,16 +82,16 @@ def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Pa
         # If memory runs out after the first epoch, another process has taken it: no reason to train halves.
         if isinstance(error, torch.cuda.OutOfMemoryError) and len(place.variants) > 1 and not run.checkpoint.exists():
             return PackResult.TOO_LARGE
+        refused = isinstance(error, NotBuiltError)
         try:
-            run.write_failure(place.variants, traceback.format_exc())
+            run.write_failure(place.variants, str(error) if refused else traceback.format_exc(), refused)
         except OSError as unwritable:
             raise UnwritableError(
                 f"{run.path} cannot be written ({reason(unwritable)}): fix that, then run the same command again to "
                 "resume from the last epoch that was written"
             ) from error
-        progress.say(
-            f"failed with {type(error).__name__}: {in_one_line(error)} (traceback in {run.path / 'status.json'})"
-        )
+        what = f"failed with {type(error).__name__}: {in_one_line(error)} (traceback in {run.path / 'status.json'})"
+        progress.say(f"{count(len(place.variants), 'variant')} cannot be trained: {error}" if refused else what)
         return PackResult.FAILED
     return PackResult.TRAINED
 

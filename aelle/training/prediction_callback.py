@@ -141,20 +141,20 @@ class PredictionCallback(pl.Callback):
             loss = trainer.callback_metrics.get(self.monitor) if epoch > 0 else None
             if loss is not None and loss is not self.stale:
                 self.losses[epoch] = np.array([float(loss)])
-        losses = None
+        losses = lost = None
         if epoch in self.losses:
             unknown = np.full_like(self.losses[epoch], np.nan)
             losses = np.stack([self.losses.get(k, unknown) for k in range(epoch + 1)], 1)
             losses = np.where(np.isfinite(losses), losses, np.nan)
-            # This epoch's was measured: where it is not finite, the network has diverged.
-            losses[:, -1] = np.nan_to_num(losses[:, -1], nan=np.inf)
+            # This epoch's was measured: where it is not finite, NaN included, the network has diverged.
+            lost = np.isnan(losses[:, -1])
         spectra = None
         if self.aelle is not None and epoch in self.lyapunov.spectra:
             exponents = self.lyapunov.spectra[epoch].exponents.double().cpu().numpy()
             spectra = self._seen(np.atleast_2d(exponents), epoch / epochs, self.aelle.n_features_in_)
         if losses is None and spectra is None and frame is None:
             return None
-        return Observed.of(epoch, epochs, losses, spectra, frame)
+        return Observed.of(epoch, epochs, losses, spectra, frame, lost)
 
     def _told(self, given: Observed) -> tuple[Float[np.ndarray, "V"], list[str]]:
         if isinstance(self.predictor, EarlyPredictor):

@@ -73,6 +73,23 @@ def test_a_chance_comes_from_splits_that_have_not_learned_from_the_variant():
     assert chances[once, 2] == pytest.approx(alone)
 
 
+def test_a_rare_class_is_kept_for_fits_and_has_its_share_in_scores(monkeypatch):
+    monkeypatch.setattr("aelle.analysis.early.MAX_KNOWN", 60)
+    monkeypatch.setattr("aelle.analysis.early.MAX_TESTED", 60)
+    sweep = synthetic(600)
+    sweep = replace(sweep, threshold=float(np.nanquantile(sweep.final_loss, 0.02)))
+    share = sweep.low_error.mean()
+    found = study(sweep, AeLLE(sweep.threshold, epochs=4), splits=1)
+    known, tested = (sweep.low_error[rows[0]] for rows in (found.known, found.tests))
+    assert known.mean() > 3 * share and tested.mean() == pytest.approx(share, abs=0.005) and len(tested) <= 61
+    fitted = found.recommended[0]
+    assert fitted.base_rate_ == pytest.approx(share, abs=0.005)
+    shift = np.log(fitted.base_rate_ / (1 - fitted.base_rate_)) - np.log(known.mean() / (1 - known.mean()))
+    assert fitted.prior_shift_ == pytest.approx(shift)
+    every = found.scores.set_index(["predictor", "epoch"]).loc[("all variants", 0)]
+    assert every["precision"] == pytest.approx(tested.mean())
+
+
 def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_last():
     sweep = synthetic()
     diverged = np.flatnonzero(sweep.variants["state"] == "diverged")

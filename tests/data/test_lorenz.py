@@ -68,8 +68,15 @@ def test_the_baselines_of_the_threshold():
 
 def test_the_threshold_follows_the_step():
     # The error of a straight line falls with the fourth power of the step, in variances.
-    assert lorenz_threshold(0.05) == 0.005
+    assert lorenz_threshold(0.05) == 0.0053
     assert lorenz_threshold(0.1) / lorenz_threshold(0.025) == pytest.approx(4**4, rel=0.5)
+
+
+@pytest.mark.parametrize("dt", [0.01, 0.02, 0.05, 0.1])
+def test_the_threshold_is_a_tenth_of_the_error_of_a_straight_line(dt):
+    x, y = lorenz(40, dt, train=500, val=1, test=1).train
+    error = (y[:, 1:] - (2 * x[:, 1:] - x[:, :-1])).square().mean().item()
+    assert lorenz_threshold(dt) == pytest.approx(error / 10, rel=0.05)
 
 
 @pytest.mark.long

@@ -34,9 +34,15 @@ def test_a_sample_keeps_the_shares_of_the_classes_and_no_class_is_lost():
     rare = np.arange(20000) < 6
     some = class_sample(rare, 400, 0)
     assert rare[some].sum() == 6 and len(some) == pytest.approx(400, abs=6)
-    np.testing.assert_array_equal(class_sample(low[:300], 300, 0), np.arange(300))
+    plain = class_sample(rare, 400, 0, least=1)
+    assert rare[plain].sum() == 1 and len(plain) == pytest.approx(400, abs=1)
     words = np.array(["a", "b", "c"])[np.arange(3000) % 3]
     assert np.unique(words[class_sample(words, 300, 0)], return_counts=True)[1].tolist() == [100, 100, 100]
+
+
+def test_all_of_few_are_taken_without_a_draw(monkeypatch):
+    monkeypatch.setattr("aelle.model.samples.sample", None)
+    np.testing.assert_array_equal(class_sample(np.arange(300) < 5, 300, 0), np.arange(300))
 
 
 def test_a_sample_of_variants_without_spectra_is_refused():

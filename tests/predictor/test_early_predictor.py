@@ -110,6 +110,21 @@ def test_a_rate_that_nobody_knows_is_outside_and_gets_the_base_rate(fitted):
     np.testing.assert_allclose(found.chance, fitted.base_rate_)
 
 
+def test_a_rare_class_is_overrepresented_in_the_fit_but_not_in_the_chances(monkeypatch):
+    """1200 variants of which 1 % are low-error; 10 of the 200 that are learned from."""
+    sweep = of_rates(1200)
+    threshold = float(np.quantile(sweep.final_loss, 0.01))
+    monkeypatch.setattr("aelle.predictor.early_predictor.MAX_VARIANTS", 200)
+    rates = {"learning_rate": sweep.variants["learning_rate"].to_numpy()}
+    fitted = EarlyPredictor(threshold).fit(sweep.losses, None, rates)
+    assert fitted.base_rate_ == pytest.approx(0.01, abs=1e-3)
+    new = of_rates(1200, seed=1)
+    strange = fitted.predict_proba(None, None, {"learning_rate": [1e-9]}, 0)[0, 1]
+    assert strange == pytest.approx(fitted.base_rate_)
+    chance = fitted.predict_proba(None, None, {"learning_rate": new.variants["learning_rate"].to_numpy()}, 0)[:, 1]
+    assert chance.mean() < 0.02
+
+
 def test_hyperparameters_of_which_some_are_missing_may_still_lie_outside():
     sweep = of_rates()
     columns = {"learning_rate": sweep.variants["learning_rate"], "p": np.linspace(2, 3, 120)}
@@ -132,8 +147,9 @@ def test_a_spectrum_unlike_all_is_outside_and_few_usual_ones_are(fitted):
 def test_a_diverged_network_is_high_error(fitted):
     new = of_rates(seed=1)
     new.losses[:3, 2:], new.variants.loc[:2, "state"] = np.nan, "diverged"
-    rates = new.variants[["learning_rate"]]
-    for found in (fitted.predict_proba(new, epoch=2), fitted.predict_proba(new.losses, None, rates, 2)):
+    rates, losses = new.variants[["learning_rate"]], new.losses.copy()
+    losses[:3, 2] = np.inf
+    for found in (fitted.predict_proba(new, epoch=2), fitted.predict_proba(losses, None, rates, 2)):
         assert (found[:3, 1] < 1e-9).all() and (found[3:, 1] > 1e-9).all()
     new.losses[:, 2] = np.inf
     assert (fitted.predict_proba(new.losses, None, rates, 2)[:, 1] < 1e-9).all()
@@ -157,13 +173,13 @@ def test_a_network_that_has_not_come_so_far_has_no_chance(fitted):
 def test_on_another_grid_the_final_loss_decides_and_divergence_counts(fitted):
     new = of_rates(seed=1)
     rates, losses = new.variants[["learning_rate"]], np.linspace(2.3, 0.1, 31) * np.ones((120, 1))
-    losses[:7, 30], losses[7:9, 20:] = 0.9, np.nan
+    losses[:7, 30], losses[7:9, 20:] = 0.9, np.inf
     chances = fitted.predict_proba(losses, None, rates, 30, epochs=30)[:, 1]
     np.testing.assert_allclose(chances, np.arange(120) >= 9, atol=1e-9)
     halfway = fitted.predict_proba(losses, None, rates, 20, epochs=30)[:, 1]
     expected = fitted.predict_proba(None, None, rates, 20, epochs=30)[:, 1]
-    np.testing.assert_allclose(halfway, np.where(np.isnan(losses[:, 20]), 0, expected), atol=1e-9)
-    longer = replace(new, losses=losses, spectra=np.full((120, 31, 8), np.nan))
+    np.testing.assert_allclose(halfway, np.where(np.isinf(losses[:, 20]), 0, expected), atol=1e-9)
+    longer = replace(new, losses=np.where(np.isinf(losses), np.nan, losses), spectra=np.full((120, 31, 8), np.nan))
     longer.variants.loc[7:8, "state"] = "diverged"
     np.testing.assert_array_equal(fitted.predict_proba(longer, epoch=20)[:, 1], halfway)
 
@@ -179,6 +195,19 @@ def test_losses_that_nobody_measured_are_no_divergence(fitted):
     np.testing.assert_array_equal(fitted.predict_proba(replace(new, losses=gap), epoch=2), expected)
     new.losses[:3, 2] = np.nan
     np.testing.assert_allclose(fitted.predict_proba(new, epoch=2)[:3], expected[:3], rtol=1e-9)
+
+
+def test_a_chance_does_not_depend_on_the_company(fitted):
+    """Three networks whose loss was not measured then, and three that have diverged, one an epoch before."""
+    new = of_rates(seed=1)
+    losses, rates = new.losses.copy(), new.variants[["learning_rate"]]
+    losses[:3, 2], losses[3:5, 2], losses[5, 1:3] = np.nan, [np.inf, -np.inf], [np.inf, np.nan]
+    together = fitted.predict_proba(losses, new.spectra, rates, 2)[:, 1]
+    alone = [fitted.predict_proba(losses[[v]], new.spectra[[v]], rates.iloc[[v]], 2)[0, 1] for v in range(8)]
+    np.testing.assert_allclose(together[:8], alone, rtol=1e-9)
+    unmeasured = fitted.predict_proba(None, new.spectra[:3], rates[:3], 2)[:, 1]
+    np.testing.assert_allclose(together[:3], unmeasured, rtol=1e-9)
+    assert (together[3:6] < 1e-9).all() and (together[6:] > 1e-9).all()
 
 
 def test_an_ignorant_member_does_not_halve_the_certainty_of_one_that_knows():

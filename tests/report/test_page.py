@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aelle.analysis.findings import Findings
@@ -51,6 +52,45 @@ def test_the_variants_to_keep_are_those_above_one_half_best_first(found):
     unlike = keep(with_chances(replace(found), chances, outside=(58, 59)))
     assert unlike.recommended == kept.recommended - 2 and unlike.rows[0].number == 57
     assert keep(with_chances(replace(found), np.full(60, np.nan))).rows == []
+
+
+def test_variants_of_which_nothing_is_known_are_given_apart(capsys, tmp_path, monkeypatch):
+    """Of those outside, 5 is complete."""
+    monkeypatch.setattr("aelle.report.write.write_stills", lambda *_: None)
+    sweep = synthetic()
+    running = replace(sweep, variants=sweep.variants.assign(complete=~np.isin(np.arange(60), [3, 7])))
+    found = found_of(running, retraining=retraining_of(sweep))
+    chances = np.where(np.arange(60) == 50, 0.9, 0.1)
+    print_findings(with_chances(found, chances, outside=(3, 5, 7)), details=False)
+    command = "python train.py experiment=x 'variants=[3,7]'"
+    said = "3 more are unlike all known ones: nothing is known of them; to train them too"
+    assert f"\n{said}: {command}\n" in capsys.readouterr().out
+    html = write_report(tmp_path, found).read_text().split("<h2>Keep</h2>")[1].split("</section>")[0]
+    assert f"<p>{said}:</p>\n<pre><code>{command.replace(chr(39), '&#39;')}</code></pre>" in html
+    table = pd.read_csv(tmp_path / "variants.csv")
+    assert table["outside"].dtype == bool and table["variant"][table["outside"]].tolist() == [3, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("outside", "why"),
+    [
+        (range(60), "every variant with a chance is unlike all known ones"),
+        (range(59), "no other chance is above 50 %"),
+        ((), "no chance is above 50 %"),
+    ],
+)
+def test_it_is_said_why_no_variant_is_left_to_keep(found, outside, why, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("aelle.report.write.write_stills", lambda *_: None)
+    chances = np.where(np.isin(np.arange(60), list(outside)), 0.6, 0.4)
+    found = with_chances(replace(found), chances, outside=tuple(outside))
+    print_findings(found, details=False)
+    out, html = capsys.readouterr().out, write_report(tmp_path, found).read_text()
+    assert (
+        f"keep after epoch 1 (chance of low error): none, {why}\n" in out
+        and f"<p>None: after epoch 1, {why}.</p>" in html
+    )
+    unlike = f"{len(outside)} are unlike all known ones: nothing is known of them"
+    assert (f"\n{unlike}\n" in out) == bool(outside) == (f"<p>{unlike}.</p>" in html)
 
 
 def test_the_command_trains_what_is_left_or_all_of_them_again():

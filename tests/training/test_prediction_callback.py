@@ -125,6 +125,15 @@ def test_losses_that_the_module_logs_and_its_hyperparameters_are_used(early):
     assert prediction.chances[3] < 1e-9
 
 
+def test_a_measured_loss_that_is_not_a_number_is_divergence(early):
+    """Also of a single network, of which the others cannot say that the loss was measured."""
+    lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5))
+    prediction = PredictionCallback(early, lyapunov, {"p": 0.4}, monitor="loss")
+    logged = Logged([LOSSES[1], np.nan, np.nan])
+    trainer([lyapunov, prediction], max_epochs=3).fit(logged, torch.ones(2, 6, 2), torch.ones(1, 6, 2))
+    assert np.isfinite(prediction.chances[1]).all() and np.isnan(prediction.chances[2]).all()
+
+
 def test_a_loss_counts_for_the_epoch_that_it_was_logged_in_alone(early):
     """Validated after every second epoch, and before training, by the trainer's sanity check."""
     lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5), every_n_epochs=[0])
