@@ -8,7 +8,7 @@ ENVIRONMENT = command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is mis
 .PHONY: demo test test-long environment environment-test
 
 demo: environment
-	$(BIN)/python train.py -m experiment=recall
+	$(BIN)/python train.py -m experiment=recall hydra/launcher=joblib
 	$(BIN)/python analyze.py sweep=outputs/recall
 
 test: environment-test
