@@ -207,7 +207,10 @@ def test_the_commands_are_found():
     assert len(PYTHON) > 50 and {"make demo", "make test"} <= set(COMMANDS)
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{line.split()[1]}: " in makefile for line in COMMANDS if line.startswith("make"))
-    for line in ("python train.py -m experiment=recall", "python analyze.py sweep=outputs/recall"):
+    for line in (
+        "python train.py -m experiment=recall hydra/launcher=joblib",
+        "python analyze.py sweep=outputs/recall",
+    ):
         assert line in COMMANDS and f"$(BIN)/{line}\n" in makefile
 
 
