@@ -22,7 +22,7 @@ from aelle.analysis.scores import METRICS, score
 from aelle.errors import TooFewError
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
-from aelle.model.samples import class_sample, stratified_parts, sweep_sample
+from aelle.model.samples import LEAST_OF_A_CLASS, class_sample, stratified_parts, sweep_sample
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import INPUTS, observed
 from aelle.sweep.table import SweepTable
@@ -246,9 +246,9 @@ def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split]) -> Study:
 
 
 def _of_at_most(
-    sweep: SweepTable, rows: Int[np.ndarray, "n"], most: int, seed: int, **options: int
+    sweep: SweepTable, rows: Int[np.ndarray, "n"], most: int, seed: int, least: int = LEAST_OF_A_CLASS
 ) -> Int[np.ndarray, "m"]:
-    return rows[class_sample(sweep.low_error[rows], most, seed, **options)]
+    return rows[class_sample(sweep.low_error[rows], most, seed, least=least)]
 
 
 class Scored(NamedTuple):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 
 from aelle.analysis.early import INTERVAL, Study, stages
 from aelle.analysis.scores import roc_auc
@@ -84,14 +85,16 @@ def transfers(model: AeLLE, trained_on: str, scored_on: str, sweep: SweepTable) 
         return []
     epochs = stages(sweep.measured_epochs, sweep.epochs)
     given = np.nan_to_num(chances(model, sweep, epochs), nan=-1)
-    random, found = generator(model.seed, "resamples"), []
+    scores = [(k, *resampled_auc(low, given[:, k], model.seed)) for k in epochs]
+    return [Transfer(trained_on, scored_on, k / sweep.epochs, k, *auc) for k, *auc in scores]
+
+
+def resampled_auc(low: Bool[np.ndarray, "V"], given: Float[np.ndarray, "V"], seed: int) -> tuple[float, float, float]:
+    """ROC AUC with its 95 % interval over resampled variants."""
+    random = generator(seed, "resamples")
     rows = [random.integers(len(low), size=len(low)) for _ in range(RESAMPLES)]
-    for k in epochs:
-        resampled = [roc_auc(low[r], given[r, k]) for r in rows]
-        start, end = np.nanquantile(resampled, INTERVAL)
-        mean = roc_auc(low, given[:, k])
-        found.append(Transfer(trained_on, scored_on, k / sweep.epochs, k, mean, float(start), float(end)))
-    return found
+    start, end = np.nanquantile([roc_auc(low[r], given[r]) for r in rows], INTERVAL)
+    return roc_auc(low, given), float(start), float(end)
 
 
 def as_table(found: Sequence[Transfer]) -> pd.DataFrame:

@@ -237,12 +237,12 @@ def _within(folder: Path, complete: set[int]) -> bool:
 
 
 def _refused(folder: Path) -> Run | None:
-    """The run, if its networks cannot be built, so that it fails whenever it is started."""
+    """The run, if it is one that is refused and can be read."""
     try:
         run = read_run(folder)
     except DamagedRunError:
         return None
-    return run if run.status.get("refused") else None
+    return run if run.refused else None
 
 
 def _measurement(config: dict[str, Any]) -> str:

@@ -45,14 +45,10 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"first error, in {first.path}:"
         yield (first.status["error"] or "").rstrip()
     yield ""
-    if any(pack.state not in ("complete", "running") and not _refused(pack) for pack in packs):
+    refused = [pack.run is not None and pack.run.refused for pack in packs]
+    if any(pack.state not in ("complete", "running") and not no for pack, no in zip(packs, refused, strict=True)):
         yield "next: run the command that started the sweep again to train what is missing"
     yield f"next: python analyze.py sweep={status.folder}"
-
-
-def _refused(pack: PackStatus) -> bool:
-    """Whether its networks cannot be built: it would fail again."""
-    return pack.state == "failed" and pack.run is not None and bool(pack.run.status.get("refused"))
 
 
 def _time(status: Status) -> str:

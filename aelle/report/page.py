@@ -116,10 +116,9 @@ def keep(found: Findings) -> Keep:
     command = None
     if make is not None and numbers:
         command = make.again(numbers, "again") if complete[order].all() else make.to_the_end(numbers)
-    none = ""
-    if not numbers:
-        none = f"no {'other ' if outside.any() else ''}chance is above 50 %"
-        none = none if known.any() or not outside.any() else "every variant with a chance is unlike all known ones"
+    none = "" if numbers else f"no {'other ' if outside.any() else ''}chance is above 50 %"
+    if outside.any() and not known.any():
+        none = "every variant with a chance is unlike all known ones"
     return Keep(
         rows(found, order[:MAX_ROWS], now),
         len(numbers),

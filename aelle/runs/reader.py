@@ -59,6 +59,11 @@ class Run:
         return self.path.parent / self.status["lock"]
 
     @property
+    def refused(self) -> bool:
+        """Whether its networks cannot be built, so that it fails whenever it is started."""
+        return self.status["state"] == "failed" and self.status.get("refused", False)
+
+    @property
     def pruned(self) -> set[int]:
         """The numbers of the variants that were stopped early."""
         return set(self.variants.filter(pc.field("state") == "pruned")["variant"].to_pylist())
