@@ -18,7 +18,7 @@ def opened(page: Path, width: int, profile: Path) -> tuple[str, list[str]]:
     line += [
         "--enable-unsafe-swiftshader",
         f"--window-size={width},2000",
-        "--virtual-time-budget=10000",
+        "--virtual-time-budget=30000",
         "--enable-logging=stderr",
         "--dump-dom",
     ]

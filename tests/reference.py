@@ -97,3 +97,32 @@ def random_products(kind: str, seed: int) -> torch.Tensor:
         S = gaussian(N, N)
         return (S * rates[0, 0] @ torch.linalg.inv(S)).expand(2, T, N, N)
     return gaussian(2, T, N, N) * (rates[..., None] if kind == "graded" else 1)
+
+
+def henon(_, state):
+    x, y = state
+    return torch.stack([1 - 1.4 * x**2 + y, 0.3 * x])
+
+
+def lorenz_step(_, state, dt=0.01):
+    def flow(s):
+        x, y, z = s
+        return torch.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
+
+    a = flow(state)
+    b = flow(state + dt / 2 * a)
+    c = flow(state + dt / 2 * b)
+    return state + dt / 6 * (a + 2 * b + 2 * c + flow(state + dt * c))
+
+
+class Cube(torch.autograd.Function):
+    """As people write one for a surrogate gradient: neither vmap nor a forward derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 3 * ctx.saved_tensors[0] ** 2 * gradient

@@ -1,5 +1,8 @@
 """Checks of the arguments of `aelle.lyapunov.estimate`; each error says how to fix it."""
 
+import math
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -61,7 +64,7 @@ def averaged_steps(inputs: Tensor | None, steps: int | None, warmup: int) -> int
     check_whole("warmup", warmup, 0)
     if inputs is None:
         check_whole("steps", steps, 1, "without inputs, give the number of steps to average, ")
-        return steps or 1
+        return int(steps or 1)
     if steps is not None:
         raise ValueError(
             f"steps={steps}: the {inputs.shape[1]} steps of inputs decide; leave it out, or cut the inputs"
@@ -71,6 +74,39 @@ def averaged_steps(inputs: Tensor | None, steps: int | None, warmup: int) -> int
             f"warmup={warmup}: of {inputs.shape[1]} input steps at least one must be left to average; give fewer"
         )
     return inputs.shape[1] - warmup
+
+
+def check_until(until: float, inputs: Tensor | None, steps: int | None, max_steps: int, sequences: int) -> None:
+    """Of a run that ends when its exponents are known well enough."""
+    check_positive("until", until, "the standard error at which to stop")
+    if inputs is not None:
+        raise ValueError(f"until={until}: the steps of inputs decide; leave it out")
+    if steps is not None:
+        raise ValueError(f"until={until} and steps={steps}: give one of them (max_steps limits until)")
+    if sequences > 1:
+        raise ValueError(
+            f"until={until} with {sequences} initial states: give one state [N]; the standard error is that of its "
+            "trajectory"
+        )
+    check_whole("max_steps", max_steps, 1)
+
+
+def check_positive(name: str, value: object, what: str) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name}={value!r}: give {what}, a finite number above 0")
+
+
+def check_noise(stochastic: bool, generator: torch.Generator | None, jacobian: object | None) -> torch.Generator | None:
+    """The generator of a stochastic step's noise."""
+    if not stochastic:
+        if generator is not None:
+            raise ValueError("generator is for a step that draws noise: give stochastic=True as well, or leave it out")
+        return None
+    if not isinstance(generator, torch.Generator):
+        raise ValueError("stochastic=True: give generator=torch.Generator().manual_seed(…)")
+    if jacobian is not None:
+        raise ValueError("jacobian with stochastic=True: it does not know the step's noise; leave jacobian out")
+    return generator
 
 
 def checked_k(k: int | None, N: int) -> int:

@@ -1,29 +1,52 @@
-"""Any differentiable one-step callable as a driven dynamical system, by automatic differentiation.
+"""Any one-step callable as a driven dynamical system.
 
-Axes: B sequence, T step, I input, S full state, N the part of it whose spectrum is wanted, K tangent vector.
-The variant axis of a tangent system is 1 here.
+Axes: B sequence, T step, L step of a block, I input, S full state, N the part of it whose spectrum is wanted,
+K tangent vector. The variant axis of a tangent system is 1 here.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.func import functional_call, jvp, vmap
+from torch import Tensor
 
-from aelle.lyapunov.checks import check_real, finite
+from aelle.lyapunov.chunks import CPU_CHUNK_NUMBERS
+from aelle.lyapunov.differentiated import OneByOne, Vectorised, differentiated, works
+from aelle.lyapunov.step import REMEDY, FlatStep, Jacobian, Step, agree, check_step, random_state
+from aelle.lyapunov.traced import traced
 
-Step = Callable[..., Tensor | tuple[Tensor, ...]]
-"""step(x, state) -> state for one sequence: x [I], or None for an autonomous map; state a tensor or a tuple of them."""
+MAX_BLOCK = 256
+"""Steps that are differentiated together, if all their Jacobians have no more than `CPU_CHUNK_NUMBERS` numbers."""
+
+FIRST_BLOCK = 8
+"""If fewer fit and at most half of the exponents are wanted, tangent vectors are pushed step by step instead."""
+
+STEPS_WORTH_TRACING = 256
+"""Tracing takes as long as some hundred steps without it."""
+
+
+class Block(NamedTuple):
+    """L steps from step `start` on: their Jacobians, and the states before and after each."""
+
+    start: int
+    states: Float[Tensor, "L_plus_1 B S"]
+    J: Float[Tensor, "L B N N"]
 
 
 class DrivenMap:
     """B copies of a callable, each with its own input; a tangent system for `aelle.lyapunov.product`.
 
     The state is flat, [B, S]; `sizes` are those of its parts (None: it is one tensor). The spectrum is that of the
-    first N numbers, with the others held fixed. A step that cannot be vectorised, because it branches on values or
-    supports only reverse mode, is differentiated for each sequence separately.
+    first N numbers, with the others held fixed; `jacobian` gives it, where the user has it. With a `seed` the step is
+    stochastic: the noise of step t is drawn from `seed` + t, once, for the state and its derivative.
+
+    Calling a step costs more than the arithmetic in it, and differentiating it several times more. The states of a
+    block are therefore found one after the other, and all its derivatives in one call, which also shows whether the
+    step is still the same map. Blocks grow, since nobody says how many steps there will be. A step that cannot be
+    vectorised, because it branches on values or supports reverse mode only, is differentiated one by one.
     """
 
     def __init__(
@@ -33,104 +56,67 @@ class DrivenMap:
         state: Float[Tensor, "B S"],
         sizes: Sequence[int] | None,
         N: int,
+        jacobian: Jacobian | None = None,
+        seed: int | None = None,
     ):
-        self.step, self.inputs, self.sizes, self.N = in_precision(step, state), inputs, sizes, N
-        self.in_dims = (None if inputs is None else 0, 0)
-        try:
-            new = self._flat_step(None if inputs is None else inputs[0, 0], state[0])
-        except RuntimeError as error:
-            what = str(error).splitlines()[0]
-            raise ValueError(
-                f"step fails on a state of {len(state[0])} numbers in {state.dtype}: {what} (its tensors must have "
-                "that dtype: convert them, or choose another dtype=…)"
-            ) from error
-        if new.shape != state[0].shape or new.dtype != state.dtype:
-            raise ValueError(
-                f"step returned a state of {list(new.shape)} numbers in {new.dtype} for one of {list(state[0].shape)} "
-                f"in {state.dtype}: return one of the same shape and dtype"
-            )
-        try:
-            vmap(self._flat_step, self.in_dims)(self._input(0), state)
-            self._pushed(self._input(0), state, state.new_zeros(len(state), 1, N))
-        except RuntimeError:
-            self.vectorised = False
-        else:
-            self.vectorised = True
-            return
-        try:
-            self._jacobian(None if inputs is None else inputs[0, 0], state[0])
-        except RuntimeError as error:
-            raise ValueError(f"step cannot be differentiated by PyTorch: {str(error).splitlines()[0]}") from error
+        self.inputs, self.N, self.seed = inputs, N, seed
+        (B, S), x, flat = state.shape, self._input(0), FlatStep(step, sizes, state)
+        check_step(flat, None if x is None else x[0], state[0], seed)
+        with random_state(state.device, seed):
+            calls = differentiated(flat, x, state, N, stochastic=seed is not None, jacobian=jacobian)
+        self.linearized, self.new = calls.linearized, calls.new
+        self.most = max(1, min(MAX_BLOCK, CPU_CHUNK_NUMBERS // (B * S * N)))
+        if seed is not None or isinstance(calls, OneByOne):
+            self.most = 1
+        self.traceable = isinstance(calls, Vectorised) and seed is None
+        self.pushed: Callable | None = None
+        if isinstance(calls, Vectorised) and seed is None and self.most < FIRST_BLOCK:
+            self.pushed = calls.pushed if works(calls.pushed, x, state, state.new_zeros(B, 1, N)) else None
+        self.block: Block | None = None
 
     def advance(
         self, t: int, state: Float[Tensor, "B S"], D: Float[Tensor, "1 B K N"], out: Float[Tensor, "1 B K N"]
     ) -> Float[Tensor, "B S"]:
         """The state after step t; `out` becomes the tangent vectors D after it."""
-        x, N = self._input(t), self.N
-        if self.vectorised:
-            out[0] = self._pushed(x, state, D[0])
-            return vmap(self._flat_step, self.in_dims)(x, state)
-        pairs = [(x if x is None else x[b], s) for b, s in enumerate(state)]
-        J = torch.stack([self._jacobian(x_b, s) for x_b, s in pairs])
-        torch.matmul(D[0], J[:, :N, :N].mT, out=out[0])
-        return torch.stack([self._flat_step(x_b, s) for x_b, s in pairs])
+        if self.pushed is not None and 2 * D.shape[2] <= self.N:
+            new, out[0] = self.pushed(self._input(t), state, D[0])
+            return new
+        block = self.block
+        if block is None or not block.start <= t < block.start + len(block.J):
+            block = self.block = self._block(t, state)
+        torch.matmul(D[0], block.J[t - block.start].mT, out=out[0])
+        return block.states[t - block.start + 1]
 
     def finite(self, state: Float[Tensor, "B S"]) -> Bool[Tensor, "1 B"]:
         return state.isfinite().all(-1)[None]
 
-    def _pushed(self, x: Tensor | None, state: Float[Tensor, "B S"], D: Float[Tensor, "B K N"]) -> Tensor:
-        tangents = nn.functional.pad(D, (0, state.shape[1] - self.N))
-
-        def of_one(x_b: Tensor | None, s: Float[Tensor, "S"], tangents: Float[Tensor, "K S"]) -> Tensor:
-            return vmap(lambda v: jvp(lambda s: self._flat_step(x_b, s), (s,), (v,))[1])(tangents)
-
-        return vmap(of_one, (*self.in_dims, 0))(x, state, tangents)[..., : self.N]
-
-    def _jacobian(self, x: Float[Tensor, "I"] | None, state: Float[Tensor, "S"]) -> Float[Tensor, "S S"]:
-        with torch.enable_grad():
-            return torch.autograd.functional.jacobian(partial(self._flat_step, x), state)  # pyright: ignore[reportReturnType]
+    def _block(self, t: int, state: Float[Tensor, "B S"]) -> Block:
+        if self.most == 1:
+            with nullcontext() if self.seed is None else random_state(state.device, self.seed + t):
+                J, new = self.linearized(self._input(t), state)
+            new = self.new(self._input(t), state) if new is None else new
+            return Block(t, torch.stack([state, new]), J[None])
+        if self.traceable and t >= STEPS_WORTH_TRACING:
+            self.new, self.traceable = _traced(self.new, self._input(t), state), False
+        length = FIRST_BLOCK if self.block is None else 2 * len(self.block.J)
+        stop = t + min(length, self.most)
+        times = range(t, stop if self.inputs is None else min(stop, self.inputs.shape[1]))
+        states = [state]
+        for s in times:
+            states.append(self.new(self._input(s), states[-1]))
+        states = torch.stack(states)
+        x = None if self.inputs is None else self.inputs[:, times.start : times.stop].transpose(0, 1).flatten(0, 1)
+        J, new = self.linearized(x, states[:-1].flatten(0, 1))
+        if new is not None and not agree(new, states[1:].flatten(0, 1)):
+            raise ValueError(f"step is not one map: between steps {t} and {times.stop} it changed; {REMEDY}")
+        return Block(t, states, J.unflatten(0, (len(times), -1)))
 
     def _input(self, t: int) -> Float[Tensor, "B I"] | None:
         return None if self.inputs is None else self.inputs[:, t]
 
-    def _flat_step(self, x: Tensor | None, flat: Tensor) -> Tensor:
-        flat = flat.clone()  # A step may change its state in place.
-        if self.sizes is None:
-            new = self.step(x, flat)
-            return new if isinstance(new, Tensor) else torch.cat(new)
-        new = self.step(x, flat.split(tuple(self.sizes)))
-        return new if isinstance(new, Tensor) else torch.cat(new)
 
-
-def in_precision(step: Step, like: Tensor) -> Step:
-    """The same map with a module's parameters in the state's dtype and on its device; the module is not changed."""
-    if not isinstance(step, nn.Module):
-        return step
-    tensors = {
-        name: t.detach().to(like.device, like.dtype if t.is_floating_point() else t.dtype)
-        for name, t in (*step.named_parameters(), *step.named_buffers())
-    }
-    return lambda x, state: functional_call(step, tensors, (x, state))
-
-
-def flat_state(
-    state: Tensor | Sequence[Tensor], sequences: int | None, device: torch.device | None, dtype: torch.dtype
-) -> tuple[Float[Tensor, "B S"], tuple[int, ...] | None]:
-    """The state [B, S] and the sizes of its parts (None for one tensor), from parts [n], for every sequence, or [B, n].
-
-    Raises ValueError for other shapes, a number of sequences other than `sequences`, and non-finite numbers.
-    """
-    parts = (state,) if isinstance(state, Tensor) else tuple(state)
-    for part in parts:
-        check_real("state", part)
-    shapes = [list(part.shape) for part in parts]
-    counts = {len(part) for part in parts if part.ndim == 2} | (set() if sequences is None else {sequences})
-    if not parts or any(part.ndim not in (1, 2) or 0 in part.shape for part in parts) or len(counts) > 1:
-        driven = "" if sequences is None else f"; the inputs have {sequences} sequences"
-        raise ValueError(
-            f"state of shape {shapes}: give [N], the same for every sequence, or [B, N], one for each{driven}"
-        )
-    B = max(counts, default=1)
-    parts = [finite("state", part.detach(), device, dtype).expand(B, -1) for part in parts]
-    sizes = None if isinstance(state, Tensor) else tuple(part.shape[-1] for part in parts)
-    return torch.cat(parts, -1), sizes
+def _traced(new: Callable[..., Tensor], x: Tensor | None, state: Tensor) -> Callable[..., Tensor]:
+    if x is not None:
+        return traced(new, x, state)
+    graph = traced(partial(new, None), state)
+    return lambda _, state: graph(state)

@@ -4,7 +4,7 @@ Axes: V variant, B sequence, T step, N state dimension, K exponent.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,8 +39,16 @@ def measure(
     every: int | str = "auto",
     transposed: bool = False,
     history: bool = False,
+    in_blocks: bool = False,
+    until: float | None = None,
+    dt: float = 1.0,
+    among_finite: bool = False,
 ) -> Spectrum:
-    """The leading K exponents of every trajectory, in QR's order; NaN for one that became NaN or infinite."""
+    """The leading K exponents of every trajectory, in QR's order; NaN for one that became NaN or infinite.
+
+    `in_blocks`: of a single trajectory, the standard error comes from averages over blocks of time. `until`: it stops
+    once none is larger, and `steps` is how many are made at most. `among_finite`: the mean over the others.
+    """
     V, B, N = ensemble.V, ensemble.B, ensemble.N
     identity = torch.eye(K, N, dtype=ensemble.dtype, device=ensemble.device)
 
@@ -52,14 +60,34 @@ def measure(
         basis = identity.repeat(len(range(V)[chunk[0]]), len(range(B)[chunk[1]]), 1, 1)
         if transposed:
             system = Transposed(system)
-        return growth(system, state, basis, warmup=warmup, steps=steps, every=every, history=history)
+        return growth(
+            system,
+            state,
+            basis,
+            warmup=warmup,
+            steps=steps,
+            every=every,
+            history=history,
+            in_blocks=in_blocks and B == 1,
+            until=None if until is None else until * dt,
+        )
 
     pieces = chunks(V, B, N, ensemble.device)
     results = work_off(of_chunk, pieces, ensemble.device, ensemble.analytic)
     rates = identity.new_empty(V, B, K)
-    running = identity.new_empty(V, B, steps, K) if history else None
+    stderr = identity.new_empty(V, B, K)
+    running = identity.new_empty(V, B, results[0].steps, K) if history else None
     for (variants, sequences), result in zip(pieces, results, strict=True):
         rates[variants, sequences] = result.rates.to(ensemble.dtype)
+        stderr[variants, sequences] = result.stderr.to(ensemble.dtype)
         if running is not None and result.history is not None:
             running[variants, sequences] = result.history.to(ensemble.dtype)
-    return Spectrum.from_rates(rates, steps, N, running)
+    kept = (rates < torch.inf).all(-1).all(0)
+    if not among_finite or kept.all() or not kept.any():
+        return Spectrum.from_rates(rates, results[0].steps, N, running, stderr, dt)
+    some = None if running is None else running[:, kept]
+    spectrum = Spectrum.from_rates(rates[:, kept], results[0].steps, N, some, stderr[:, kept], dt)
+    return replace(
+        spectrum,
+        per_sequence=torch.full_like(rates, torch.nan).index_copy(1, kept.nonzero()[:, 0], spectrum.per_sequence),
+    )

@@ -7,7 +7,9 @@ for recurrent networks Engelken et al. 2023, Vogt et al. 2024).
 Axes: V variant, B sequence, T step, I input, N state dimension, K exponent.
 """
 
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,13 +18,24 @@ from torch.nn.utils.rnn import PackedSequence
 
 from aelle.cells.module_cell import ModuleStack
 from aelle.cells.stack import Stack, is_recurrent, stack_of
-from aelle.lyapunov.checks import averaged_steps, check_options, check_whole, checked_inputs, checked_k, finite
+from aelle.lyapunov.checks import (
+    averaged_steps,
+    check_noise,
+    check_options,
+    check_positive,
+    check_until,
+    check_whole,
+    checked_inputs,
+    checked_k,
+    finite,
+)
 from aelle.lyapunov.chunks import Chunk
 from aelle.lyapunov.driven_cells import DrivenCells
-from aelle.lyapunov.driven_map import DrivenMap, Step, flat_state
+from aelle.lyapunov.driven_map import DrivenMap
 from aelle.lyapunov.driven_stack import DrivenStack
 from aelle.lyapunov.ensemble import Ensemble, measure
 from aelle.lyapunov.spectrum import Spectrum
+from aelle.lyapunov.step import Jacobian, Step, by_layer, flat_state, in_evaluation_mode
 
 StartingState = Tensor | tuple[Tensor, ...] | None
 
@@ -33,61 +46,100 @@ def lyapunov_spectrum(
     inputs: Tensor | PackedSequence | None = None,
     *,
     steps: int | None = None,
+    until: float | None = None,
+    max_steps: int = 1_000_000,
     state: StartingState = None,
+    jacobian: Jacobian | None = None,
     k: int | None = None,
     over: str = "hidden",
     warmup: int = 0,
+    dt: float = 1.0,
     orthonormalize_every: int | str = "auto",
     product: str = "tangent",
     history: bool = False,
+    diverged: str = "raise",
+    stochastic: bool = False,
+    generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Spectrum:
     """Lyapunov exponents of a recurrent network or of any differentiable map, nats per step.
 
     `network`: `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of layers), their `*Cell` forms, or a callable
     `step(x, state) -> state` for one sequence (state: a tensor [N] or a tuple of tensors; x: [I], or None for an
-    autonomous map). Modules start from zeros, or from `state` (layer by layer, h before c); a callable needs `state`:
-    [N], the same for every sequence, or [B, N], one for each.
+    autonomous map). Modules are measured in evaluation mode. They start from zeros, or from `state`: as PyTorch has it
+    ([layers, B, H], or a tuple of h and c), or flat, layer by layer, h before c; a callable needs `state`: [N], the
+    same for every sequence, or [B, N], one for each. `jacobian(x, state) -> [N, N]`: ∂(new state)/∂(state), instead of
+    automatic differentiation; the fastest way.
 
     `inputs` [B, T, I]: the first `warmup` steps only advance the state and align the tangent directions, the rest are
-    averaged. Without inputs, `steps` steps are averaged after `warmup` ones.
+    averaged. Without inputs, `steps` steps are averaged after `warmup` ones, or as many as it takes until no exponent's
+    standard error exceeds `until`, `max_steps` at most (then with a warning). `dt`: the length of a step; exponents,
+    their standard errors and `until` are per unit of time.
 
     `over`: "hidden", ∂h/∂h with the cell state held fixed, or "full", the whole state; for a tuple state, "hidden" is
     its first tensor. `k`: the leading k exponents in QR's order. `orthonormalize_every`: "auto" stays within 1e-6 nats
     (1e-3 in float32) of a QR at every step; a number of steps is reduced only if the product would leave the range of
     `dtype`. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ, as in the paper's code. `history`: keep
-    the running exponents, for a convergence plot.
+    the running exponents, for a convergence plot. `diverged`: "raise" if a trajectory does not stay finite, or "nan",
+    its exponents being NaN and the means over the others. `stochastic`: the step draws noise from PyTorch's global
+    generators, which are seeded from `generator` for every step and left as they were; the same noise serves the state
+    and its derivative.
 
     Raises ValueError, naming the cause, for bidirectional and projected networks, packed inputs, wrong shapes, values
-    or options, non-finite weights, inputs or states, and a trajectory that does not stay finite.
+    or options, non-finite weights, inputs or states, a step that gives two answers to the same question, and a
+    trajectory that does not stay finite.
     """
     check_options(over, product, orthonormalize_every, dtype)
+    check_positive("dt", dt, "the length of a step")
+    if diverged not in ("raise", "nan"):
+        raise ValueError(f'diverged={diverged!r}: choose "raise" or "nan" (exponents are means over the others)')
     if isinstance(inputs, PackedSequence):
         raise ValueError(
             "inputs are a PackedSequence: give [B, T, I], sequences of the same length (group them by length)"
         )
     if is_recurrent(network):
+        if jacobian is not None or stochastic:
+            raise ValueError(
+                f"jacobian and stochastic are for a step(x, state); of {type(network).__name__} both are known"
+            )
         for name, parameter in network.named_parameters():
             finite(f"{type(network).__name__}.{name}", parameter.detach(), None, dtype)
         ensemble = _of_stack(stack_of(network), inputs, state, over == "full", dtype)
     else:
-        ensemble = _of_map(network, inputs, state, over == "full", dtype)
-    spectrum = measure(
-        ensemble,
-        K=checked_k(k, ensemble.N),
-        warmup=warmup,
-        steps=averaged_steps(inputs, steps, warmup),
-        every=orthonormalize_every,
-        transposed=product == "transposed",
-        history=history,
-    )
-    lost = ~spectrum.per_sequence[0].isfinite().all(-1)
-    if lost.any():
+        noise = check_noise(stochastic, generator, jacobian)
+        ensemble = _of_map(network, inputs, state, over == "full", dtype, jacobian, noise)
+    if until is not None:
+        check_until(until, inputs, steps, max_steps, ensemble.B)
+        steps = max_steps
+    with nullcontext() if stochastic else in_evaluation_mode(network):
+        measured = measure(
+            ensemble,
+            K=checked_k(k, ensemble.N),
+            warmup=warmup,
+            steps=averaged_steps(inputs, steps, warmup),
+            every=orthonormalize_every,
+            transposed=product == "transposed",
+            history=history,
+            in_blocks=True,
+            until=until,
+            dt=dt,
+            among_finite=diverged == "nan",
+        )
+    lost = ~measured.per_sequence[0].isfinite().all(-1)
+    if lost.any() and diverged == "raise":
         raise ValueError(
             f"the state of sequences {lost.nonzero()[:, 0].tolist()}, or its derivative, became NaN or infinite in "
-            f"{dtype}: the network diverges from this state under these inputs; give fewer steps or another state"
+            f"{dtype}: the network diverges from this state under these inputs; give fewer steps, another state, or "
+            'diverged="nan"'
         )
-    return spectrum.of_variant(0)
+    spectrum = measured.of_variant(0)
+    if until is not None and (spectrum.stderr > until).any():
+        largest = float(spectrum.stderr.max())
+        warnings.warn(
+            f"after max_steps={max_steps} steps the largest standard error is {largest:.2g}, above until={until}",
+            stacklevel=3,
+        )
+    return spectrum
 
 
 @torch.no_grad()
@@ -126,12 +178,15 @@ def _of_stack(
     """Modules are a user's functions, and so run on one thread."""
     inputs = checked_inputs(inputs, stack.input_size, stack.device, dtype)
     stack = stack.to(dtype)
-    start = None if state is None else flat_state(state, len(inputs), stack.device, dtype)[0]
-    carried = stack.dimension(full=True)
-    if start is not None and start.shape[-1] != carried:
-        raise ValueError(
-            f"state of {start.shape[-1]} numbers: give the {carried} of the network, layer by layer, h before c"
-        )
+    start, carried = None, stack.dimension(full=True)
+    if state is not None:
+        layers = len(stack.layers) if isinstance(stack, Stack) else 1
+        start = flat_state(by_layer(state, layers), len(inputs), stack.device, dtype)[0]
+        if start.shape[-1] != carried:
+            raise ValueError(
+                f"state of {start.shape[-1]} numbers: give the {carried} of the network, layer by layer, h before c, "
+                f"or [{layers}, B, H] as PyTorch has it"
+            )
 
     def part(chunk: Chunk) -> tuple[DrivenStack | DrivenCells, Any]:
         variants, sequences = chunk
@@ -143,7 +198,15 @@ def _of_stack(
     return Ensemble(len(stack), len(inputs), stack.dimension(full), stack.device, dtype, analytic, part)
 
 
-def _of_map(step: Step, inputs: Tensor | None, state: StartingState, full: bool, dtype: torch.dtype) -> Ensemble:
+def _of_map(
+    step: Step,
+    inputs: Tensor | None,
+    state: StartingState,
+    full: bool,
+    dtype: torch.dtype,
+    jacobian: Jacobian | None,
+    noise: torch.Generator | None,
+) -> Ensemble:
     """On one thread, because a user's function may not be thread-safe."""
     if state is None:
         raise ValueError(
@@ -160,7 +223,8 @@ def _of_map(step: Step, inputs: Tensor | None, state: StartingState, full: bool,
     N = start.shape[-1] if full or sizes is None else sizes[0]
 
     def part(chunk: Chunk) -> tuple[DrivenMap, Tensor]:
-        x = None if driven_by is None else driven_by[chunk[1]]
-        return DrivenMap(step, x, start[chunk[1]], sizes, N), start[chunk[1]]
+        x, some = None if driven_by is None else driven_by[chunk[1]], start[chunk[1]]
+        seed = None if noise is None else int(torch.randint(2**62, (), generator=noise, device=noise.device))
+        return DrivenMap(step, x, some, sizes, N, jacobian, seed), some
 
     return Ensemble(1, len(start), N, start.device, dtype, False, part)

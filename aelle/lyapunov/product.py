@@ -4,15 +4,17 @@ Between orthonormalisations (`orthonormalize`) the columns of the product turn t
 smaller ones lose digits: `interval` decides after how many steps the next one is due.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from aelle.lyapunov.block_averages import FIRST_BLOCK, LEAST, MOST, BlockAverages, boundaries
 from aelle.lyapunov.interval import IntervalController, Remedy
 from aelle.lyapunov.orthonormalize import Factors, factorizer, log_diagonal, orthonormalize
+from aelle.lyapunov.spectrum import floor
 
 
 @runtime_checkable
@@ -46,10 +48,15 @@ class Transposed:
 
 
 class Growth(NamedTuple):
-    """Growth of each direction, nats per step; NaN for a sequence whose state became NaN or infinite."""
+    """Growth of each direction over `steps` steps, nats per step; NaN for a sequence that became NaN or infinite.
+
+    `stderr`: its standard error from averages over blocks of time.
+    """
 
     rates: Float[Tensor, "V B K"]
+    stderr: Float[Tensor, "V B K"]
     history: Float[Tensor, "V B steps K"] | None
+    steps: int
 
 
 def growth(
@@ -61,20 +68,51 @@ def growth(
     steps: int,
     every: int | str,
     history: bool = False,
+    in_blocks: bool = False,
+    until: float | None = None,
 ) -> Growth:
-    """(1/steps) log |diag R|, J ··· J Q = Q' R over `steps` steps, from the Q that `warmup` steps have aligned."""
+    """(1/steps) log |diag R|, J ··· J Q = Q' R over `steps` steps, from the Q that `warmup` steps have aligned.
+
+    `in_blocks`: estimate `stderr`, else NaN. `until`: stop as soon as none exceeds it.
+    """
     if warmup:
         aligned = stretch(system, state, basis, range(warmup), every)
         state, basis = aligned.state, orthonormalize(aligned.basis)[0]
-    V, B, K, _ = basis.shape
+    V, B, K, N = basis.shape
+    lowest = floor(basis.dtype, N)
     record = torch.empty(steps, V, B, K, dtype=torch.float64, device=basis.device) if history else None
-    end = stretch(system, state, basis, range(warmup, warmup + steps), every, record)
-    rates = (end.log_stretch + log_diagonal(end.basis)) / steps
-    rates[~system.finite(end.state)] = torch.nan
+    averages, total, done = BlockAverages(), torch.zeros(V, B, K, dtype=torch.float64, device=basis.device), 0
+    for end in _ends(averages, steps, in_blocks, until, lowest):
+        part = None if record is None else record[done:end]
+        reached = stretch(system, state, basis, range(warmup + done, warmup + end), every, part)
+        if part is not None:
+            part += total
+        state, basis, total, done = reached.state, reached.basis, total + reached.log_stretch, end
+        averages.add(end, total + log_diagonal(basis))
+    rates, stderr = averages.sums[-1] / done, averages.stderr(lowest)
+    lost = ~system.finite(state)
+    rates[lost], stderr[lost] = torch.nan, torch.nan
     if record is not None:
-        passed = torch.arange(1, steps + 1, dtype=record.dtype, device=record.device)
-        record = record.permute(1, 2, 0, 3) / passed[:, None]
-    return Growth(rates, record)
+        passed = torch.arange(1, done + 1, dtype=record.dtype, device=record.device)
+        record = record[:done].permute(1, 2, 0, 3) / passed[:, None]
+    return Growth(rates, stderr, record, done)
+
+
+def _ends(averages: BlockAverages, steps: int, in_blocks: bool, until: float | None, lowest: float) -> Iterator[int]:
+    """After how many steps each block ends. With `until`, they grow longer, so that there are always some dozens."""
+    if until is None:
+        yield from boundaries(steps) if in_blocks else [steps]
+        return
+    end, length = 0, FIRST_BLOCK
+    while end < steps:
+        end = min(end + length, steps)
+        yield end
+        # Not after every block: the more often one looks, the sooner a standard error is too small by chance.
+        if len(averages) >= MOST and len(averages) % LEAST == 0 and not (averages.stderr(lowest) > until).any():
+            return
+        if len(averages) == 2 * MOST:
+            averages.join_pairs()
+            length *= 2
 
 
 class Point(NamedTuple):

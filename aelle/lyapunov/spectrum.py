@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,13 @@ def floor(dtype: torch.dtype, N: int) -> float:
 
 @dataclass(frozen=True, repr=False)
 class Spectrum:
-    """Lyapunov exponents, nats per step; a population's variant axis V comes first in every field.
+    """Lyapunov exponents, nats per step of length `dt`, that is, per unit of time; per step where dt is 1.
 
-    `per_sequence` [..., B, K] in QR's order; `exponents` [..., K] their mean over sequences, descending; `stderr`
-    [..., K] the standard error of that mean in the same order (NaN for one sequence); `clamped` [...] how many of the
-    B·K reached the floor; `steps` averaged; `history` [..., steps, K], on request, the exponents after 1, 2, …
-    steps, in the order of `exponents`, with which its last row agrees.
+    A population's variant axis V comes first in every field. `per_sequence` [..., B, K] in QR's order; `exponents`
+    [..., K] their mean over sequences, descending; `stderr` [..., K] the standard error of that mean in the same order:
+    over the sequences, or, of a single one, over blocks of time (NaN if there are too few steps); `clamped` [...] how
+    many of the B·K reached the floor; `steps` averaged; `history` [..., steps, K], on request, the exponents after 1,
+    2, … steps, in the order of `exponents`, with which its last row agrees.
     """
 
     per_sequence: Float[Tensor, "*V B K"]
@@ -34,6 +36,7 @@ class Spectrum:
     clamped: Int[Tensor, "*V"]
     steps: int
     history: Float[Tensor, "*V steps K"] | None = None
+    dt: float = 1.0
 
     @classmethod
     def from_rates(
@@ -42,28 +45,40 @@ class Spectrum:
         steps: int,
         N: int,
         running: Float[Tensor, "*V B steps K"] | None = None,
+        stderr: Float[Tensor, "*V B K"] | None = None,
+        dt: float = 1.0,
     ) -> "Spectrum":
-        """From each sequence's exponents, −∞ for singular Jacobians, and (`running`) those after each step."""
+        """From each sequence's exponents per step, −∞ for singular Jacobians, and (`running`) those after each step.
+
+        `stderr`: each sequence's own standard error, which a single sequence's is.
+        """
         lowest = floor(rates.dtype, N)
         clamped = (rates <= lowest).sum((-2, -1))
-        rates = rates.clamp(min=lowest)
+        rates = rates.clamp(min=lowest) / dt
         exponents, order = rates.mean(-2).sort(-1, descending=True)
-        deviation = rates.std(-2) if rates.shape[-2] > 1 else torch.full_like(exponents, torch.nan)
-        stderr = deviation.gather(-1, order) / rates.shape[-2] ** 0.5
+        if rates.shape[-2] > 1:
+            error = rates.std(-2) / rates.shape[-2] ** 0.5
+        else:
+            error = torch.full_like(exponents, torch.nan) if stderr is None else stderr[..., 0, :] / dt
         history = None
         if running is not None:
-            history = running.clamp(min=lowest).mean(-3)
+            history = running.clamp(min=lowest).mean(-3) / dt
             history = history.gather(-1, order[..., None, :].expand_as(history))
-        return cls(rates, exponents, stderr, clamped, steps, history)
+        return cls(rates, exponents, error.gather(-1, order), clamped, steps, history, dt)
 
     def __repr__(self) -> str:
         shape = list(self.per_sequence.shape)
-        return f"Spectrum(exponents={self.exponents}, per_sequence={shape}, steps={self.steps}, clamped={self.clamped})"
+        time = "" if self.dt == 1 else f", dt={self.dt}"
+        return (
+            f"Spectrum(exponents={self.exponents}, per_sequence={shape}, steps={self.steps}, "
+            f"clamped={self.clamped}{time})"
+        )
 
     def of_variant(self, v: int) -> "Spectrum":
         """Member v's own spectrum, without the variant axis."""
         history = None if self.history is None else self.history[v]
-        return Spectrum(self.per_sequence[v], self.exponents[v], self.stderr[v], self.clamped[v], self.steps, history)
+        own = self.per_sequence[v], self.exponents[v], self.stderr[v], self.clamped[v]
+        return Spectrum(*own, self.steps, history, self.dt)
 
     @property
     def maximum(self) -> Float[Tensor, "*V"]:
@@ -84,9 +99,18 @@ class Spectrum:
         """The spectrum at a common length: see `resample`."""
         return resample(self.exponents, points)
 
+    def plot(self, axes: Any = None) -> Any:
+        """A matplotlib figure: the exponents with their standard errors and, with `history`, how they converge.
+
+        `axes`: an array of two Axes to draw into, of one if there is no history.
+        """
+        from aelle.lyapunov.plot import plot
+
+        return plot(self, axes)
+
 
 def entropy_rate(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*V"]:
-    """Sum of the positive exponents, nats per step: Pesin's bound of the Kolmogorov–Sinai entropy."""
+    """Sum of the positive exponents, nats per unit of theirs: Pesin's bound of the Kolmogorov–Sinai entropy."""
     return exponents.clamp(min=0).sum(-1)
 
 

@@ -90,6 +90,10 @@ for wrong in (
     lambda: lyapunov_spectrum(None, **still),
     lambda: lyapunov_spectrum(lambda x, s: s, **still | dict(steps=3.0)),
     lambda: lyapunov_spectrum(lambda x, s: s, **still | dict(state=[0.0, 1.0])),
+    lambda: lyapunov_spectrum(lambda x, s: s, **still, dt=True),
+    lambda: lyapunov_spectrum(lambda x, s: s, state=torch.zeros(2), until="1e-3"),
+    lambda: lyapunov_spectrum(lambda x, s: s, state=torch.zeros(2), until=1e-3, max_steps=1e6),
+    lambda: lyapunov_spectrum(lambda x, s: s, **still, stochastic=True, generator=0),
     lambda: LyapunovCallback("rnn", x, every_n_epochs=2.5),
     lambda: LyapunovCallback("rnn", x, every_n_epochs=[1.5]),
 ):
@@ -110,6 +114,10 @@ def test_wrong_types_are_said_in_one_line():
         "network=None: give nn.RNN, nn.GRU, nn.LSTM, one of their Cells, or a step(x, state)",
         "steps=3.0: without inputs, give the number of steps to average, a whole number of at least 1",
         "state of type float: give a tensor, e.g. torch.as_tensor(state)",
+        "dt=True: give the length of a step, a finite number above 0",
+        "until='1e-3': give the standard error at which to stop, a finite number above 0",
+        "max_steps=1000000.0: give a whole number of at least 1",
+        "stochastic=True: give generator=torch.Generator().manual_seed(…)",
         "every_n_epochs=2.5: give a whole number of at least 1",
         "every_n_epochs=1.5: give a whole number of at least 0",
     ]

@@ -15,7 +15,7 @@ from aelle.cells.stack import stack_of
 from aelle.lyapunov import chunks
 from aelle.lyapunov.driven_stack import DrivenStack
 from aelle.lyapunov.spectrum import floor
-from reference import NETWORKS, by_many_digits, by_qr, jacobians, network
+from reference import NETWORKS, Cube, by_many_digits, by_qr, jacobians, network
 from sweeps import ROOT
 
 
@@ -356,19 +356,6 @@ def test_a_subclass_with_a_forward_of_its_own_is_not_taken_for_its_base():
     assert lyapunov_spectrum(Named(2, 3), torch.zeros(1, 2, 2)).exponents.shape == (3,)
     cell = nn.utils.parametrizations.orthogonal(nn.RNNCell(2, 3), "weight_hh")
     assert lyapunov_spectrum(cell, torch.zeros(1, 2, 2)).exponents.shape == (3,)
-
-
-class Cube(torch.autograd.Function):
-    """As people write one for a surrogate gradient: neither vmap nor a forward derivative."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return 3 * ctx.saved_tensors[0] ** 2 * gradient
 
 
 @pytest.mark.parametrize(

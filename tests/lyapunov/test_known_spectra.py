@@ -9,6 +9,7 @@ from scipy.integrate import quad
 from scipy.special import digamma
 
 from aelle import lyapunov_spectrum
+from reference import henon, lorenz_step
 
 WITHIN = {1: 1e-12, "auto": 1e-6}
 """Nats per step: rounding, and what the chosen interval promises."""
@@ -70,11 +71,6 @@ def test_a_map_that_branches_on_values():
     assert spectrum.maximum.item() == pytest.approx(math.log(1.9), abs=1e-12)
 
 
-def henon(_, state):
-    x, y = state
-    return torch.stack([1 - 1.4 * x**2 + y, 0.3 * x])
-
-
 @pytest.mark.parametrize("every", WITHIN)
 def test_the_henon_map(every):
     """λ_1 = 0.41922 (Sprott 2003); λ_1 + λ_2 = log 0.3 exactly; Kaplan–Yorke dimension 1.25827."""
@@ -84,17 +80,6 @@ def test_the_henon_map(every):
     assert abs(spectrum.maximum.item() - 0.41922) < 4 * spectrum.stderr[0].item() + 1e-5
     assert spectrum.stderr[0].item() < 2e-3
     assert spectrum.kaplan_yorke_dimension.item() == pytest.approx(1.25827, abs=5e-3)
-
-
-def lorenz_step(_, state, dt=0.01):
-    def flow(s):
-        x, y, z = s
-        return torch.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
-
-    a = flow(state)
-    b = flow(state + dt / 2 * a)
-    c = flow(state + dt / 2 * b)
-    return state + dt / 6 * (a + 2 * b + 2 * c + flow(state + dt * c))
 
 
 def test_the_lorenz_system_through_a_runge_kutta_step():
