@@ -133,7 +133,7 @@ def lyapunov_spectrum(
             'diverged="nan"'
         )
     spectrum = measured.of_variant(0)
-    if until is not None and (spectrum.stderr > until).any():
+    if until is not None and not (spectrum.stderr <= until).all():
         largest = float(spectrum.stderr.max())
         warnings.warn(
             f"after max_steps={max_steps} steps the largest standard error is {largest:.2g}, above until={until}",

@@ -89,6 +89,8 @@ def growth(
             part += total
         state, basis, total, done = reached.state, reached.basis, total + reached.log_stretch, end
         averages.add(end, total + log_diagonal(basis))
+        if until is not None and not system.finite(state).any():
+            break
     rates, stderr = averages.sums[-1] / done, averages.stderr(lowest)
     lost = ~system.finite(state)
     rates[lost], stderr[lost] = torch.nan, torch.nan
