@@ -29,6 +29,8 @@ class Linearized(NamedTuple):
 class Vectorised:
     """By `torch.func`: the derivatives of all sequences in one call."""
 
+    vectorised = True
+
     def __init__(self, step: FlatStep, driven: bool, N: int, stochastic: bool):
         self.step, self.N, self.randomness = step, N, "different" if stochastic else "error"
         self.in_dims = (0 if driven else None, 0)
@@ -58,6 +60,8 @@ class Vectorised:
 
 class OneByOne:
     """By reverse-mode differentiation, or by the step alone, of one sequence after the other."""
+
+    vectorised = False
 
     def __init__(self, step: FlatStep, N: int):
         self.step, self.N = step, N
@@ -89,6 +93,7 @@ class WithJacobian:
 
     def __init__(self, jacobian: Jacobian, calls: Vectorised | OneByOne, driven: bool):
         self.jacobian, self.step, self.N, self.new = jacobian, calls.step, calls.N, calls.new
+        self.vectorised = calls.vectorised
         self.in_dims = (0 if driven else None, 0)
         self.linearized = self.at_once
 

@@ -68,7 +68,7 @@ class DrivenMap:
         self.most = max(1, min(MAX_BLOCK, CPU_CHUNK_NUMBERS // (B * S * N)))
         if seed is not None or isinstance(calls, OneByOne):
             self.most = 1
-        self.traceable = isinstance(calls, Vectorised) and seed is None
+        self.traceable = calls.vectorised and seed is None
         self.pushed: Callable | None = None
         if isinstance(calls, Vectorised) and seed is None and self.most < FIRST_BLOCK:
             self.pushed = calls.pushed if works(calls.pushed, x, state, state.new_zeros(B, 1, N)) else None

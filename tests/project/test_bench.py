@@ -167,3 +167,13 @@ def test_a_part_that_fails_leaves_the_others_alone(bench, tmp_path, monkeypatch)
 def test_the_time_to_the_help_is_measured(bench):
     found = bench("starting").first_help("analyze.py")
     assert 0 < found.cpu < 60 and found.wall > 0
+
+
+def test_callables_are_timed_beside_what_gives_the_same_exponents(bench, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["callables.py", "--steps", "300", "--rounds", "1"])
+    threads = torch.get_num_threads()
+    bench("callables").main()
+    torch.set_num_threads(threads)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("aelle", "numpy"))]
+    lorenz, gru = [line.split()[-3:] for line in lines[:3]], [line.split()[-3:] for line in lines[3:]]
+    assert lorenz[0] == lorenz[1] == lorenz[2] and gru[0] == gru[1]
