@@ -146,8 +146,9 @@ class EarlyPredictor:
                 found[rows, m] = member.log_odds(given.take(rows))
         return found
 
-    def combined(self, given: Observed, said: Float[np.ndarray, "V m"]) -> Prediction:
-        """The stack of what the members have `said`: of those that need what is `given`."""
+    def combined(self, given: Observed, said: Float[np.ndarray, "V m"], guarded: bool = True) -> Prediction:
+        """The stack of what the members have `said`: of those that need what is `given`. `guarded`: networks outside of
+        what is known get the base rate; otherwise they are marked only."""
         V = len(given)
         log_odds, outside = np.full(V, np.nan), self._outside(given)
         has = np.stack([given.known(name) for name in INPUTS], 1)
@@ -161,7 +162,8 @@ class EarlyPredictor:
                 if e is not None:
                     log_odds[rows] = at.stack.log_odds(e, said[rows][:, at.members])
                     break
-        log_odds[np.array(outside) != ""] = logit(self.base_rate_)
+        if guarded:
+            log_odds[np.array(outside) != ""] = logit(self.base_rate_)
         return with_what_is_certain(given, self.threshold, log_odds, outside)
 
     def predict_proba(
