@@ -201,11 +201,11 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     """Score every predictor after every measured epoch, on `splits` random splits of the variants into training,
     validation and test.
 
-    `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Raises TooFewError where a part of a split
-    would lack a class.
+    `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Variants that share a draw of the
+    hyperparameters are in one part. Raises TooFewError where a part of a split would lack a class.
     """
     seeds = range(model.seed, model.seed + splits)
-    parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
+    parts = [stratified_parts(sweep.low_error, split_shares, seed, sweep.draws) for seed in seeds]
     # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
     return study_of(sweep, model, [Split(np.union1d(train, validation), test) for train, validation, test in parts])
 
