@@ -7,7 +7,7 @@ from jaxtyping import Int
 from scipy.stats import binomtest
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import confusion_matrix
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
 from aelle.lyapunov.spectrum import curve, signed_log
 from aelle.model.samples import class_sample
@@ -47,6 +47,7 @@ class ArchitectureAccuracy(NamedTuple):
 
 def architecture_accuracies(sweep: SweepTable, seed: int) -> list[ArchitectureAccuracy]:
     """At the first and at the last epoch with spectra. Empty for fewer than three architectures of five networks.
+    Networks that share a draw of the hyperparameters are predicted by fits to others.
 
     Only the shape of a spectrum is used: all have the same number of points.
     """
@@ -68,9 +69,10 @@ def _accuracy(sweep: SweepTable, k: int, seed: int) -> ArchitectureAccuracy | No
     if len(names) < MIN_ARCHITECTURES:
         return None
     points = signed_log(curve(spectra[rows], min(spectra.shape[1], MAX_POINTS)))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    draws = None if sweep.draws is None else sweep.draws[rows]
+    folds = (StratifiedKFold if draws is None else StratifiedGroupKFold)(FOLDS, shuffle=True, random_state=seed)
     trees = ExtraTreesClassifier(300, random_state=seed)
-    predicted = np.array(cross_val_predict(trees, points, cells[rows], cv=folds))
+    predicted = np.array(cross_val_predict(trees, points, cells[rows], groups=draws, cv=folds))
     right = int(np.sum(predicted == cells[rows]))
     low, high = binomtest(right, len(rows)).proportion_ci(method="wilson")
     return ArchitectureAccuracy(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.linear_model import LogisticRegression
 
 from aelle.analysis.predictor import MAX_LOG_ODDS, Inputs, LogOdds, Predictor, where_known
@@ -51,22 +51,31 @@ class Regression(Predictor):
     def inputs(self, sweep: SweepTable, k: int) -> Inputs: ...
 
     @abstractmethod
-    def learn(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
-        """Fit to the final losses, and return the map from inputs to log odds."""
+    def learn(
+        self, inputs: Inputs, final: Float[np.ndarray, "V"], draws: Int[np.ndarray, "V"] | None
+    ) -> Callable[[Inputs], LogOdds]:
+        """Fit to the final losses, and return the map from inputs to log odds. `draws`: which rows share a draw of the
+        hyperparameters; None if none do."""
 
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
-        return where_known(self.inputs(sweep, k), self._learned(self.inputs(self.known, k), self.known.final_loss))
+        return where_known(self.inputs(sweep, k), self._learned(self.inputs(self.known, k)))
 
-    def _learned(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
-        rows = np.isfinite(inputs).all(1)
-        enough = np.isfinite(final[rows]).sum() >= MIN_VARIANTS
-        return self.learn(inputs[rows], final[rows]) if enough else _undecided
+    def _learned(self, inputs: Inputs) -> Callable[[Inputs], LogOdds]:
+        """From the inputs of the known variants, once or several times."""
+        rows = np.flatnonzero(np.isfinite(inputs).all(1))
+        variants = rows % len(self.known.losses)
+        final, draws = self.known.final_loss[variants], self.known.draws
+        if np.isfinite(final).sum() < MIN_VARIANTS:
+            return _undecided
+        return self.learn(inputs[rows], final, None if draws is None else draws[variants])
 
 
 class Logistic(Regression):
     """Logistic regression on the class."""
 
-    def learn(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
+    def learn(
+        self, inputs: Inputs, final: Float[np.ndarray, "V"], draws: Int[np.ndarray, "V"] | None
+    ) -> Callable[[Inputs], LogOdds]:
         low = final < self.known.threshold
         if low.all() or not low.any():
             return lambda rows: np.full(len(rows), MAX_LOG_ODDS if low.all() else -MAX_LOG_ODDS)
@@ -80,8 +89,10 @@ class Ridge(Regression):
     """Ridge regression on the log of the final loss. Its leave-one-out error is the standard deviation of a normal
     distribution of the log loss, which gives the chance that the loss ends below the threshold."""
 
-    def learn(self, inputs: Inputs, final: Float[np.ndarray, "V"]) -> Callable[[Inputs], LogOdds]:
-        ridge, _ = fit_ridge(inputs, np.log(np.nan_to_num(final, nan=final[np.isfinite(final)].max())))
+    def learn(
+        self, inputs: Inputs, final: Float[np.ndarray, "V"], draws: Int[np.ndarray, "V"] | None
+    ) -> Callable[[Inputs], LogOdds]:
+        ridge, _ = fit_ridge(inputs, np.log(np.nan_to_num(final, nan=final[np.isfinite(final)].max())), draws)
         return lambda rows: ridge.log_odds_below(np.log(self.known.threshold), ridge.predict(rows))
 
 
@@ -134,8 +145,7 @@ class PooledLinearOnRunningMean(LinearOnRunningMean):
     @cached_property
     def _fitted(self) -> Callable[[Inputs], LogOdds]:
         epochs = self.known.measured_epochs
-        inputs = np.concatenate([self.inputs(self.known, k) for k in epochs])
-        return self._learned(inputs, np.tile(self.known.final_loss, len(epochs)))
+        return self._learned(np.concatenate([self.inputs(self.known, k) for k in epochs]))
 
 
 def _undecided(inputs: Inputs) -> LogOdds:

@@ -201,17 +201,19 @@ def study(sweep: SweepTable, model: AeLLE, splits: int, split_shares: Sequence[f
     """Score every predictor after every measured epoch, on `splits` random splits of the variants into training,
     validation and test.
 
-    `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Raises TooFewError where a part of a split
-    would lack a class.
+    `model` gives AeLLE's parameters; split s has seed `model.seed` + s. Variants that share a draw of the
+    hyperparameters are in one part. Raises TooFewError where a part of a split would lack a class.
     """
     seeds = range(model.seed, model.seed + splits)
-    parts = [stratified_parts(sweep.low_error, split_shares, seed) for seed in seeds]
+    parts = [stratified_parts(sweep.low_error, split_shares, seed, sweep.draws) for seed in seeds]
     # A committee sets its classifier by the variants that it leaves out in turn, a single autoencoder by a fifth.
     return study_of(sweep, model, [Split(np.union1d(train, validation), test) for train, validation, test in parts])
 
 
-def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split]) -> Study:
-    """Score every predictor after every measured epoch, on the given splits; otherwise as `study`."""
+def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split], guarded: bool = True) -> Study:
+    """Score every predictor after every measured epoch, on the given splits; otherwise as `study`. `guarded`: the
+    recommended predictor gives test variants that are outside of what it knows the base rate, as where it is used;
+    otherwise they are only counted."""
     if not sweep.measured_epochs:
         raise TooFewError(
             "no complete variant has a measured spectrum; train.py measures them (see its options lyapunov.…)"
@@ -227,7 +229,7 @@ def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split]) -> Study:
 
     def scored(split: int) -> Scored:
         base_rate = float(sweep.low_error[splits[split].known].mean())
-        return _scored(sweep, models[split], known[split], tests[split], split, base_rate)
+        return _scored(sweep, models[split], known[split], tests[split], split, base_rate, guarded)
 
     with config_context(assume_finite=True, skip_parameter_validation=True):
         found = on_all_cores(scored, len(splits))
@@ -271,12 +273,18 @@ def _that_occur(sweep: SweepTable, epochs: Sequence[int]) -> list[tuple[str, ...
 
 
 def _scored(
-    sweep: SweepTable, model: AeLLE, of_known: np.ndarray, test: np.ndarray, split: int, base_rate: float
+    sweep: SweepTable,
+    model: AeLLE,
+    of_known: np.ndarray,
+    test: np.ndarray,
+    split: int,
+    base_rate: float,
+    guarded: bool,
 ) -> Scored:
     known, scored, epochs = sweep.take(of_known), sweep.take(test), sweep.measured_epochs
     fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
     fitted.fit_to(known, model, epochs, _that_occur(sweep, epochs), base_rate)
-    heard = Heard(fitted)
+    heard = Heard(fitted, guarded)
     candidates, rows = predictors(known, heard), []
     told = [predictor.name for predictor in candidates if predictor.gives_chances]
     log_odds = np.empty((len(epochs), len(told), len(test)))

@@ -35,16 +35,22 @@ class Agreement(NamedTuple):
     n: int
 
 
-def agreement(points: Points, low: Bool[np.ndarray, "n"], scored: Bool[np.ndarray, "n"]) -> Agreement:
-    """Of the `scored` variants; every other point can be their neighbour, and equally near ones count equally."""
-    rows = np.flatnonzero(scored)
-    if len(points) < 2 or not len(rows):
+def agreement(
+    points: Points,
+    low: Bool[np.ndarray, "n"],
+    scored: Bool[np.ndarray, "n"],
+    draws: Int[np.ndarray, "n"] | None = None,
+) -> Agreement:
+    """Of the `scored` variants; every other point can be their neighbour, unless it shares their draw of the
+    hyperparameters, and equally near ones count equally."""
+    rows, group = np.flatnonzero(scored), np.arange(len(points)) if draws is None else draws
+    if len(np.unique(group)) < 2 or not len(rows):
         return Agreement(np.nan, np.nan, 0)
-    distances = cdist(points[rows], points)
-    distances[np.arange(len(rows)), rows] = np.inf
+    other = group[rows, None] != group
+    distances = np.where(other, cdist(points[rows], points), np.inf)
     nearest = distances == distances.min(1, keepdims=True)
     same = low[rows, None] == low
-    chance = (same.sum(1) - 1) / (len(points) - 1)
+    chance = (same & other).sum(1) / other.sum(1)
     return Agreement(float(((nearest & same).sum(1) / nearest.sum(1)).mean()), float(chance.mean()), len(rows))
 
 
@@ -144,4 +150,5 @@ def _of(plane: TrainedPlane, embedding: Embedding, among: Int[np.ndarray, "_"]) 
     """Of the embedding's variants that are `among` these."""
     taken = np.isin(embedding.rows, among)
     rows = embedding.rows[taken]
-    return agreement(embedding.points[taken], plane.sweep.low_error[rows], plane.test[rows])
+    sweep = plane.sweep.take(rows)
+    return agreement(embedding.points[taken], sweep.low_error, plane.test[rows], sweep.draws)

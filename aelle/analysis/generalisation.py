@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from aelle.analysis.early import INTERVAL, Study, stages
 from aelle.analysis.scores import roc_auc
@@ -85,14 +85,22 @@ def transfers(model: AeLLE, trained_on: str, scored_on: str, sweep: SweepTable) 
         return []
     epochs = stages(sweep.measured_epochs, sweep.epochs)
     given = np.nan_to_num(chances(model, sweep, epochs), nan=-1)
-    scores = [(k, *resampled_auc(low, given[:, k], model.seed)) for k in epochs]
+    scores = [(k, *resampled_auc(low, given[:, k], model.seed, sweep.draws)) for k in epochs]
     return [Transfer(trained_on, scored_on, k / sweep.epochs, k, *auc) for k, *auc in scores]
 
 
-def resampled_auc(low: Bool[np.ndarray, "V"], given: Float[np.ndarray, "V"], seed: int) -> tuple[float, float, float]:
-    """ROC AUC with its 95 % interval over resampled variants."""
-    random = generator(seed, "resamples")
-    rows = [random.integers(len(low), size=len(low)) for _ in range(RESAMPLES)]
+def resampled_auc(
+    low: Bool[np.ndarray, "V"], given: Float[np.ndarray, "V"], seed: int, draws: Int[np.ndarray, "V"] | None = None
+) -> tuple[float, float, float]:
+    """ROC AUC with its 95 % interval over resampled variants; those that share a draw of the hyperparameters are
+    resampled together."""
+    random, n = generator(seed, "resamples"), len(low)
+    if draws is None:
+        rows = [random.integers(n, size=n) for _ in range(RESAMPLES)]
+    else:
+        members = [np.flatnonzero(draws == draw) for draw in np.unique(draws)]
+        n = len(members)
+        rows = [np.concatenate([members[i] for i in random.integers(n, size=n)]) for _ in range(RESAMPLES)]
     start, end = np.nanquantile([roc_auc(low[r], given[r]) for r in rows], INTERVAL)
     return roc_auc(low, given), float(start), float(end)
 

@@ -4,11 +4,12 @@ A forest of extremely randomised trees predicts the logarithm of the final loss.
 its R², on variants that the forest was not fitted to, falls when the column's values are permuted among them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import KFold
 
@@ -79,8 +80,9 @@ def importance(sweep: SweepTable, seed: int = 0) -> Importance | None:
         epoch = sweep.measured_epochs[0]
         spectrum = f"spectrum after epoch {epoch}" if epoch else "spectrum before training"
         columns[spectrum] = _filled(np.stack([FEATURES[name](sweep.spectra[:, epoch]) for name in OF_THE_SPECTRUM], 1))
-    lost, r2 = _permuted(list(columns.values()), loss, rng, seed)
-    r2_without = r2 if spectrum is None else _permuted(list(without.values()), loss, rng, seed, repeats=0)[1]
+    parts = _parts(variants, sweep.draws, seed)
+    lost, r2 = _permuted(list(columns.values()), loss, parts, rng, seed)
+    r2_without = r2 if spectrum is None else _permuted(list(without.values()), loss, parts, rng, seed, repeats=0)[1]
     low, high = np.quantile(lost, [0.025, 0.975], axis=0)
     found = [Column(*row) for row in zip(columns, lost.mean(0).tolist(), low.tolist(), high.tolist(), strict=True)]
     return Importance(sorted(found, key=lambda one: -one.importance), spectrum, r2, r2_without, variants)
@@ -106,14 +108,28 @@ def _filled(values: np.ndarray) -> np.ndarray:
     return np.where(finite, values, apart)
 
 
+def _parts(n: int, draws: Int[np.ndarray, "n"] | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The rows that a forest is fitted to and those that it is tested on, for each fold. Variants that share a draw of
+    the hyperparameters are on one side."""
+    group = np.arange(n) if draws is None else np.unique(draws, return_inverse=True)[1]
+    groups = np.arange(group.max() + 1)
+    folds = KFold(min(FOLDS, len(groups)), shuffle=True, random_state=seed).split(groups)
+    return [(np.flatnonzero(np.isin(group, known)), np.flatnonzero(np.isin(group, test))) for known, test in folds]
+
+
 def _permuted(
-    columns: list[Matrix], loss: Float[np.ndarray, "n"], rng: np.random.Generator, seed: int, repeats: int = REPEATS
+    columns: list[Matrix],
+    loss: Float[np.ndarray, "n"],
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    rng: np.random.Generator,
+    seed: int,
+    repeats: int = REPEATS,
 ) -> tuple[Float[np.ndarray, "runs parts"], float]:
     """The R² lost per fold and repetition (a row each) by permuting each column, and the R² of all folds together."""
     matrix = np.concatenate(columns, axis=1)
     ends = np.cumsum([column.shape[1] for column in columns])
     predicted, lost = np.full(len(loss), np.nan), []
-    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(matrix):
+    for train, test in parts:
         forest = ExtraTreesRegressor(TREES, min_samples_leaf=2, random_state=seed).fit(matrix[train], loss[train])
         predicted[test] = forest.predict(matrix[test])
         if not repeats:

@@ -2,7 +2,8 @@
 those with the others.
 
 Hidden from them are the hyperparameter itself, whose effect at other values cannot be learned from the known ones, and
-hyperparameters that apply to some of the variants only, such as the options of one architecture.
+hyperparameters that apply to some of the variants only, such as the options of one architecture. Variants unlike all
+known ones are counted, and scored as all others: with one chance for all of them, the score would be that of the mark.
 """
 
 from dataclasses import replace
@@ -117,7 +118,7 @@ def left_out(sweep: SweepTable, model: AeLLE, name: str, splits: int) -> LeftOut
         name,
         len(values),
         known,
-        study_of(hidden, model, found),
+        study_of(hidden, model, found, guarded=False),
         in_turn=in_turn,
         intervals=sweep.variants[name].nunique() > MAX_GROUPS and in_turn,
         untested=untested,

@@ -36,10 +36,11 @@ def trained_plane(sweep: SweepTable, model: AeLLE) -> TrainedPlane:
     """Fit a copy of `model` to the spectra after the last epoch. Raises TooFewError where a part would lack a class."""
     sweep = sweep.measured_at_the_end()
     sweep = sweep.take(class_sample(sweep.low_error, MAX_VARIANTS, model.seed))
-    train, validation, test = stratified_parts(sweep.low_error, PLANE_SHARES, model.seed)
+    train, validation, test = stratified_parts(sweep.low_error, PLANE_SHARES, model.seed, sweep.draws)
     spectra, losses = sweep.spectra[:, -1], np.nan_to_num(sweep.final_loss, nan=np.inf)
     fitted = AeLLE(**model.get_params())
-    fitted.fit(spectra[train], losses[train], validation=(spectra[validation], losses[validation]))
+    groups = None if sweep.draws is None else sweep.draws[train]
+    fitted.fit(spectra[train], losses[train], groups=groups, validation=(spectra[validation], losses[validation]))
     is_test = np.zeros(len(losses), dtype=bool)
     is_test[test] = True
     log_odds = fitted.decision_function(spectra[test])

@@ -36,18 +36,22 @@ class Judged(NamedTuple):
 
 
 class Heard:
-    """The judgement of a fitted predictor of a sweep's variants after an epoch, found once for all rows."""
+    """The judgement of a fitted predictor of a sweep's variants after an epoch, found once for all rows. `guarded`: see
+    `EarlyPredictor.combined`."""
 
-    def __init__(self, fitted: EarlyPredictor):
-        self.fitted = fitted
+    def __init__(self, fitted: EarlyPredictor, guarded: bool = True):
+        self.fitted, self.guarded = fitted, guarded
         self.last: tuple[SweepTable, int, Judged] | None = None
 
     def __call__(self, sweep: SweepTable, k: int) -> Judged:
         if self.last is None or self.last[0] is not sweep or self.last[1] != k:
             given = self.fitted.readable(observed(sweep, k))
             said = self.fitted.said(given)
-            self.last = sweep, k, Judged(given, said, self.fitted.combined(given, said))
+            self.last = sweep, k, Judged(given, said, self.combined(given, said))
         return self.last[2]
+
+    def combined(self, given: Observed, said: Float[np.ndarray, "V m"]) -> Prediction:
+        return self.fitted.combined(given, said, self.guarded)
 
     def filled(self, judged: Judged, log_odds: LogOdds) -> LogOdds:
         """Where nothing is said, the share of low error among the known variants; of diverged ones, −∞."""
@@ -80,7 +84,7 @@ class WithoutSpectra(Predictor):
     def score(self, sweep: SweepTable, k: int) -> LogOdds:
         judged = self.heard(sweep, k)
         without = replace(judged.given, spectra=None)
-        return self.heard.filled(judged, self.heard.fitted.combined(without, judged.said).log_odds)
+        return self.heard.filled(judged, self.heard.combined(without, judged.said).log_odds)
 
 
 class OneMember(Predictor):

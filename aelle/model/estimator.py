@@ -126,11 +126,11 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     ) -> "AeLLE":
         """Fit to spectra [n, M], nats per step, and final losses [n], with covariates [n, c] if there are any.
 
-        `groups` [n]: which variant a row belongs to, where rows are several epochs of one. `validation`: (spectra,
-        losses), or (spectra, losses, covariates), that set the classifier; without it, the variants that were left out
-        in turn do, each by the prediction of the autoencoders that did not learn from it. (A hyperplane or an ellipse
-        also uses the other components, of which two thirds of the autoencoders have learned from the variant: keep
-        n_components small.)
+        `groups` [n]: which rows belong together, so that none is predicted by what was fitted to another: the epochs of
+        a variant, and the variants that share one draw of the hyperparameters. `validation`: (spectra, losses), or
+        (spectra, losses, covariates), that set the classifier; without it, the groups that were left out in turn do,
+        each by the prediction of the autoencoders that did not learn from it. (A hyperplane or an ellipse also uses the
+        other components, of which two thirds of the autoencoders have learned from the group: keep n_components small.)
 
         Raises ValueError for spectra or covariates that are not finite, for no finite loss, and if all variants that
         set the classifier are of one class.

@@ -102,7 +102,7 @@ def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
         held = held_back(rows, model.threshold, model.seed)
         rows, validation = rows.take(~held), rows.take(held)
     else:
-        check_classes(rows.losses[np.unique(rows.groups, return_index=True)[1]] < model.threshold, 2)
+        check_classes(rows.losses < model.threshold, 2, rows.groups)
     points = model.points_of(rows.seen.last.shape[1])
     given = columns(rows.seen, points, model.scaling == "log", rows.covariates)
     views = SINGLE if not model.committee else COMMITTEE if rows.history else COMMITTEE_OF_SPECTRA
@@ -166,12 +166,16 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
 
 
 def _judged(rows: Rows) -> Int[np.ndarray, "m"]:
-    """All rows of as many groups as `JUDGED_ROWS` allows: evenly spaced by their losses, so of both classes."""
-    names, firsts, sizes = np.unique(rows.groups, return_index=True, return_counts=True)
-    count = max(min(len(names), int(JUDGED_ROWS / sizes.mean())), 2)
-    order = np.argsort(np.nan_to_num(rows.losses[firsts], nan=np.inf), kind="stable")
-    chosen = order[np.linspace(0, len(names) - 1, count).astype(int)]
-    return np.flatnonzero(np.isin(rows.groups, names[chosen]))
+    """All rows of as many variants as `JUDGED_ROWS` allows: evenly spaced by their losses, so of both classes. The
+    variants of a group are told apart by their losses."""
+    losses = np.nan_to_num(rows.losses, nan=np.inf)
+    group = np.unique(rows.groups, return_inverse=True)[1]
+    (_, of_variants), variant, sizes = np.unique(
+        np.stack([group, losses]), axis=1, return_inverse=True, return_counts=True
+    )
+    count = max(min(len(sizes), int(JUDGED_ROWS / sizes.mean())), 2)
+    chosen = np.argsort(of_variants, kind="stable")[np.linspace(0, len(sizes) - 1, count).astype(int)]
+    return np.flatnonzero(np.isin(variant.ravel(), chosen))
 
 
 def held_out_log_odds(model: "AeLLE", sample: Sample) -> Float[np.ndarray, "n"]:

@@ -136,16 +136,18 @@ def without_history(seen: SpectraSoFar) -> SpectraSoFar:
 
 def held_back(rows: Rows, threshold: float, seed: int) -> Bool[np.ndarray, "n"]:
     """The rows of a fifth of the groups, which set the classifier of a single autoencoder."""
-    names, firsts = np.unique(rows.groups, return_index=True)
-    _, held = stratified_parts(rows.losses[firsts] < threshold, (0.8, 0.2), seed)
-    return np.isin(rows.groups, names[held])
+    low, held = rows.losses < threshold, np.zeros(len(rows.losses), bool)
+    check_classes(low, 2, rows.groups)
+    held[stratified_parts(low, (0.8, 0.2), seed, rows.groups)[1]] = True
+    return held
 
 
 def sweep_sample(
     sweep: SweepTable, train: Int[np.ndarray, "n"], validation: Int[np.ndarray, "m"] | None = None
 ) -> Sample:
     """A row per variant and measured epoch with a finite spectrum, each with the final loss; the groups are the
-    variants. Raises TooFewError where fewer than two rows are left."""
+    variants, or the draws that they share. Raises TooFewError where fewer than two rows are left."""
+    names = np.arange(len(sweep.losses)) if sweep.draws is None else sweep.draws
 
     def rows(variants: np.ndarray) -> tuple[SpectraSoFar, np.ndarray, np.ndarray]:
         taken, epochs = sweep.take(variants), sweep.measured_epochs
@@ -158,30 +160,61 @@ def sweep_sample(
         seen = SpectraSoFar.joined([taken.seen(k) for k in epochs])
         losses = np.tile(np.nan_to_num(taken.final_loss, nan=np.inf), len(epochs))
         known = seen.known
-        return seen.take(known), losses[known], np.tile(variants, len(epochs))[known]
+        return seen.take(known), losses[known], np.tile(names[variants], len(epochs))[known]
 
     return Sample(*rows(train), validation=None if validation is None else rows(validation)[:2])
 
 
-def stratified_parts(low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: int) -> list[Int[np.ndarray, "_"]]:
-    """Indices of disjoint random parts of these shares, which sum to 1, each with both classes in their proportions.
+class Blocks(NamedTuple):
+    """Rows that are not to be separated. `of_row` [n]: which block a row is in; `rich` [blocks]: whether it has a
+    larger share of low error than all rows together, and so at least one such row. The others have at least one of high
+    error. A block of one class is rich if that is low."""
 
-    Raises TooFewError if a class has fewer members than there are parts.
+    of_row: Int[np.ndarray, "n"]
+    rich: Bool[np.ndarray, "_"]
+
+    @property
+    def kinds(self) -> list[tuple[str, Int[np.ndarray, "_"]]]:
+        """The blocks that are rich and those that are not, by the class that they have for sure."""
+        return [("low", np.flatnonzero(self.rich)), ("high", np.flatnonzero(~self.rich))]
+
+
+def blocks(low: Bool[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"] | None) -> Blocks:
+    """One for each of the groups; None: for each row."""
+    if groups is None:
+        return Blocks(np.arange(len(low)), low)
+    of_row = np.unique(groups, return_inverse=True)[1]
+    return Blocks(of_row, np.bincount(of_row, low) / np.bincount(of_row) > low.mean())
+
+
+def stratified_parts(
+    low: Bool[np.ndarray, "n"], shares: Sequence[float], seed: int, groups: Shaped[np.ndarray, "n"] | None = None
+) -> list[Int[np.ndarray, "_"]]:
+    """Indices of disjoint random parts of these shares, which sum to 1, each with both classes in their proportions.
+    Rows of one of the `groups` are in one part; then shares and proportions are met as far as groups are alike.
+
+    Raises TooFewError if a class has fewer members than there are parts, or too few groups to go into all of them.
     """
     parts: list[list[int]] = [[] for _ in shares]
     check_classes(low, len(shares))
-    for kind, name in ((True, "low"), (False, "high")):
-        members = np.flatnonzero(low == kind)
+    found = blocks(low, groups)
+    for name, members in found.kinds:
+        if groups is not None and 0 < len(members) < len(shares):
+            raise TooFewError(
+                f"{len(members)} of {len(found.rich)} draws of hyperparameters end {name}-error more often than the "
+                f"others, too few for {len(shares)} parts that each need some and keep the variants of a draw "
+                "together; train more draws"
+            )
         shuffled = generator(seed, "split", name).permutation(members)
         cuts = np.round(np.cumsum(shares) * len(members)).astype(int)
         # Each part gets at least one, taken from the largest.
         sizes = np.diff(cuts, prepend=0)
-        while (sizes == 0).any():
+        while len(members) and (sizes == 0).any():
             sizes[sizes.argmin()] += 1
             sizes[sizes.argmax()] -= 1
         for part, chunk in zip(parts, np.split(shuffled, np.cumsum(sizes)[:-1]), strict=True):
             part.extend(chunk)
-    return [np.sort(part) for part in parts]
+    return [np.flatnonzero(np.isin(found.of_row, part)) for part in parts]
 
 
 def class_sample(
@@ -199,12 +232,13 @@ def class_sample(
     return np.sort(np.concatenate(found))
 
 
-def check_classes(low: Bool[np.ndarray, "n"], parts: int) -> None:
-    """Raises TooFewError if a class has fewer members than there are parts."""
+def check_classes(low: Bool[np.ndarray, "n"], parts: int, groups: Shaped[np.ndarray, "n"] | None = None) -> None:
+    """Raises TooFewError if a class has fewer members than there are parts; the rows of a group count once."""
+    names = np.arange(len(low)) if groups is None else groups
     for kind, name in ((True, "low"), (False, "high")):
-        count = int((low == kind).sum())
+        count = len(np.unique(names[low == kind]))
         if count < parts:
             raise TooFewError(
-                f"{count} of {len(low)} variants are {name}-error, too few for {parts} parts that each "
+                f"{count} of {len(np.unique(names))} variants are {name}-error, too few for {parts} parts that each "
                 "need some; train more variants, or choose another threshold=…"
             )

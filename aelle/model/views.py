@@ -16,7 +16,7 @@ STAGE_WIDTH = 0.15
 """Standard deviation of the stages that a view attends to."""
 
 FOLDS = 3
-"""Of the variants, two if there are only two."""
+"""Of the groups, two if there are only two."""
 
 
 class View(NamedTuple):
@@ -76,10 +76,11 @@ def attention(view: View, share: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n
 
 def folds(losses: Float[np.ndarray, "n"], groups: Int[np.ndarray, "n"], seed: int) -> Int[np.ndarray, "n"]:
     """A fold for each row, the same for all rows of a group, each with low and high losses alike: the groups, sorted by
-    loss, are dealt out in rounds. One fold if there is one group."""
-    names, firsts, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    count = min(FOLDS, len(names))
-    order = np.argsort(np.nan_to_num(losses[firsts], nan=np.inf), kind="stable")
+    their least loss, are dealt out in rounds. One fold if there is one group."""
+    names, inverse = np.unique(groups, return_inverse=True)
+    count, least = min(FOLDS, len(names)), np.full(len(names), np.inf)
+    np.minimum.at(least, inverse, np.nan_to_num(losses, nan=np.inf))
+    order = np.argsort(least, kind="stable")
     random, fold = generator(seed, "folds"), np.zeros(len(names), dtype=int)
     for start in range(0, len(names), count):
         dealt = order[start : start + count]

@@ -31,7 +31,21 @@ def differences(
 
     `hyperparameters`: the names that the sweep has; `exponents`: of its spectra, 0 for none, None for unknown.
     """
-    said, learned, model = [], predictor.learned_from_, predictor.model_
+    said, model = unlike_known(predictor, task, epochs, threshold, hyperparameters), predictor.model_
+    if model is None and exponents != 0:
+        said.append("the model was fitted without spectra: they are not used")
+    elif model is not None and exponents == 0:
+        said.append("this sweep has no spectra: they are not used")
+    elif model is not None and exponents not in (None, model.n_features_in_):
+        said.append(f"the model was fitted to spectra of {model.n_features_in_} exponents; these have {exponents}")
+    return said
+
+
+def unlike_known(
+    predictor: EarlyPredictor, task: str, epochs: int, threshold: float, hyperparameters: Collection[str]
+) -> list[str]:
+    """Why the sweep is not like the known one, a line each: what `EarlyPredictor.cut` promises does not hold then."""
+    said, learned = [], predictor.learned_from_
     if ARRAYS not in (task, learned.get("task")) and learned.get("task", task) != task:
         said.append(f"the model was fitted to the task {learned['task']}; this sweep's is {task}")
     if predictor.epochs_ != epochs:
@@ -43,12 +57,6 @@ def differences(
         said.append(
             f"the model knows the hyperparameters {names}, which this sweep lacks: hyperparameters are not used"
         )
-    if model is None and exponents != 0:
-        said.append("the model was fitted without spectra: they are not used")
-    elif model is not None and exponents == 0:
-        said.append("this sweep has no spectra: they are not used")
-    elif model is not None and exponents not in (None, model.n_features_in_):
-        said.append(f"the model was fitted to spectra of {model.n_features_in_} exponents; these have {exponents}")
     if learned.get("pruned"):
         said.append("the model was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
     if np.isfinite(threshold) and not np.isclose(predictor.threshold, threshold, rtol=1e-9):

@@ -7,26 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.special import expit, logit
+from scipy.special import logit
 from sklearn.exceptions import NotFittedError
 
 from aelle.errors import TooFewError, UserError
 from aelle.model.estimator import AeLLE
-from aelle.model.parameters import is_number
 from aelle.model.samples import class_sample, sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import arrays_of, read_predictor, write_predictor
+from aelle.predictor.low_chances import low_chances
 from aelle.predictor.members import Known, Member, at_length, left_out_log_odds, members
 from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far
 from aelle.predictor.outside import neighbourhoods, places
 from aelle.predictor.prediction import Prediction, with_what_is_certain
-from aelle.predictor.stacking import Stack, stack
-from aelle.seeds import generator
+from aelle.predictor.stacking import StackAt, stack
 from aelle.sweep.arrays import table_of
 from aelle.sweep.table import SweepTable
 
@@ -36,19 +35,8 @@ MAX_EPOCHS = 50
 MAX_VARIANTS = 2000
 """Variants that are learned from, at most, drawn at random; see `aelle.analysis.early.MAX_KNOWN`."""
 
-FOLDS = 4
-"""Of the variants, to stack the members without those that are judged."""
-
 SUBSETS = [some for size in (1, 2, 3) for some in combinations(INPUTS, size)]
 """Of inputs that a network can have."""
-
-
-class StackAt(NamedTuple):
-    """A stack of the `members` that some inputs allow, at `epochs`."""
-
-    members: list[int]
-    epochs: list[int]
-    stack: Stack
 
 
 class EarlyPredictor:
@@ -68,7 +56,8 @@ class EarlyPredictor:
     def fit(self, losses: Any, spectra: Any = None, hyperparameters: Any = None) -> "EarlyPredictor":
         """Fit to validation losses [V, E] of epochs 0 (before training) to the last, spectra [V, E, M] in nats per
         step, NaN where none was measured, and hyperparameters, a mapping or frame of names to values [V]. Or to a
-        sweep's table (`aelle.load_sweep`) alone.
+        sweep's table (`aelle.load_sweep`) alone. Variants that share a draw of the hyperparameters, and differ in their
+        seeds only, are learned from as one group: none is predicted by fits to another.
 
         Raises ValueError for other shapes, and where all variants are of one class.
         """
@@ -121,15 +110,15 @@ class EarlyPredictor:
         self.encoding_, self.worst_ = Encoding.of(frame), worst
         self.typical_ = _medians(known.losses, worst)
         at = [self.readable(observed(known, k)) for k in epochs]
-        everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed)
+        everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed, known.draws)
         self.members_ = [
             member for member in members(model, left_out_log_odds(known, at, model)) if self._usable(member, at)
         ]
         said = np.stack([member.fit(everything) for member in self.members_], 2)
         self._stack(said, everything, SUBSETS if subsets is None else subsets)
-        self.neighbourhoods_ = neighbourhoods(at)
+        self.neighbourhoods_ = neighbourhoods(at, known.draws)
         if subsets is None:
-            self._learn_cut(said, everything)
+            self.low_chances_ = low_chances(said, everything, self.stacks_, self.prior_shift_)
         return self
 
     def predict(self, given: Observed) -> Prediction:
@@ -146,8 +135,9 @@ class EarlyPredictor:
                 found[rows, m] = member.log_odds(given.take(rows))
         return found
 
-    def combined(self, given: Observed, said: Float[np.ndarray, "V m"]) -> Prediction:
-        """The stack of what the members have `said`: of those that need what is `given`."""
+    def combined(self, given: Observed, said: Float[np.ndarray, "V m"], guarded: bool = True) -> Prediction:
+        """The stack of what the members have `said`: of those that need what is `given`. `guarded`: networks outside of
+        what is known get the base rate; otherwise they are marked only."""
         V = len(given)
         log_odds, outside = np.full(V, np.nan), self._outside(given)
         has = np.stack([given.known(name) for name in INPUTS], 1)
@@ -161,7 +151,8 @@ class EarlyPredictor:
                 if e is not None:
                     log_odds[rows] = at.stack.log_odds(e, said[rows][:, at.members])
                     break
-        log_odds[np.array(outside) != ""] = logit(self.base_rate_)
+        if guarded:
+            log_odds[np.array(outside) != ""] = logit(self.base_rate_)
         return with_what_is_certain(given, self.threshold, log_odds, outside)
 
     def predict_proba(
@@ -209,20 +200,8 @@ class EarlyPredictor:
         between 0 and 1, and for an epoch that there is not.
         """
         self._check_whole("cut")
-        if not is_number(may_lose) or not 0 < may_lose < 1:
-            raise UserError(f"may_lose={may_lose}: give a share of the low-error variants, between 0 and 1")
         check_epoch("after", after, self.epochs_ - 1)
-        later = [e for e, k in enumerate(self.cut_epochs_) if k >= after]
-        least = np.sort(np.fmin.reduce(self.low_chances_[:, later], axis=1)) if later else np.zeros(0)
-        least = least[np.isfinite(least)]
-        # Of n + 1 exchangeable variants, the new one is among the j lowest with probability j / (n + 1).
-        j = min(int(may_lose * (len(least) + 1) + 1e-9), len(least))
-        if j < 1:
-            raise TooFewError(
-                f"{len(least)} low-error variants are too few to promise that at most {100 * may_lose:.3g} % are lost: "
-                f"at least {int(np.ceil(1 / may_lose)) - 1} are needed; give a chance instead, or allow a larger share"
-            )
-        return float(least[j - 1])
+        return self.low_chances_.cut(may_lose, after)
 
     def weights(self) -> pd.DataFrame:
         """The weight of each member at each epoch, with all inputs: a row per epoch, a column per member."""
@@ -264,29 +243,6 @@ class EarlyPredictor:
                 shares = np.array(epochs) / self.epochs_
                 fitted = stack(said[told][:, :, chosen], known.low, shares)
                 self.stacks_[inputs] = StackAt(chosen, epochs, fitted.shifted(self.prior_shift_))
-
-    def _learn_cut(self, said: Float[np.ndarray, "E V m"], known: Known) -> None:
-        """The chances of the known low-error variants, stacked without them, from the inputs that each has, or without
-        its spectra if that is less: another sweep may measure spectra at fewer epochs."""
-        fold = generator(self.seed, "stacking").permutation(said.shape[1]) % FOLDS
-        chances = np.full(said.shape[:2], np.nan)
-        has = np.array([[one.known(name) for name in INPUTS] for one in known.at])
-        without = has & (np.array(INPUTS) != "spectra")[:, None]
-        for inputs, at in self.stacks_.items():
-            rows = [e for e, one in enumerate(known.at) if one.epoch in at.epochs]
-            wanted = np.array([name in inputs for name in INPUTS])[:, None]
-            alike = (has == wanted).all(1) | (without == wanted).all(1)
-            if not alike[rows].any():
-                continue
-            given = said[rows][:, :, at.members]
-            for f in range(FOLDS):
-                fitted = stack(given[:, fold != f], known.low[fold != f], np.array(at.epochs) / self.epochs_)
-                fitted = fitted.shifted(self.prior_shift_)
-                for i, e in enumerate(rows):
-                    left = (fold == f) & alike[e]
-                    chances[e, left] = np.fmin(chances[e, left], expit(fitted.log_odds(i, given[i, left])))
-        told = np.flatnonzero(np.isfinite(chances).any(1))
-        self.cut_epochs_, self.low_chances_ = [known.at[e].epoch for e in told], chances[told].T[known.low]
 
     def _nearest(self, epochs: Sequence[int], given: Observed) -> int | None:
         """The position of the last of the epochs that is not later; on another grid, by the share of training. None if

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from aelle.sweep.draws import SEED
+
 MAGNITUDES = 20
 """Ratio of the largest and the least value from which a hyperparameter enters by its logarithm."""
 
@@ -19,10 +21,6 @@ MAX_PRODUCTS = 6
 
 BEYOND = 0.1
 """How far beyond the known range a number may lie, as a share of it."""
-
-
-SEED = "variant_seed"
-"""A column that says nothing of other variants, and is left out."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,8 @@ class Numbers:
 @dataclass(frozen=True)
 class Encoding:
     """Learned from the known variants. `numbers`, `words`: the hyperparameters of either kind; of words, those that
-    the known variants have, sorted. A hyperparameter that is the same for all known variants gives no column."""
+    the known variants have, sorted. A hyperparameter that is the same for all known variants gives no column, nor does
+    the seed."""
 
     numbers: dict[str, Numbers]
     words: dict[str, list[str]]

@@ -14,14 +14,15 @@ from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
 from aelle.model.estimator import AeLLE
 from aelle.model.files import as_json, reading, write_arrays
 from aelle.predictor.encoding import Encoding
+from aelle.predictor.low_chances import LowChances
 from aelle.predictor.members import restored
 from aelle.predictor.outside import Neighbourhood
-from aelle.predictor.stacking import Stack
+from aelle.predictor.stacking import Stack, StackAt
 
 if TYPE_CHECKING:
     from aelle.predictor.early_predictor import EarlyPredictor
 
-FORMAT = 1
+FORMAT = 2
 
 DESCRIPTION, ARRAYS = PREDICTOR_FILES
 
@@ -35,7 +36,8 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
         # Those of another predictor, whose AeLLE would be taken for this one's.
         for name in MODEL_FILES:
             (folder / name).unlink(missing_ok=True)
-    write_arrays(folder / ARRAYS, arrays_of(predictor) | {"low_chances": predictor.low_chances_})
+    low = {f"low/{name}": array for name, array in predictor.low_chances_._asdict().items()}
+    write_arrays(folder / ARRAYS, arrays_of(predictor) | low)
     description = {
         "format": FORMAT,
         "threshold": float(predictor.threshold),
@@ -44,7 +46,6 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
         "learned_from": predictor.learned_from_,
         "epochs": predictor.epochs_,
         "base_rate": predictor.base_rate_,
-        "cut_epochs": list(predictor.cut_epochs_),
         "encoding": predictor.encoding_.state(),
         "members": [member.name for member in predictor.members_],
         "stacks": {"+".join(inputs): [at.members, at.epochs] for inputs, at in predictor.stacks_.items()},
@@ -76,8 +77,6 @@ def read_predictor(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredicto
 
 
 def _read(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
-    from aelle.predictor.early_predictor import StackAt
-
     given = json.loads((folder / DESCRIPTION).read_text())
     if given["format"] != FORMAT:
         raise ValueError(f"its format is {given['format']}, and this version reads format {FORMAT}")
@@ -92,7 +91,7 @@ def _read(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
     predictor = kind(given["threshold"], aelle=given["aelle"], seed=given["seed"])
     predictor.learned_from_ = learned_from
     predictor.epochs_, predictor.base_rate_ = given["epochs"], given["base_rate"]
-    predictor.cut_epochs_, predictor.low_chances_ = given["cut_epochs"], arrays["low_chances"]
+    predictor.low_chances_ = LowChances(**_part(arrays, "low/"))
     predictor.encoding_, predictor.worst_ = Encoding.of_state(given["encoding"]), arrays["worst"]
     predictor.typical_ = arrays["typical"]
     predictor.model_ = AeLLE.load(folder) if with_model else None

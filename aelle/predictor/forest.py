@@ -1,4 +1,5 @@
-"""A forest of extremely randomised trees, each grown on two thirds of the variants: the others judge it.
+"""A forest of extremely randomised trees, each grown on two thirds of the variants: the others judge it. Variants that
+share a draw of the hyperparameters stay together.
 
 Grown by scikit-learn, kept as arrays, so that it can be saved without pickle.
 
@@ -10,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from sklearn.tree import ExtraTreeRegressor
+
+from aelle.model.samples import blocks
 
 TREES = 64
 
@@ -51,15 +54,20 @@ class Forest(NamedTuple):
 
 
 def grow(
-    columns: Float[np.ndarray, "n F"], group: Int[np.ndarray, "n"], low: Bool[np.ndarray, "groups"], seed: int
+    columns: Float[np.ndarray, "n F"],
+    group: Int[np.ndarray, "n"],
+    low: Bool[np.ndarray, "groups"],
+    seed: int,
+    draws: Int[np.ndarray, "groups"] | None = None,
 ) -> tuple[Forest, Bool[np.ndarray, "t groups"]]:
-    """`group`: which variant a row belongs to; `low`: whether a variant is low-error. Also returns which variants each
-    tree was grown on."""
-    random = np.random.default_rng(seed)
-    grown_on = np.zeros((TREES, len(low)), bool)
+    """`group`: which variant a row belongs to; `low`: whether a variant is low-error; `draws`: which variants stay
+    together. Also returns which variants each tree was grown on."""
+    random, of = np.random.default_rng(seed), blocks(low, draws)
+    grown_on = np.zeros((TREES, len(of.rich)), bool)
     for tree in range(TREES):
-        for members in (np.flatnonzero(low), np.flatnonzero(~low)):
+        for _, members in of.kinds:
             grown_on[tree, random.permutation(members)[: max(1, round(SHARE * len(members)))]] = True
+    grown_on = grown_on[:, of.of_row]
     given, target = columns.astype(np.float32), low[group].astype(float)
     parts, roots, end = [], [], 0
     for tree, chosen in enumerate(grown_on):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.special import logit
 
 from aelle.lyapunov.features import scalar_features
@@ -43,13 +43,14 @@ FOREST_ROWS = 4096
 class Known(NamedTuple):
     """What all members are fitted to. `at`: what is known at each of some epochs; `target` [V]: log of the final loss
     over the threshold, where a diverged variant counts as the worst; `worst` [E]: the largest known loss of each
-    epoch."""
+    epoch; `draws` [V]: which variants share a draw of the hyperparameters, None if none do."""
 
     at: list[Observed]
     target: Float[np.ndarray, "V"]
     encoding: Encoding
     worst: Float[np.ndarray, "E"]
     seed: int
+    draws: Int[np.ndarray, "V"] | None = None
 
     @property
     def low(self) -> Bool[np.ndarray, "V"]:
@@ -66,7 +67,8 @@ class Member(ABC):
 
     @abstractmethod
     def fit(self, known: Known) -> Float[np.ndarray, "E V"]:
-        """Returns the log odds of the known variants by fits that leave the variant out; NaN where it says nothing."""
+        """Returns the log odds of the known variants by fits that leave the variant out, and all others of its draw;
+        NaN where it says nothing."""
 
     @abstractmethod
     def log_odds(self, observed: Observed) -> Float[np.ndarray, "V"]:
@@ -105,7 +107,8 @@ class Regression(Member):
             rows = self._known(observed)
             if rows.sum() < MIN_VARIANTS:
                 continue
-            ridge, left_out = fit_ridge(self.columns(observed.take(rows), observed.epoch), target[rows])
+            columns, draws = self.columns(observed.take(rows), observed.epoch), known.draws
+            ridge, left_out = fit_ridge(columns, target[rows], None if draws is None else draws[rows])
             self.ridges[observed.epoch], found[e, rows] = ridge, ridge.log_odds_below(0.0, left_out)
         return found
 
@@ -202,7 +205,7 @@ class Trees(Member):
         most = FOREST_ROWS // len(chosen)
         rows = [some[sample(len(some), most, known.seed, one.epoch)] for one, some in zip(chosen, rows, strict=True)]
         columns = [self._columns(one.take(some)) for one, some in zip(chosen, rows, strict=True)]
-        self.forest, grown_on = grow(np.concatenate(columns), np.concatenate(rows), known.low, known.seed)
+        self.forest, grown_on = grow(np.concatenate(columns), np.concatenate(rows), known.low, known.seed, known.draws)
         self.surest = 0.5 / V
         found = np.full((len(known.at), V), np.nan)
         for e, observed in enumerate(known.at):

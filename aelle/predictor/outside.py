@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 from aelle.lyapunov.spectrum import signed_log
@@ -18,7 +18,8 @@ NEIGHBOURS = 3
 """The distance is the mean of those to so many known rows."""
 
 LIMIT = 0.99
-"""Quantile of the known rows' own distances, each without itself, beyond which a row may be outside."""
+"""Quantile of the known rows' own distances, each without itself and those of its group, beyond which a row may be
+outside."""
 
 SLACK = 1.5
 """A row is outside beyond this multiple of the limit: that of few known rows is uncertain."""
@@ -42,26 +43,38 @@ class Neighbourhood(NamedTuple):
         return distances > SLACK * self.limit
 
 
-def neighbourhood(columns: Float[np.ndarray, "n F"]) -> Neighbourhood | None:
-    """None for too few rows."""
-    if len(columns) <= NEIGHBOURS:
+def neighbourhood(
+    columns: Float[np.ndarray, "n F"], groups: Int[np.ndarray, "n"] | None = None
+) -> Neighbourhood | None:
+    """None for too few rows. `groups`: which rows are alike, as repetitions of one draw of the hyperparameters; None
+    for none."""
+    same = 1 if groups is None else int(np.unique(groups, return_counts=True)[1].max())
+    if len(columns) < same + NEIGHBOURS:
         return None
     mean, scale = columns.mean(0), columns.std(0)
     scale = np.where(scale < 1e-9, 1.0, scale)
     scaled = (columns - mean) / scale
     components = np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1][:, :COMPONENTS].T
     points = _projected(columns, mean, scale, components)
-    distances = KDTree(points).query(points, NEIGHBOURS + 1)[0][:, 1:].mean(1)
+    distances, near = KDTree(points).query(points, same + NEIGHBOURS)
+    if groups is None:
+        others = distances[:, 1:]
+    else:
+        own = groups[near] == groups[:, None]
+        others = np.sort(np.where(own, np.inf, distances), 1)[:, :NEIGHBOURS]
+    distances = others.mean(1)
     return Neighbourhood(mean, scale, components, points, max(float(np.quantile(distances, LIMIT)), 1e-9))
 
 
-def neighbourhoods(at: Sequence[Observed]) -> dict[str, dict[int, Neighbourhood]]:
-    """Of the learning curves and of the spectra of the known networks, at each epoch."""
+def neighbourhoods(at: Sequence[Observed], draws: Int[np.ndarray, "V"] | None) -> dict[str, dict[int, Neighbourhood]]:
+    """Of the learning curves and of the spectra of the known networks, at each epoch. `draws`: which of them share a
+    draw of the hyperparameters."""
     found: dict[str, dict[int, Neighbourhood]] = {"losses": {}, "spectra": {}}
     for name, by_epoch in found.items():
         for one in at:
             rows = one.known(name)
-            near = neighbourhood(places(name, one.take(rows), one.epoch)) if rows.any() else None
+            groups = None if draws is None else draws[rows]
+            near = neighbourhood(places(name, one.take(rows), one.epoch), groups) if rows.any() else None
             if near is not None:
                 by_epoch[one.epoch] = near
     return found

@@ -49,6 +49,14 @@ class Stack(NamedTuple):
         return self._replace(intercept=self.intercept + by)
 
 
+class StackAt(NamedTuple):
+    """A stack of the `members` that some inputs allow, at `epochs`."""
+
+    members: list[int]
+    epochs: list[int]
+    stack: Stack
+
+
 def limited(log_odds: np.ndarray) -> np.ndarray:
     return np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
 

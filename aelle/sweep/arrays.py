@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aelle.errors import UserError, in_one_line
 from aelle.lyapunov.spectrum import common_length
+from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
 
 REQUIRED_ARRAYS = {"val_loss": 2, "spectrum": 3}
@@ -160,6 +161,7 @@ def _table(
     losses = np.where(np.isfinite(losses), losses, np.nan)
     state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
     columns = {"variant": numbers, "number": numbers, "run": run, "state": state, "error": None, "complete": True}
+    variants = pd.DataFrame({**columns, **hyperparameters})
     curves, exponents = common_length(spectra)
     return SweepTable(
         name=ARRAYS,
@@ -167,9 +169,10 @@ def _table(
         threshold=np.nan,
         size=len(losses),
         hyperparameters=list(hyperparameters),
-        variants=pd.DataFrame({**columns, **hyperparameters}),
+        variants=variants,
         losses=losses,
         spectra=curves,
         problems=[],
         exponents=exponents.max(1, initial=1),
+        draws=repeated_draws(variants, list(hyperparameters), None),
     )

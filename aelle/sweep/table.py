@@ -18,6 +18,7 @@ from aelle.errors import UserError
 from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.runs.reader import Run
+from aelle.sweep.draws import repeated_draws
 from aelle.sweep.options import reference_values
 from aelle.sweep.selection import Selection, select
 
@@ -46,9 +47,10 @@ class SweepTable:
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `exponents` [V]: how
-    many exponents a variant has, of which its common-length spectra are made; None if all have M. `problems`: what
-    could not be read, a line each. `size`: how many variants the sweep has when complete. `reference`: networks
-    besides its variants, complete and with a finite loss.
+    many exponents a variant has, of which its common-length spectra are made; None if all have M. `draws` [V]: which
+    draw of the hyperparameters a variant has, where several share one (`repeated_draws`); None if each has its own.
+    `problems`: what could not be read, a line each. `size`: how many variants the sweep has when complete. `reference`:
+    networks besides its variants, complete and with a finite loss.
     """
 
     name: str
@@ -63,6 +65,7 @@ class SweepTable:
     test_spectra: Float[np.ndarray, "V E M"] | None = None
     exponents: Int[np.ndarray, "V"] | None = None
     reference: Reference | None = None
+    draws: Int[np.ndarray, "V"] | None = None
 
     @property
     def epochs(self) -> int:
@@ -86,6 +89,7 @@ class SweepTable:
         variants = self.variants.iloc[rows].reset_index(drop=True)
         test = None if self.test_spectra is None else self.test_spectra[rows]
         exponents = None if self.exponents is None else self.exponents[rows]
+        draws = None if self.draws is None else self.draws[rows]
         return replace(
             self,
             variants=variants,
@@ -93,6 +97,7 @@ class SweepTable:
             spectra=self.spectra[rows],
             test_spectra=test,
             exponents=exponents,
+            draws=draws,
         )
 
     def complete(self) -> "SweepTable":
@@ -160,18 +165,20 @@ def _assemble(name: str, found: Selection) -> SweepTable:
         mine = slice(since, since := since + len(rows))
         places_of = dict(zip(numbers[mine].tolist(), places[mine], strict=True))
         _fill(losses, spectra, test_spectra, exponents, run.epochs, places_of)
+    variants, hyperparameters = variants.iloc[order].reset_index(drop=True), list(config["hyperparameters"])
     table = SweepTable(
         name=name,
         task=config["task"]["name"],
         threshold=config["task"]["threshold"],
         size=len(variants) if size is None else size,
-        hyperparameters=list(config["hyperparameters"]),
-        variants=variants.iloc[order].reset_index(drop=True),
+        hyperparameters=hyperparameters,
+        variants=variants,
         losses=losses,
         spectra=spectra,
         problems=found.problems,
         test_spectra=test_spectra,
         exponents=exponents,
+        draws=repeated_draws(variants, hyperparameters, config["repeats"]),
     )
     return table if size is None else _without_reference(table, reference_values(config))
 

@@ -78,8 +78,7 @@ class Parts:
             return []
         from aelle.predictor.differences import differences
 
-        task, config = self.config["task"], self.config
-        said = differences(self.model, task["name"], config["epochs"], task["threshold"], config["hyperparameters"])
+        said = differences(self.model, *_compared(self.config))
         return [f"prediction.model: {one}" for one in said]
 
     @property
@@ -198,19 +197,27 @@ def _model(options: dict[str, Any]) -> "EarlyPredictor | None":
 
 
 def _cut(model: "EarlyPredictor", config: dict[str, Any]) -> float | None:
-    """The chance below which variants are stopped; None for no pruning."""
+    """The chance below which variants are stopped; None for no pruning. Raises UserError for a sweep unlike the known
+    one, of which the model can promise nothing."""
     options = config["prediction"]
     if options["prune"] != AUTO:
         return options["prune"]
-    if model.epochs_ != config["epochs"]:
+    from aelle.predictor.differences import unlike_known
+
+    if said := unlike_known(model, *_compared(config)):
         raise UserError(
-            f"prediction.prune={AUTO}: the model was fitted to {model.epochs_}-epoch runs, and this sweep has "
-            f"{config['epochs']}; give a chance, or train as many epochs"
+            f"prediction.prune={AUTO}: {said[0]}; what share of low-error variants is lost cannot be promised then: "
+            "give a chance as a number, e.g. prediction.prune=0.1, or a model of a sweep like this one"
         )
     try:
         return model.cut(options["may_lose"], options["after"])
     except UserError as error:
         raise UserError(f"prediction.prune={AUTO}: {error}") from error
+
+
+def _compared(config: dict[str, Any]) -> tuple[str, int, float, list[str]]:
+    """What of a sweep is compared with that of the known one."""
+    return config["task"]["name"], config["epochs"], config["task"]["threshold"], config["hyperparameters"]
 
 
 def _percent(share: float | None) -> str:

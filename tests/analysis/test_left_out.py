@@ -162,6 +162,22 @@ def test_what_only_some_values_read_is_hidden_too():
     assert found.study.share_outside < 0.2
 
 
+@pytest.mark.parametrize("strange", ["losses", "spectra"])
+def test_variants_outside_are_counted_and_still_ranked_by_what_their_spectra_say(strange):
+    """All of size 48 are: by their learning curves, or by their least exponent."""
+    sweep = three_sizes(120)
+    far, losses, spectra = sweep.variants["size"].to_numpy() == 48, sweep.losses.copy(), sweep.spectra.copy()
+    if strange == "losses":
+        losses[far, :3] *= 6
+    else:
+        spectra[far, :, -1] -= 6
+    found = left_out(replace(sweep, hyperparameters=["size"], losses=losses, spectra=spectra), MODEL, "size", splits=2)
+    assert found.study.outside[2][:3].all()
+    last = found.study.scores[found.study.scores["split"] == 2].set_index(["predictor", "epoch"])["auc"]
+    assert last[RECOMMENDED, 0] > 0.65 and last[WITHOUT_SPECTRA, 0] < 0.55 and last[RECOMMENDED, 2] > 0.9
+    assert found.study.share_outside > 0.3
+
+
 def test_values_of_one_class_are_not_tested_alone_and_without_any_other_there_is_a_reason():
     sweep = three_sizes()
     sizes, losses = sweep.variants["size"].to_numpy(), sweep.losses.copy()

@@ -27,6 +27,37 @@ def test_too_few_of_a_class_is_refused():
         stratified_parts(np.arange(12) < 2, (0.3, 0.1, 0.6), 0)
 
 
+@given(st.integers(6, 30), st.integers(1, 6), st.integers(0, 99))
+def test_groups_are_in_one_part_and_every_part_has_both_classes(draws, repeats, seed):
+    """Whatever the classes in a group are."""
+    rng = np.random.default_rng(seed)
+    groups = rng.permutation(np.repeat(rng.permutation(draws), repeats))
+    low = rng.random(draws)[groups] + 0.3 * rng.standard_normal(len(groups)) > 0.5
+    try:
+        parts = stratified_parts(low, (0.5, 0.5), seed, groups)
+    except TooFewError as error:
+        assert "too few for 2 parts" in str(error)
+        return
+    assert sorted(np.concatenate(parts)) == list(range(len(groups)))
+    assert set(groups[parts[0]]).isdisjoint(groups[parts[1]])
+    assert all({True, False} == set(low[part]) for part in parts)
+
+
+def test_groups_of_one_are_no_groups_and_too_few_are_refused():
+    low = np.arange(40) % 3 == 0
+    for one, other in zip(
+        stratified_parts(low, (0.5, 0.5), 3), stratified_parts(low, (0.5, 0.5), 3, np.arange(40)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    halves = np.arange(40) // 20
+    with pytest.raises(TooFewError, match="1 of 2 draws of hyperparameters end low-error more often than the others, "):
+        stratified_parts(np.arange(40) % 20 < 5 * (1 + halves), (0.5, 0.5), 0, halves)
+    with pytest.raises(TooFewError, match="1 of 2 draws of hyperparameters end low-error more often than the others, "):
+        stratified_parts(np.arange(40) < 20, (0.5, 0.5), 0, halves)
+    alike = stratified_parts(np.arange(40) % 2 == 0, (0.5, 0.5), 0, np.arange(40) // 10)
+    assert [len(part) for part in alike] == [20, 20]
+
+
 def test_a_sample_keeps_the_shares_of_the_classes_and_no_class_is_lost():
     low = np.arange(20000) < 5000
     some = class_sample(low, 400, 0)

@@ -14,7 +14,10 @@ from sklearn.exceptions import NotFittedError
 from aelle import AeLLE, EarlyPredictor
 from aelle.analysis.scores import roc_auc
 from aelle.errors import TooFewError, UserError
+from aelle.predictor.low_chances import LowChances
 from aelle.predictor.observed import check_epoch, observed, so_far
+from aelle.predictor.outside import neighbourhood
+from aelle.sweep.arrays import table_of
 from aelle.sweep.table import SweepTable
 from sweeps import synthetic
 
@@ -295,18 +298,79 @@ def test_the_cut_loses_at_most_the_share_that_it_may_on_average(fitted):
     drawn = copy(fitted)
     for _ in range(2000):
         chances = rng.uniform(size=(40, 5)) ** 0.2
-        drawn.low_chances_ = chances[:39]
+        drawn.low_chances_ = LowChances(np.arange(5), chances[:39], np.arange(39))
         lost.append(chances[39, 1:].min() < drawn.cut(0.1, 1))
     assert 0.075 < np.mean(lost) < 0.115
     assert fitted.cut(0.05, 1) <= fitted.cut(0.2, 1) and fitted.cut(0.1, 0) <= fitted.cut(0.1, 3)
     new = [of_rates(seed=seed) for seed in range(1, 6)]
     of_new = np.concatenate([fitted.predict_proba(sweep, epoch=2)[sweep.low_error, 1] for sweep in new])
-    assert fitted.low_chances_[:, 2].mean() == pytest.approx(of_new.mean(), abs=0.12)
+    assert fitted.low_chances_.chances[:, 2].mean() == pytest.approx(of_new.mean(), abs=0.12)
 
 
 def test_few_low_error_variants_promise_nothing(fitted):
     with pytest.raises(TooFewError, match=r"at most 0\.5 % are lost: at least 199 are needed"):
         fitted.cut(0.005)
+
+
+def test_the_cut_of_repeated_draws_is_that_of_new_draws():
+    """All variants of a draw have about the same chance; some draws have many, some one."""
+    rng, lost = np.random.default_rng(0), []
+    sizes = np.array([1, 2, 10, 20] * 10)
+    draws = np.repeat(np.arange(40), sizes)
+    for _ in range(2000):
+        level = rng.uniform(size=41)
+        chances = level[draws, None] + 0.01 * rng.standard_normal((len(draws), 3))
+        new = level[40] + 0.01 * rng.standard_normal(3)
+        lost.append(new.min() < LowChances(np.arange(3), chances, draws).cut(0.1, 0))
+    assert 0.07 < np.mean(lost) < 0.115
+    few = LowChances(np.arange(3), chances[draws < 18], draws[draws < 18])
+    with pytest.raises(TooFewError, match="18 draws with low-error variants are too few to promise that at most 5 %"):
+        few.cut(0.05, 0)
+
+
+def repeated(seed: int, draws: int = 20, repeats: int = 10) -> SweepTable:
+    """Draws whose final loss is their own affair: neither losses, spectra nor hyperparameters say it of a new one."""
+    rng, of = np.random.default_rng(seed), np.repeat(np.arange(draws), repeats)
+    V, share = len(of), np.linspace(0, 1, 5)
+    rate, final = (
+        10 ** rng.uniform(-3, -1, draws)[of],
+        np.exp(rng.standard_normal(draws)[of] + 0.2 * rng.standard_normal(V)),
+    )
+    losses = 3 * (1 - share) + share * final[:, None] + 0.1 * rng.random((V, 5))
+    losses[:, :-1] = 3 + rng.random((V, 4))
+    losses[:, -1] = final
+    spectra = np.sort(rng.standard_normal((V, 5, 6)))[..., ::-1].copy()
+    return table_of(losses, spectra, {"rate": rate})
+
+
+def test_variants_of_one_draw_say_nothing_of_new_draws():
+    """The same hyperparameters, other seeds: their chances were those of the draw, which is known; now they are those
+    of new draws."""
+    sweep, new = repeated(1), repeated(2)
+    fitted = EarlyPredictor(1.0, aelle=QUICK).fit(sweep.losses, sweep.spectra, sweep.variants[["rate"]])
+    low = new.losses[:, -1] < 1
+    chance = fitted.predict(observed(new, 0)).chance
+    assert np.mean((chance - low) ** 2) < low.mean() * (1 - low.mean()) + 0.03
+    promised = EarlyPredictor(1.0).fit(repeated(3, draws=60, repeats=5))
+    cut, lost = promised.cut(0.05, 0), []
+    for seed in range(4, 10):
+        other = repeated(seed, draws=60, repeats=5)
+        said = [promised.predict(observed(other, k)) for k in range(4)]
+        stopped = np.any([(one.chance < cut) & (np.array(one.outside) == "") for one in said], axis=0)
+        lost.append(stopped[other.final_loss < 1].mean())
+    assert np.mean(lost) < 0.08
+
+
+def test_a_new_draw_is_not_outside_for_the_repetitions_of_the_known_ones():
+    """Twenty variants in one place are no measure of how far draws are apart."""
+    rng = np.random.default_rng(0)
+    places = rng.standard_normal((40, 3))
+    known, groups = np.repeat(places, 10, axis=0) + 1e-3 * rng.standard_normal((400, 3)), np.repeat(np.arange(40), 10)
+    new = rng.standard_normal((200, 3))
+    grouped = neighbourhood(known, groups)
+    assert grouped is not None and grouped.outside(new).mean() < 0.05
+    assert neighbourhood(known).outside(new).mean() > 0.9
+    assert neighbourhood(known[:12], groups[:12]) is None and neighbourhood(known[:13], np.arange(13) // 10) is not None
 
 
 @pytest.mark.parametrize("lacking", ["spectra", "hyperparameters", "both"])

@@ -37,6 +37,15 @@ def test_a_tree_knows_nothing_of_a_variant_that_it_was_not_grown_on():
     assert all(0.4 < share < 0.9 for share in grown_on.mean(0))
 
 
+def test_variants_of_one_draw_stay_together():
+    """Draws of three variants, whose classes differ within a draw."""
+    columns, group, low = rows()
+    draws = np.arange(30) // 3
+    _, grown_on = grow(columns, group, low, seed=0, draws=draws)
+    of_draws = grown_on.reshape(TREES, 10, 3)
+    assert (of_draws == of_draws[:, :, :1]).all() and all(0.4 < share < 0.9 for share in grown_on.mean(0))
+
+
 def test_a_class_of_one_variant_is_in_every_tree():
     columns, group, low = rows()
     low[:] = False

@@ -38,6 +38,24 @@ def test_left_out_predictions_are_those_of_fits_without_the_row():
     np.testing.assert_allclose(ridge.predict(columns), alone(scaled, target, best).predict(scaled), rtol=1e-9)
 
 
+def test_left_out_predictions_of_groups_are_those_of_fits_without_the_group():
+    """Groups of different sizes, in any order."""
+    columns, target = rows()
+    groups = np.random.default_rng(2).permutation(np.repeat([7, 3, 9, 4, 1], [1, 4, 10, 10, 15]))
+    scaled = (columns - columns.mean(0)) / columns.std(0)
+    _, left_out = fit_ridge(columns, target, groups)
+    errors = {}
+    for penalty in PENALTIES:
+        found = np.empty(40)
+        for group in np.unique(groups):
+            mine = groups == group
+            found[mine] = alone(scaled[~mine], target[~mine], penalty).predict(scaled[mine])
+        errors[((found - target) ** 2).mean()] = found
+    np.testing.assert_allclose(left_out, errors[min(errors)], rtol=1e-4, atol=1e-4)
+    each = fit_ridge(columns, target, np.arange(40))[1]
+    np.testing.assert_allclose(each, fit_ridge(columns, target)[1], rtol=1e-4, atol=1e-4)
+
+
 def test_chances_are_those_of_normal_errors():
     ridge, _ = fit_ridge(*rows())
     z = np.array([-3.0, 0.0, 40.0])
@@ -54,5 +72,6 @@ def test_any_number_of_columns(F):
     target = np.arange(12.0)
     ridge, left_out = fit_ridge(columns, target)
     assert np.isfinite(left_out).all() and np.isfinite(ridge.predict(columns * 1e6)).all()
+    assert np.isfinite(fit_ridge(columns, target, np.arange(12) // 4)[1]).all()
     if F == 0:
         np.testing.assert_allclose(left_out, (target.sum() - target) / 11)

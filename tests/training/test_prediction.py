@@ -1,6 +1,8 @@
 """Chances while training are those of the finished sweep; what is pruned leaves the others as they would have been."""
 
 import shutil
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from aelle.analysis.weights import load_weights
 from aelle.commands.collect import collect
 from aelle.commands.score import predicted
 from aelle.commands.status_text import status_text
+from aelle.errors import UserError
 from aelle.files import replace_atomically
 from aelle.predictor.differences import differences
 from aelle.predictor.early_predictor import EarlyPredictor
@@ -22,6 +25,7 @@ from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
 from aelle.tasks import SequenceClassification
+from aelle.training.parts import _cut
 from aelle.training.recorder import RunRecorder
 from sweeps import QUICK, SMALL, KilledError, assert_equal, command, report_of, results, results_of, rows, synthetic
 
@@ -372,18 +376,28 @@ def test_where_no_variant_is_left_the_training_ends(main, tmp_path, monkeypatch,
         (["prediction.prune=auto"], "prediction.prune=auto needs a model"),
         (["prediction.prune=always", "prediction.model={model}"], "prediction.prune=always: give a chance between"),
         (
-            ["prediction.prune=auto", "prediction.model={model}"],
+            ["prediction.prune=auto", "prediction.model={model}", "task.threshold={threshold}"],
             "prediction.prune=auto: 6 low-error variants are too few to promise that at most 5 % are lost: at least 19",
         ),
         (
             ["prediction.prune=auto", "prediction.may_lose=0.3", "prediction.model={model}", "epochs=2"],
-            "prediction.prune=auto: the model was fitted to 3-epoch runs, and this sweep has 2",
+            "prediction.prune=auto: the model was fitted to 3-epoch runs; this sweep has 2: losses are not used; what",
+        ),
+        (
+            ["prediction.prune=auto", "prediction.may_lose=0.3", "prediction.model={model}"],
+            "; low-error here is below 0.5; what share of low-error variants is lost cannot be promised then: give",
+        ),
+        (
+            ["prediction.prune=auto", "prediction.may_lose=0.3", "prediction.model={model}", "task.name=other"],
+            "prediction.prune=auto: the model was fitted to the task digits; this sweep's is other; what share of low",
         ),
     ],
 )
 def test_a_wrong_option_is_one_line_before_anything_is_written(main, tmp_path, model, options, words):
     for call in (SWEEP, ["train.py", *SWEEP[2:]]):
-        code, _, err = main(*call, *(option.format(model=model) for option in options))
+        filled = [option.format(model=model, threshold=EarlyPredictor.load(model).threshold) for option in options]
+        own = [option.partition("=")[0] for option in filled]
+        code, _, err = main(*(one for one in call if one.partition("=")[0] not in own), *filled)
         assert code == 2 and err.count("\n") == 1 and words in err
     assert not (tmp_path / "outputs").exists()
 
@@ -395,8 +409,14 @@ def test_what_the_model_does_not_know_is_never_stopped(main, tmp_path):
     table = load_sweep(tmp_path / "outputs" / "known")
     predictor = EarlyPredictor(float(np.median(table.final_loss)), aelle={"epochs": 10}).fit(table)
     predictor.save(tmp_path / "model")
-    line = [one for one in line if not one.startswith(("size=", "learning_rate="))]
-    line += ["size=6", "learning_rate=[0.00001,0.003,0.05]", "seed=1", f"prediction.model={tmp_path / 'model'}"]
+    line = [one for one in line if not one.startswith(("size=", "learning_rate=", "task.threshold="))]
+    line += [
+        f"task.threshold={predictor.threshold}",
+        "size=6",
+        "learning_rate=[0.00001,0.003,0.05]",
+        "seed=1",
+        f"prediction.model={tmp_path / 'model'}",
+    ]
     code, out, err = main(*line, "prediction.prune=auto", "prediction.may_lose=0.3")
     assert code == 0, err
     cut = predictor.cut(0.3, after=1)
@@ -415,6 +435,30 @@ def test_what_the_model_does_not_know_is_never_stopped(main, tmp_path):
     early = found[found["epoch"] < 3].set_index("variant")
     assert early.loc[[0, 3], "outside"].str.startswith("learning_rate=1e-05").all()
     assert early.drop([0, 3])["outside"].isna().all() and [bool(one) for one in outside] == [True, False, False] * 2
+
+
+def test_without_a_promise_auto_does_not_prune():
+    """A sweep that lacks a hyperparameter of the known one, and a model of a pruned sweep."""
+    of_p = EarlyPredictor(0.5).fit(replace(synthetic(), task="digits", spectra=np.full((60, 4, 1), np.nan)))
+    config = {
+        "task": {"name": "digits", "threshold": 0.5},
+        "epochs": 3,
+        "hyperparameters": ["p"],
+        "prediction": {"prune": "auto", "may_lose": 0.3, "after": 1},
+    }
+    assert 0 < (_cut(of_p, config) or 0) < 1
+    lacking = (
+        "the model knows the hyperparameters p, which this sweep lacks: hyperparameters are not used; what share of"
+    )
+    with pytest.raises(UserError, match=f"^prediction.prune=auto: {lacking}.* or a model of a sweep like this one$"):
+        _cut(of_p, {**config, "hyperparameters": ["hidden_size"]})
+    with pytest.raises(UserError, match=r"low-error here is below 0\.4; "):
+        _cut(of_p, {**config, "task": {"name": "digits", "threshold": 0.4}})
+    pruned = copy(of_p)
+    pruned.learned_from_ = {**of_p.learned_from_, "pruned": 3}
+    with pytest.raises(UserError, match="the model was fitted to a pruned sweep and knows few poor variants"):
+        _cut(pruned, config)
+    assert _cut(pruned, {**config, "prediction": {"prune": 0.2}}) == 0.2
 
 
 def test_losses_and_hyperparameters_predict_where_no_spectrum_is_measured(main, tmp_path, model):
