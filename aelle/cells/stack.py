@@ -61,6 +61,17 @@ def is_recurrent(network: object) -> TypeGuard[Module]:
     return any(isinstance(network, known) and type(network).forward is known.forward for known in RECURRENT_MODULES)
 
 
+def with_own_forward(network: object) -> str:
+    """Why a subclass of a recurrent module is not measured as one, or "" for anything else."""
+    parents = [known.__name__ for known in RECURRENT_MODULES if isinstance(network, known)]
+    if not parents or is_recurrent(network):
+        return ""
+    return (
+        f"{type(network).__name__} has a forward of its own, which may compute something else than {parents[0]}, whose "
+        "Jacobian is known"
+    )
+
+
 def stack_of(network: Module) -> Stack:
     """The cell and the weights (V = 1) of `nn.RNN`, `nn.GRU`, `nn.LSTM` or their one-step `*Cell` forms.
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from aelle.cells.in_use import stack_in_use
 from aelle.cells.module_cell import ModuleStack
-from aelle.cells.stack import Stack, is_recurrent, stack_of
+from aelle.cells.stack import Stack, is_recurrent, with_own_forward
 from aelle.lyapunov.checks import (
     averaged_steps,
     check_noise,
@@ -104,7 +105,7 @@ def lyapunov_spectrum(
             )
         for name, parameter in network.named_parameters():
             finite(f"{type(network).__name__}.{name}", parameter.detach(), None, dtype)
-        ensemble = _of_stack(stack_of(network), inputs, state, over == "full", dtype)
+        ensemble = _of_stack(stack_in_use(network), inputs, state, over == "full", dtype)
     else:
         noise = check_noise(stochastic, generator, jacobian)
         ensemble = _of_map(network, inputs, state, over == "full", dtype, jacobian, noise)
@@ -209,6 +210,8 @@ def _of_map(
 ) -> Ensemble:
     """On one thread, because a user's function may not be thread-safe."""
     if state is None:
+        if own := with_own_forward(step):
+            raise ValueError(f"{own}: give its step(x, state) -> state for one sequence, and a state to start from")
         raise ValueError(
             f"state=None: {type(step).__name__} is taken as a step(x, state) -> state and needs an initial state, [N] "
             "or [B, N]; if it is a module that contains an nn.RNN, nn.GRU or nn.LSTM, give that one"

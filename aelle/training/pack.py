@@ -105,8 +105,8 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
         raise NotBuiltError(str(error)) from error
     lyapunov = parts.lyapunov()
     prediction, report = _prediction(parts, lyapunov, place, progress.say)
-    outside = None if report is None else report.prediction.outside
-    recorder = RunRecorder(run, lyapunov, place.variants, place.rows, tracking.rows, outside)
+    predicting = None if report is None else report.prediction
+    recorder = RunRecorder(run, lyapunov, place.variants, place.rows, tracking.rows, predicting)
     trainer = parts.trainer([lyapunov, *prediction, recorder, progress], default_root_dir=run.path)
     try:
         if place.rows is None:

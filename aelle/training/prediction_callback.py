@@ -23,10 +23,11 @@ from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import Observed
 from aelle.tasks.module import PopulationModule
+from aelle.training.lasting_callback import LastingCallback, between_epochs, log_now
 from aelle.training.lyapunov_callback import LyapunovCallback
 
 
-class PredictionCallback(pl.Callback):
+class PredictionCallback(LastingCallback):
     """After every epoch, predicts the chance of each network that `lyapunov` measures, from its losses and spectra so
     far and its hyperparameters.
 
@@ -35,11 +36,13 @@ class PredictionCallback(pl.Callback):
     module logs in an epoch's validation or training, before its end (after epochs without it, losses are not used), and
     `hyperparameters` maps names to its values.
 
-    Comes after `lyapunov` among the trainer's callbacks. `.chances` maps the epoch (0 = before training) to the chances
-    of low error [V] (V = 1 for a single network), NaN where the network has diverged; epochs without anything to
-    predict from are missing. `.outside` maps it to what lies outside of what the predictor knows, in words, or "". A
-    population's `metrics` contain the chances of the last epoch. The trainer's logger gets `lyapunov/chance`, a
-    population's median.
+    Comes after `lyapunov` among the trainer's callbacks. `.chances` maps the epoch (0 = before training) to the chance
+    of low error, of a population to an array [V], NaN where the network has diverged; epochs without anything to
+    predict from are missing. `.outside` maps it to what lies outside of what the predictor knows, in words, or "", of a
+    population to a list of V. They are those of one training: saved in its checkpoints, continued when it resumes,
+    replaced by the next. A population's `metrics` contain the chances of the last epoch. The trainer's logger gets
+    `lyapunov/chance`, a population's median, or, if the trainer's callbacks are of several networks,
+    `lyapunov/<network>/chance`, numbered from a network's second callback on.
     """
 
     def __init__(
@@ -52,31 +55,55 @@ class PredictionCallback(pl.Callback):
         self.predictor, self.lyapunov = predictor, lyapunov
         self.hyperparameters, self.monitor = hyperparameters, monitor
         self.aelle = predictor if isinstance(predictor, AeLLE) else predictor.model_
-        self.chances: dict[int, Float[np.ndarray, "V"]] = {}
-        self.outside: dict[int, list[str]] = {}
-        self.losses: dict[int, Float[np.ndarray, "V"]] = {}
-        self.mean = RunningMean()
+        self.goes_on = False
+        super().__init__(lyapunov.network)
+
+    def reset(self) -> None:
+        self._chances: dict[int, Any] = {}
+        self._outside: dict[int, Any] = {}
         self.stale: torch.Tensor | None = None
+        if not self.goes_on:
+            self._losses: dict[int, Float[np.ndarray, "V"]] = {}
+            self.mean = RunningMean()
+
+    @property
+    def chances(self) -> dict[int, Any]:
+        self.collect()
+        return self._chances
+
+    @property
+    def outside(self) -> dict[int, Any]:
+        self.collect()
+        return self._outside
+
+    @property
+    def losses(self) -> dict[int, Float[np.ndarray, "V"]]:
+        self.collect()
+        return self._losses
 
     def go_on(self, rows: pa.Table, numbers: Sequence[int]) -> None:
         """Resume from the rows that a stopped run's `epochs.parquet` has for these variants."""
+        self.goes_on = True
         for epoch in sorted(set(rows["epoch"].to_pylist())):
             at = {row["variant"]: row for row in rows.filter(pc.field("epoch") == epoch).to_pylist()}
-            self.losses[epoch] = np.array([at[number]["val_loss"] for number in numbers], dtype=float)
+            self._losses[epoch] = np.array([at[number]["val_loss"] for number in numbers], dtype=float)
             spectra = [at[number].get("spectrum") for number in numbers]
             if self.aelle is not None and None not in spectra:
                 self.mean.add(curve(np.array(spectra), self.aelle.n_features_in_))
 
     def take(self, rows: Sequence[int]) -> None:
         """Continue with these variants of the population only."""
-        self.losses = {epoch: losses[list(rows)] for epoch, losses in self.losses.items()}
+        self._losses = {epoch: losses[list(rows)] for epoch, losses in self._losses.items()}
         if self.mean.count.any():
             self.mean.take(rows)
 
     @property
-    def state_key(self) -> str:
-        """Distinguishes several of these callbacks in one trainer."""
-        return self._generate_state_key(watches=self.lyapunov.network, model=self._digest, monitor=self.monitor)
+    def identity(self) -> dict[str, Any]:
+        return {"network": self.network, "model": self._digest, "monitor": self.monitor}
+
+    @property
+    def details(self) -> str:
+        return self.lyapunov.details
 
     @cached_property
     def _digest(self) -> str:
@@ -87,20 +114,30 @@ class PredictionCallback(pl.Callback):
         return digest.hexdigest()[:16]
 
     def state_dict(self) -> dict[str, Any]:
-        """Saved in the trainer's checkpoint, so that users' own trainings can resume."""
-        losses = {epoch: torch.as_tensor(losses) for epoch, losses in self.losses.items()}
-        return {"total": torch.as_tensor(self.mean.total), "count": torch.as_tensor(self.mean.count), "losses": losses}
+        return {
+            "total": torch.as_tensor(self.mean.total),
+            "count": torch.as_tensor(self.mean.count),
+            "losses": {epoch: torch.as_tensor(losses) for epoch, losses in self._losses.items()},
+            "chances": {e: v if isinstance(v, float) else torch.as_tensor(v) for e, v in self._chances.items()},
+            "outside": dict(self._outside),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Ignored if `go_on` has already restored it."""
-        if not self.losses:
+        """Losses and spectra so far are ignored if `go_on` has already restored them."""
+        self._chances = {e: v if isinstance(v, float) else v.numpy() for e, v in state_dict["chances"].items()}
+        self._outside = state_dict["outside"]
+        if not self.goes_on:
+            self._losses = {epoch: losses.numpy() for epoch, losses in state_dict["losses"].items()}
             self.mean.total, self.mean.count = state_dict["total"].numpy(), state_dict["count"].numpy()
-            self.losses = {epoch: losses.numpy() for epoch, losses in state_dict["losses"].items()}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch == 0:
-            self.mean, self.losses = RunningMean(), {}
-            self._predict(trainer, pl_module, 0)
+        """Predict before training, or where a resumed training's last epoch has only now been measured."""
+        self.goes_on = False
+        epoch = trainer.current_epoch
+        known = epoch == 0 or epoch in self.lyapunov.spectra
+        if known and epoch not in self._chances and between_epochs(trainer):
+            self._predict(trainer, pl_module, epoch)
+            log_now(trainer, {name: float(value) for name, value in self._logged(trainer, epoch).items()})
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The trainer keeps a metric until it is logged again, then as another tensor: this one is of the past."""
@@ -109,8 +146,15 @@ class PredictionCallback(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         self._predict(trainer, pl_module, epoch)
-        if epoch in self.chances:
-            pl_module.log("lyapunov/chance", torch.as_tensor(self.chances[epoch]).nanmedian())
+        for name, value in self._logged(trainer, epoch).items():
+            pl_module.log(name, value.to(pl_module.device))
+
+    def _logged(self, trainer: pl.Trainer, epoch: int) -> dict[str, torch.Tensor]:
+        """Nothing after an epoch without a prediction."""
+        if epoch not in self._chances:
+            return {}
+        chances = torch.as_tensor(self._chances[epoch], dtype=torch.float64)
+        return {self.logged_as("chance", trainer): chances.nanmedian()}
 
     def _predict(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
         population = isinstance(pl_module, PopulationModule)
@@ -127,24 +171,27 @@ class PredictionCallback(pl.Callback):
             # A variant whose gradient was not finite still has finite weights, a finite loss and a finite spectrum.
             chances[pl_module.diverged().cpu().numpy()] = np.nan
             pl_module.metrics["chance"] = torch.as_tensor(chances)
-        self.chances[epoch], self.outside[epoch] = chances, outside
+        members = population or any(one.exponents.ndim == 2 for one in self.lyapunov.spectra.values())
+        one = not members and len(chances) == 1
+        self._chances[epoch] = float(chances[0]) if one else chances
+        self._outside[epoch] = outside[0] if one else outside
 
     def _given(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> Observed | None:
         """What is known of the networks; None if that is nothing."""
         epochs = self._epochs(trainer, epoch)
         if isinstance(pl_module, PopulationModule):
-            self.losses[epoch] = pl_module.metrics["val_loss"].double().cpu().numpy()
+            self._losses[epoch] = pl_module.metrics["val_loss"].double().cpu().numpy()
             frame = pd.DataFrame([v.hyperparameters for v in pl_module.variants])
         else:
             frame = None if self.hyperparameters is None else pd.DataFrame([dict(self.hyperparameters)])
             # What was logged before training, by a validation, is not in the trainer's metrics any more.
             loss = trainer.callback_metrics.get(self.monitor) if epoch > 0 else None
             if loss is not None and loss is not self.stale:
-                self.losses[epoch] = np.array([float(loss)])
+                self._losses[epoch] = np.array([float(loss)])
         losses = lost = None
-        if epoch in self.losses:
-            unknown = np.full_like(self.losses[epoch], np.nan)
-            losses = np.stack([self.losses.get(k, unknown) for k in range(epoch + 1)], 1)
+        if epoch in self._losses:
+            unknown = np.full_like(self._losses[epoch], np.nan)
+            losses = np.stack([self._losses.get(k, unknown) for k in range(epoch + 1)], 1)
             losses = np.where(np.isfinite(losses), losses, np.nan)
             # This epoch's was measured: where it is not finite, NaN included, the network has diverged.
             lost = np.isnan(losses[:, -1])

@@ -1,7 +1,8 @@
 """Writes the run folder during training."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytorch_lightning as pl
@@ -15,6 +16,9 @@ from aelle.tasks.module import PopulationModule
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.variants import Variant
 
+if TYPE_CHECKING:
+    from aelle.training.prediction_callback import PredictionCallback
+
 
 class RunRecorder(Checkpoint):
     """After each epoch writes the rows so far, then states, then checkpoint and status, each replaced atomically.
@@ -23,7 +27,7 @@ class RunRecorder(Checkpoint):
     rows later than the checkpoint are discarded on resuming. `variants` are all of the pack, pruned ones included.
     Lightning runs its `Checkpoint`s last, so the rows contain what the module and the other callbacks measured.
     `seconds` is the pack's time for that epoch, measuring and writing included, divided by its number of variants.
-    Every tensor [V] in the module's `metrics` becomes a column, and so do the V texts that `outside` has for an epoch.
+    Every tensor [V] in the module's `metrics` becomes a column, and so does what `prediction` calls `outside`.
     `tell` is called with an epoch's rows once written.
     """
 
@@ -34,10 +38,10 @@ class RunRecorder(Checkpoint):
         variants: Sequence[Variant],
         rows: pa.Table | None = None,
         tell: Callable[[pa.Table], object] = lambda rows: None,
-        outside: Mapping[int, list[str]] | None = None,
+        prediction: "PredictionCallback | None" = None,
     ):
         self.folder, self.lyapunov, self.variants, self.tell = folder, lyapunov, variants, tell
-        self.outside = {} if outside is None else outside
+        self.prediction = prediction
         self.rows = [rows] if rows is not None else []
         self.since = time.perf_counter()
 
@@ -66,14 +70,16 @@ class RunRecorder(Checkpoint):
         }
         self.since = now
         columns |= {name: _floats(values) for name, values in sorted(pl_module.metrics.items())}
-        if epoch in self.outside:
-            columns["outside"] = self.outside[epoch]
+        if self.prediction is not None and epoch in self.prediction.outside:
+            columns["outside"] = self.prediction.outside[epoch]
         for prefix, spectra in (("", self.lyapunov.spectra), ("test_", self.lyapunov.test_spectra)):
             spectrum: Spectrum | None = spectra.get(epoch)
             if spectrum is not None:
                 columns[f"{prefix}spectrum"] = _lists(spectrum.exponents)
                 columns[f"{prefix}spectrum_stderr"] = _lists(spectrum.stderr)
                 columns[f"{prefix}clamped"] = spectrum.clamped.tolist()
+            # The rows keep them, and the checkpoint need not.
+            spectra.clear()
         self.rows.append(pa.table(columns))
         self.folder.write_epochs(pa.concat_tables(self.rows, promote_options="default"))
         self.folder.write_variants(self.variants, variant_states(self.variants, pl_module, "running"))

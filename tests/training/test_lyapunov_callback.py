@@ -3,55 +3,12 @@
 import csv
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from aelle import LyapunovCallback, lyapunov_spectrum
 from aelle.tasks.initialization import Initialization
 from aelle.tasks.population import Population
-
-
-class Ordinary(pl.LightningModule):
-    def __init__(self, rnn: nn.Module | None = None):
-        super().__init__()
-        torch.manual_seed(0)
-        self.encoder = nn.Module()
-        self.encoder.rnn = rnn or nn.GRU(2, 6, num_layers=2, batch_first=True, dropout=0.2)
-        self.head = nn.Linear(6, 1)
-
-    def training_step(self, batch, _):
-        x, y = batch
-        return nn.functional.mse_loss(self.head(self.encoder.rnn(x)[0][:, -1]), y)
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=0.01)
-
-
-def train(callbacks: list, folder, epochs: int = 3, model: pl.LightningModule | None = None, **options) -> Ordinary:
-    torch.manual_seed(1)
-    x = torch.randn(24, 7, 2)
-    loader = DataLoader(TensorDataset(x, x.sum((1, 2))[:, None]), batch_size=8, shuffle=True)
-    model = model or Ordinary()
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        logger=CSVLogger(folder) if callbacks else False,
-        log_every_n_steps=1,
-        **options,
-    )
-    trainer.fit(model, loader)
-    return model
-
-
-def probe(seed: int = 5) -> torch.Tensor:
-    return torch.randn(4, 9, 2, generator=torch.Generator().manual_seed(seed))
+from trainings import Ordinary, probe, train
 
 
 def test_spectra_of_every_epoch_and_their_log(tmp_path):

@@ -12,6 +12,8 @@ from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import so_far
+from aelle.tasks.initialization import Initialization
+from aelle.tasks.population import Population
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.prediction_callback import PredictionCallback
 from sweeps import synthetic
@@ -70,11 +72,11 @@ def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
         return made, callbacks[1]
 
     whole = fit(4)[1]
-    fit(2)[0].save_checkpoint(tmp_path / "x.ckpt")
+    stopped, before = fit(2)
+    stopped.save_checkpoint(tmp_path / "x.ckpt")
     resumed = fit(4, tmp_path / "x.ckpt")[1]
-    assert set(resumed.chances) == {3, 4} and len(metrics) == ("chance" in metrics)
-    for epoch in (3, 4):
-        np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
+    assert resumed.chances == {**before.chances, 3: whole.chances[3], 4: whole.chances[4]}
+    assert len(metrics) == ("chance" in metrics)
 
 
 class Logged(pl.LightningModule):
@@ -116,13 +118,14 @@ def fit(predictor, epochs: int = 3, start: Path | None = None, **options) -> tup
 def test_losses_that_the_module_logs_and_its_hyperparameters_are_used(early):
     """The loss before training is unknown; at epochs without a spectrum, losses and hyperparameters predict."""
     prediction = fit(early, every=[0, 2], hyperparameters={"p": 0.4}, monitor="loss")[1]
-    assert set(prediction.chances) == {0, 1, 2, 3} and prediction.outside[1] == [""]
+    assert set(prediction.chances) == {0, 1, 2, 3} and prediction.outside[1] == ""
     losses = np.array([[np.nan, *LOSSES[1:]]], dtype=np.float32)
     assert prediction.chances[1] == early.predict(so_far(losses, None, {"p": [0.4]}, 1, 3)).chance
     typical = losses.astype(float)
     typical[0, 0] = np.median(KNOWN.losses[:, 0])
     assert prediction.chances[1] == early.predict(so_far(typical, None, {"p": [0.4]}, 1, 3)).chance
     assert prediction.chances[3] < 1e-9
+    assert all(isinstance(chance, float) for chance in prediction.chances.values())
 
 
 def test_a_measured_loss_that_is_not_a_number_is_divergence(early):
@@ -131,7 +134,7 @@ def test_a_measured_loss_that_is_not_a_number_is_divergence(early):
     prediction = PredictionCallback(early, lyapunov, {"p": 0.4}, monitor="loss")
     logged = Logged([LOSSES[1], np.nan, np.nan])
     trainer([lyapunov, prediction], max_epochs=3).fit(logged, torch.ones(2, 6, 2), torch.ones(1, 6, 2))
-    assert np.isfinite(prediction.chances[1]).all() and np.isnan(prediction.chances[2]).all()
+    assert np.isfinite(prediction.chances[1]) and np.isnan(prediction.chances[2])
 
 
 def test_a_loss_counts_for_the_epoch_that_it_was_logged_in_alone(early):
@@ -145,7 +148,7 @@ def test_a_loss_counts_for_the_epoch_that_it_was_logged_in_alone(early):
         epoch: [pytest.approx(LOSSES[epoch - 1])] for epoch in (2, 4)
     }
     without = so_far(None, None, {"p": [0.4]}, 3, 5)
-    assert prediction.chances[3] == early.predict(without).chance and set(prediction.outside[3]) == {""}
+    assert prediction.chances[3] == early.predict(without).chance and prediction.outside[3] == ""
 
 
 @pytest.mark.parametrize("hook", ["training_step", "on_train_epoch_end"])
@@ -176,18 +179,18 @@ def test_without_losses_and_hyperparameters_spectra_alone_predict(early):
     for epoch, spectrum in prediction.lyapunov.spectra.items():
         spectra[0, epoch] = spectrum.exponents.numpy()
     given = so_far(None, spectra, None, 2, 3)
-    assert prediction.outside[2] == early.predict(given).outside
-    assert fit(early, hyperparameters={"p": 40.0})[1].outside[1] == ["p=40: known is 0.00274 to 0.997"]
+    assert [prediction.outside[2]] == early.predict(given).outside
+    assert fit(early, hyperparameters={"p": 40.0})[1].outside[1] == "p=40: known is 0.00274 to 0.997"
 
 
 def test_a_training_of_ones_own_resumes_with_its_losses(early, tmp_path):
     options = {"hyperparameters": {"p": 0.4}, "monitor": "loss"}
     whole = fit(early, **options)[1]
-    fit(early, 1, **options)[0].save_checkpoint(tmp_path / "x.ckpt")
+    stopped, before = fit(early, 1, **options)
+    stopped.save_checkpoint(tmp_path / "x.ckpt")
     resumed = fit(early, 3, tmp_path / "x.ckpt", **options)[1]
-    assert set(resumed.chances) == {2, 3} and set(resumed.losses) == {1, 2, 3}
-    for epoch in (2, 3):
-        np.testing.assert_array_equal(resumed.chances[epoch], whole.chances[epoch])
+    assert resumed.chances == {**before.chances, 2: whole.chances[2], 3: whole.chances[3]}
+    assert resumed.losses == whole.losses and set(whole.losses) == {1, 2, 3}
 
 
 def test_predictors_side_by_side_keep_their_own_states(early):
@@ -207,3 +210,19 @@ def test_a_loaded_predictor_is_the_same_one(early, tmp_path):
     lyapunov = LyapunovCallback("rnn", torch.full((3, 6, 2), 0.5))
     again = PredictionCallback(EarlyPredictor.load(tmp_path), lyapunov)
     assert again.state_key == PredictionCallback(early, lyapunov).state_key
+
+
+def test_members_of_a_population_have_arrays_and_one_network_a_number(early):
+    """Also if the module is the user's own, and if the population has one member."""
+
+    class Members(Logged):
+        def __init__(self, V):
+            super().__init__(LOSSES[1:])
+            self.network = Population("rnn", 2, 5, 1, [Initialization(p=0.5)] * V, range(V))
+
+    for V in (1, 3):
+        lyapunov = LyapunovCallback("network", torch.full((3, 6, 2), 0.5))
+        prediction = PredictionCallback(early, lyapunov)
+        trainer([lyapunov, prediction], max_epochs=1).fit(Members(V), torch.ones(2, 6, 2))
+        assert prediction.chances[1].shape == (V,) and len(prediction.outside[1]) == V
+        assert isinstance(prediction.outside[1], list)
