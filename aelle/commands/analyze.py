@@ -155,8 +155,8 @@ def checked(config: DictConfig) -> Request:
 
 
 def load(request: Request) -> tuple[SweepTable, list[SweepTable], str]:
-    """The sweep, the others to score, and the name of the analysis. Sweeps of another task are judged by that task's
-    threshold, all others as the sweep itself."""
+    """The sweep, the others to score, and the name of the analysis. Others are judged by their own threshold, which may
+    follow their delay or time step; by the sweep's, if they are array files, or of its task and one is asked for."""
     sweep = _load(request.source)
     name = analysis_name(request.settings, request.threshold, sweep.threshold)
     if request.threshold is not None:
@@ -167,8 +167,9 @@ def load(request: Request) -> tuple[SweepTable, list[SweepTable], str]:
             other = _load(source)
         except UserError as error:
             raise UserError(f"elsewhere: {error}") from error
-        alike = _is_array_file(source) or other.task == sweep.task
-        others.append(replace(other, threshold=sweep.threshold) if alike else other)
+        asked_for = request.threshold is not None and other.task == sweep.task
+        as_the_sweep = _is_array_file(source) or asked_for
+        others.append(replace(other, threshold=sweep.threshold) if as_the_sweep else other)
     return sweep, others, name
 
 

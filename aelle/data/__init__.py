@@ -2,11 +2,11 @@
 
 from aelle.data.images import Part, Sequences, digits, fashion, mnist, mnist_pixels
 from aelle.data.lorenz import lorenz, lorenz_threshold
-from aelle.data.memory import adding, copy, copy_threshold, flip_flop, recall
+from aelle.data.memory import adding, copy, copy_threshold, flip_flop, flip_flop_threshold, recall
 from aelle.data.sines import FourSines
 from aelle.data.text import Characters, book, topics
 
-SOLVED = {"copy": copy_threshold, "lorenz": lorenz_threshold}
+SOLVED = {"copy": copy_threshold, "flipflop": flip_flop_threshold, "lorenz": lorenz_threshold}
 """Thresholds that follow from a task's options: `${solved:copy,20,10}` in a configuration."""
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "digits",
     "fashion",
     "flip_flop",
+    "flip_flop_threshold",
     "lorenz",
     "mnist",
     "mnist_pixels",

@@ -119,6 +119,17 @@ def flip_flop(
     return from_seed("flip_flop", draw, (train, val, test), seed)
 
 
+def flip_flop_threshold(steps: int, bits: int, pulses: float | int) -> float:
+    """A third of what not remembering one of the bits costs, to one digit: below it, every bit is remembered. For three
+    bits, this is a ninth of the error of a network without memory."""
+    check_whole("steps", steps, least=2)
+    check_whole("bits", bits, least=1)
+    check_share("pulses", pulses)
+    if pulses == 1:
+        raise UserError("task.data.pulses=1: nothing is left to remember; give a share below 1, or task.threshold=…")
+    return float(f"{(1 - pulses) * (steps - 1) / steps / bits / 3:.1g}")
+
+
 def from_seed(
     name: str,
     draw: Callable[[np.random.Generator, int], Part],

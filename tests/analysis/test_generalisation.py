@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from aelle.analysis.early import study
 from aelle.analysis.generalisation import across_hyperparameters, as_table, to_test_inputs, transfers
+from aelle.commands.analyze import Request, load
 from aelle.model.chances import chances, fit_to_all
 from aelle.model.estimator import AeLLE
+from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import SweepTable, load_sweep
 from sweeps import QUICK, report_of, results_of, synthetic, write_arrays
 
@@ -107,6 +110,39 @@ def test_sweeps_of_the_task_are_judged_alike_and_one_of_a_single_class_is_named(
     )
     assert code == 0 and "is left out" not in out, err
     assert f"scored on b (task digits, low-error below {middle:.4g}): ROC AUC" in out
+
+
+@pytest.mark.parametrize(
+    "task, given, expected",
+    [("lorenz", None, 0.00016), ("lorenz", 0.01, 0.01), ("copy", 0.01, 0.00016), ("copy", None, 0.00016)],
+)
+def test_another_sweep_is_judged_by_its_own_threshold_unless_one_is_asked_for(
+    monkeypatch, tmp_path, task, given, expected
+):
+    """That of a task may follow its options: the Lorenz system's at dt=0.05 is 0.0053, and at dt=0.02 0.00016."""
+    write_arrays(tmp_path / "arrays.npz")
+    sweeps = {
+        "one": replace(synthetic(), task="lorenz", threshold=0.0053),
+        "two": replace(synthetic(), task=task, threshold=0.00016),
+        "arrays": load_arrays(tmp_path / "arrays.npz"),
+    }
+    monkeypatch.setattr("aelle.commands.analyze._load", lambda path: sweeps[path.stem])
+    request = Request(
+        source=Path("one"),
+        threshold=given,
+        splits=2,
+        split_shares=[],
+        parameters={},
+        pictures=[],
+        elsewhere=[Path("two"), tmp_path / "arrays.npz"],
+        generalise=None,
+        model=None,
+        details=False,
+        settings=[],
+        tracker=None,
+    )
+    sweep, (other, arrays), _ = load(request)
+    assert other.threshold == expected and arrays.threshold == sweep.threshold == (given or 0.0053)
 
 
 def test_a_sweep_without_spectra_is_named(tmp_path, main):

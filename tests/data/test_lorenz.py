@@ -69,14 +69,24 @@ def test_the_baselines_of_the_threshold():
 def test_the_threshold_follows_the_step():
     # The error of a straight line falls with the fourth power of the step, in variances.
     assert lorenz_threshold(0.05) == 0.0053
-    assert lorenz_threshold(0.1) / lorenz_threshold(0.025) == pytest.approx(4**4, rel=0.5)
+    assert lorenz_threshold(0.08) / lorenz_threshold(0.02) == pytest.approx(4**4, rel=0.5)
 
 
-@pytest.mark.parametrize("dt", [0.01, 0.02, 0.05, 0.1])
-def test_the_threshold_is_a_tenth_of_the_error_of_a_straight_line(dt):
+@pytest.mark.parametrize(
+    ("dt", "best"), [(0.01, 0), (0.02, 0), (0.05, 0), (0.1, 1), (0.15, 1), (0.2, 2), (0.3, 2), (1.0, 2), (1, 2)]
+)
+def test_the_threshold_is_a_tenth_of_the_error_of_the_best_untrained_answer(dt, best):
+    """From dt=0.13 on, a straight line is worse than the constant."""
     x, y = lorenz(40, dt, train=500, val=1, test=1).train
-    error = (y[:, 1:] - (2 * x[:, 1:] - x[:, :-1])).square().mean().item()
-    assert lorenz_threshold(dt) == pytest.approx(error / 10, rel=0.05)
+    errors = [(y[:, 1:] - (2 * x[:, 1:] - x[:, :-1])).square().mean(), (y - x).square().mean(), y.square().mean()]
+    assert int(np.argmin(errors)) == best
+    assert lorenz_threshold(dt) == pytest.approx(float(errors[best]) / 10, rel=0.05)
+
+
+@pytest.mark.parametrize("dt", [0, -0.1, 2, math.nan, math.inf])
+def test_the_threshold_of_a_wrong_step_is_one_clear_error(dt):
+    with pytest.raises(UserError, match=r"task\.data\.dt=.*: give a number above 0 and at most 1"):
+        lorenz_threshold(dt)
 
 
 @pytest.mark.long

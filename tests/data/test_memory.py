@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aelle.data import Part, Sequences, adding, copy, copy_threshold, flip_flop, recall
+from aelle.data import Part, Sequences, adding, copy, copy_threshold, flip_flop, flip_flop_threshold, recall
 from aelle.data.memory import check_whole
 from aelle.errors import UserError
 from aelle.sweep.table import load_sweep
@@ -198,6 +198,26 @@ def test_a_wrong_option_is_one_line_before_anything_is_trained(name, wrong, main
     code, _, err = main("train.py", "-m", f"experiment={name}", wrong)
     assert code and len(err.strip().splitlines()) == 1 and wrong.split("=")[0].split(".")[-1] in err
     assert not list((tmp_path / "outputs").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("bits", [1, 3, 12])
+@pytest.mark.parametrize("pulses", [0, 0.1, 0.95])
+@pytest.mark.parametrize("steps", [2, 40])
+def test_below_the_threshold_of_the_flip_flop_every_bit_is_remembered(steps, bits, pulses):
+    """It is below the error of whoever knows all bits but one, and that one only while it is pulsed."""
+    x, y = flip_flop(steps, bits, pulses, train=4000, val=1, test=1).train
+    one_lost = y.clone()
+    one_lost[..., 0] = x[..., 0]
+    error = (y - one_lost).square().mean().item()
+    assert 0.2 * error < flip_flop_threshold(steps, bits, pulses) < 0.5 * error
+
+
+def test_a_flip_flop_of_pulses_alone_has_no_threshold():
+    with pytest.raises(UserError, match=r"task\.data\.pulses=1: nothing is left to remember; give a share below 1"):
+        flip_flop_threshold(40, 3, 1)
+    for options in ((1, 3, 0.1), (40, 0, 0.1), (40, 3, -0.1), (40, 3, math.nan)):
+        with pytest.raises(UserError, match=r"^task\.data\.(steps|bits|pulses)=.*: give a "):
+            flip_flop_threshold(*options)
 
 
 def test_the_threshold_of_copying_is_a_tenth_of_guessing_at_any_length():

@@ -136,7 +136,18 @@ def test_everything_at_the_top_is_an_option_or_a_hyperparameter():
 
 @pytest.mark.parametrize(
     ("overrides", "threshold"),
-    [(["task=copy"], 0.069), (["task=copy", "task.data.delay=20"], 0.024), (["task=copy", "task.threshold=0.3"], 0.3)],
+    [
+        (["task=copy"], 0.069),
+        (["task=copy", "task.data.delay=20"], 0.024),
+        (["task=copy", "task.threshold=0.3"], 0.3),
+        (["task=flipflop"], 0.1),
+        (["experiment=flipflop_full"], 0.1),
+        (["task=flipflop", "task.data.pulses=0.95"], 0.005),
+        (["task=flipflop", "task.data.bits=12"], 0.02),
+        (["task=flipflop", "task.data.pulses=1", "task.threshold=0.3"], 0.3),
+        (["task=lorenz"], 0.0053),
+        (["task=lorenz", "task.data.dt=0.3"], 0.1),
+    ],
 )
 def test_a_threshold_follows_the_options_of_its_task(overrides, threshold):
     assert composed("train", *overrides)["task"]["threshold"] == threshold
