@@ -32,7 +32,7 @@ from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.report.figures import figures
-from aelle.report.printed import print_findings, print_sweep
+from aelle.report.printed import print_findings, print_sweep, print_warnings
 from aelle.report.write import results_folder, write_report
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.plan import shortened
@@ -84,12 +84,15 @@ def analyze(config: DictConfig) -> None:
     if request.model is not None:
         request.folder.mkdir(parents=True, exist_ok=True)
         print_sweep(sweep)
+        print_warnings(sweep)
         score(request, sweep)
         return
     request = replace(request, generalise=check_generalise(request.generalise, sweep.complete()))
     request.folder.mkdir(parents=True, exist_ok=True)
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
-    problems += [reason for other in others if (reason := _why_not_scored(other))]
+    for other in others:
+        problems += [f"elsewhere: {other.name}: {warning}" for warning in other.warnings]
+        problems += filter(None, [_why_not_scored(other)])
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
     with announced(f"{sweep.name}: analysing {count(len(sweep.losses), 'variant')}"):
         found, fitted = learn(request, sweep, examples, others, name)
