@@ -38,7 +38,7 @@ from aelle.sweep.arrays import load_arrays
 from aelle.sweep.plan import shortened
 from aelle.sweep.retraining import retraining
 from aelle.sweep.table import SweepTable, load_sweep
-from aelle.terminal import announced, count, duration
+from aelle.terminal import announced, command, count, duration, option
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.tracking.tracker import AnalysisTracker
 
@@ -179,8 +179,8 @@ def analysis_name(settings: list[str], threshold: float | None, usual: float) ->
     """What tells an analysis from the usual one of its sweep: other options of AeLLE, and another threshold than the
     task's. Empty for the usual one, and for arrays, which have no usual threshold."""
     parts = []
-    for option in sorted(settings, key=lambda option: option.lstrip("+~").partition("=")[0]):
-        name, _, value = option.lstrip("+~").partition("=")
+    for setting in sorted(settings, key=lambda one: one.lstrip("+~").partition("=")[0]):
+        name, _, value = setting.lstrip("+~").partition("=")
         if name != "aelle":
             parts.append(f"{name.removeprefix('aelle.')}-{value}")
         elif value != "default":
@@ -273,7 +273,7 @@ def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Pa
     if fitted is not None and found.sweep.pruned:
         print(f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
     elif fitted is not None:
-        print(f"model: {where}; to apply it to another sweep: python analyze.py model={where} sweep=…")
+        print(f"model: {where}; to apply it to another sweep: {command('analyze.py', option('model', where))} sweep=…")
     return report
 
 

@@ -52,11 +52,11 @@ def print_findings(found: Findings, details: bool) -> None:
 
 
 def print_sweep(sweep: SweepTable) -> None:
+    """Without the number of low-error variants where there is no threshold: arrays have none of their own."""
     complete = sweep.complete()
-    print(
-        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(complete.losses)} complete, "
-        f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
-    )
+    low = f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
+    told = [count(sweep.size, "variant"), f"{len(complete.losses)} complete", *([low] if sweep.threshold > 0 else [])]
+    print(f"{sweep.name}: {', '.join(told)}")
     if sweep.reference is not None:
         low, high = sweep.reference.losses[[0, -1]]
         spread = f"the median of {len(sweep.reference.losses)} from {low:.3g} to {high:.3g}"
