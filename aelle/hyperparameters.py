@@ -4,6 +4,7 @@ A hyperparameter of a user's own module, or of a cell's constructor, is not list
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,12 @@ from aelle.errors import UserError
 
 NOT_READ = math.nan
 """The value of a hyperparameter that a variant does not read, such as the momentum of Adam."""
+
+RESERVED = (
+    *("variant", "number", "run", "row", "state", "error", "complete", "epoch", "seconds"),
+    *("val_loss", "spectrum", "test_spectrum", "init_seed", "shuffle_seed", "final_loss", "low_error", "outside"),
+)
+"""Columns of a run's, a sweep's and a report's tables, which no hyperparameter can have as its name."""
 
 
 class Hyperparameter(NamedTuple):
@@ -98,6 +105,12 @@ def cuts_packs(name: str, value: Any) -> bool:
 
 def not_read(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
+
+
+def why_reserved(name: str) -> str:
+    """Why no hyperparameter can have that name; "" if one can."""
+    taken = name in RESERVED or re.fullmatch(r"chance_epoch_\d+", name)
+    return f"the tables of results have a column of that name; rename it, e.g. to {name}_" if taken else ""
 
 
 def check_value(name: str, value: Any) -> None:

@@ -1,15 +1,21 @@
-"""Counts and durations as text, and a live counter, for the terminal."""
+"""Counts, durations and commands to paste as text, and a live counter, for the terminal."""
 
+import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
 REFRESH_SECONDS = 0.5
 """Seconds between updates of the live counter."""
+
+PLAIN = re.compile(r"([A-Za-z_/]|\.+/)[\w./+-]*", re.ASCII)
+NOT_PLAIN = ("null", "true", "false", "nan", "inf")
+"""Words that Hydra takes for another value."""
 
 
 def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
@@ -52,3 +58,33 @@ def duration(seconds: float) -> str:
 def count(n: int, noun: str) -> str:
     """`1 variant`, `3 variants`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def command(script: str, *options: str) -> str:
+    """The line of a shell that starts a script with these options, given as Hydra reads them (`option`)."""
+    return pasted("python", script, *options)
+
+
+def pasted(*words: str) -> str:
+    """Words of a command line, quoted for a shell."""
+    return " ".join(map(shlex.quote, words))
+
+
+def option(name: str, value: Any) -> str:
+    """`name=value` as Hydra reads it, e.g. `sweep="outputs/my sweep"`."""
+    return f"{name}={_in_hydra(value)}"
+
+
+def _in_hydra(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_in_hydra, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    text = str(value)
+    if PLAIN.fullmatch(text) and text.lower() not in NOT_PLAIN:
+        return text
+    # A backslash means something only before an interpolation, before a quote, and at the end.
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + '\\"' * bool(found[2]), text) + '"'

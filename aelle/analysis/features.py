@@ -11,11 +11,13 @@ from aelle.sweep.table import SweepTable
 
 
 def features(sweep: SweepTable) -> pd.DataFrame:
-    """A row per variant; a column per feature of its final spectrum and per numeric hyperparameter that varies."""
+    """A row per variant; a column per feature of its final spectrum and per numeric hyperparameter that varies, told
+    apart if it has the name of a feature."""
     spectra = sweep.spectra[:, -1]
     columns = {name: feature(spectra) for name, feature in FEATURES.items()}
     numbers = [name for name in sweep.varied if pd.api.types.is_numeric_dtype(sweep.variants[name])]
-    return pd.DataFrame(columns | {name: sweep.variants[name].to_numpy(float) for name in numbers})
+    titles = {name: f"{name} (hyperparameter)" if name in FEATURES else name for name in numbers}
+    return pd.DataFrame(columns | {titles[name]: sweep.variants[name].to_numpy(float) for name in numbers})
 
 
 class Correlation(NamedTuple):

@@ -32,13 +32,13 @@ from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.report.figures import figures
-from aelle.report.printed import print_findings, print_sweep
+from aelle.report.printed import print_findings, print_sweep, print_warnings
 from aelle.report.write import results_folder, write_report
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.plan import shortened
 from aelle.sweep.retraining import retraining
 from aelle.sweep.table import SweepTable, load_sweep
-from aelle.terminal import announced, count, duration
+from aelle.terminal import announced, command, count, duration, option
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.tracking.tracker import AnalysisTracker
 
@@ -84,12 +84,15 @@ def analyze(config: DictConfig) -> None:
     if request.model is not None:
         request.folder.mkdir(parents=True, exist_ok=True)
         print_sweep(sweep)
+        print_warnings(sweep)
         score(request, sweep)
         return
     request = replace(request, generalise=check_generalise(request.generalise, sweep.complete()))
     request.folder.mkdir(parents=True, exist_ok=True)
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
-    problems += [reason for other in others if (reason := _why_not_scored(other))]
+    for other in others:
+        problems += [f"elsewhere: {other.name}: {warning}" for warning in other.warnings]
+        problems += filter(None, [_why_not_scored(other)])
     sweep = replace(sweep, problems=[*sweep.problems, *problems])
     with announced(f"{sweep.name}: analysing {count(len(sweep.losses), 'variant')}"):
         found, fitted = learn(request, sweep, examples, others, name)
@@ -177,8 +180,8 @@ def analysis_name(settings: list[str], threshold: float | None, usual: float) ->
     """What tells an analysis from the usual one of its sweep: other options of AeLLE, and another threshold than the
     task's. Empty for the usual one, and for arrays, which have no usual threshold."""
     parts = []
-    for option in sorted(settings, key=lambda option: option.lstrip("+~").partition("=")[0]):
-        name, _, value = option.lstrip("+~").partition("=")
+    for setting in sorted(settings, key=lambda one: one.lstrip("+~").partition("=")[0]):
+        name, _, value = setting.lstrip("+~").partition("=")
         if name != "aelle":
             parts.append(f"{name.removeprefix('aelle.')}-{value}")
         elif value != "default":
@@ -271,7 +274,7 @@ def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Pa
     if fitted is not None and found.sweep.pruned:
         print(f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
     elif fitted is not None:
-        print(f"model: {where}; to apply it to another sweep: python analyze.py model={where} sweep=…")
+        print(f"model: {where}; to apply it to another sweep: {command('analyze.py', option('model', where))} sweep=…")
     return report
 
 

@@ -19,7 +19,7 @@ from aelle.commands.launchers import check_launcher, kind, side_by_side, threads
 from aelle.errors import UnwritableError, UserError, printable
 from aelle.runs.reader import DamagedRunError, Run, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
-from aelle.terminal import count
+from aelle.terminal import command, count, option
 from aelle.variants import check_space
 
 
@@ -262,7 +262,7 @@ def _say_next(plan: Plan) -> None:
         print(f"{count(complete, 'variant')} complete in {plan.folder}")
     else:
         print(f"{_reached(plan.complete(), plan.pruned(), size)} in {plan.folder}")
-    print(f"next: python analyze.py sweep={plan.folder}")
+    print(f"next: {command('analyze.py', option('sweep', plan.folder))}")
 
 
 def _plain(config: Any) -> dict[str, Any]:

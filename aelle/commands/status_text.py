@@ -8,7 +8,7 @@ from typing import Any
 from aelle.errors import printable
 from aelle.runs.reader import Run
 from aelle.sweep.status import STATES, PackStatus, Reached, Status, silence
-from aelle.terminal import count, duration
+from aelle.terminal import command, count, duration, option
 
 WIDTH = 80
 MAX_LISTED_PACKS = 6
@@ -48,7 +48,7 @@ def _lines(status: Status) -> Iterator[str]:
     refused = [pack.run is not None and pack.run.refused for pack in packs]
     if any(pack.state not in ("complete", "running") and not no for pack, no in zip(packs, refused, strict=True)):
         yield "next: run the command that started the sweep again to train what is missing"
-    yield f"next: python analyze.py sweep={status.folder}"
+    yield f"next: {command('analyze.py', option('sweep', status.folder))}"
 
 
 def _time(status: Status) -> str:

@@ -36,6 +36,16 @@ class RunningMean:
         self.total, self.count = self.total[list(rows)], self.count[list(rows)]
 
 
+def usable(spectra: Float[np.ndarray, "V E K"]) -> Bool[np.ndarray, "V E"]:
+    """Which spectra of V networks at E epochs are complete: finite up to their last exponent, after which NaN may fill
+    the row of a smaller network, and with as many exponents as the same network has at other epochs."""
+    there = ~np.isnan(spectra)
+    number = there.sum(2)
+    last = np.where(there, np.arange(1, spectra.shape[2] + 1), 0).max(2, initial=0)
+    whole = (number > 0) & (number == last) & ~np.isinf(spectra).any(2)
+    return whole & (number == np.where(whole, number, 0).max(1, keepdims=True, initial=0))
+
+
 @dataclass(frozen=True)
 class SpectraSoFar:
     """What spectra say of V networks at some stage of their trainings, each network at a stage of its own.
@@ -71,7 +81,7 @@ class SpectraSoFar:
         """A row per network and epoch, network by network, from `spectra` [V, E, M] in nats per step and `share` [E],
         how much of the training had passed when they were measured, e.g. `np.arange(E) / (E - 1)`. `exponents` [V]:
         how many each network has. Without it, spectra may end in NaN, after the last exponent of a smaller network, and
-        are resampled (`common_length`).
+        are resampled (`common_length`); one that is incomplete (`usable`) is not known.
 
         Raises ValueError for other shapes.
         """
@@ -83,7 +93,7 @@ class SpectraSoFar:
             )
         V, E, M = spectra.shape
         if exponents is None:
-            spectra, found = common_length(spectra)
+            spectra, found = common_length(np.where(usable(spectra)[..., None], spectra, np.nan))
             exponents = found.max(1, initial=1)
         mean = RunningMean()
         means = np.stack([mean.add(spectra[:, epoch]) for epoch in range(E)], axis=1)

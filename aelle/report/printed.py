@@ -7,6 +7,7 @@ from aelle.analysis.findings import Findings
 from aelle.analysis.generalisation import Transfer, transfer_table
 from aelle.analysis.left_out import LeftOut
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
+from aelle.errors import printable
 from aelle.report.page import (
     SHOWN_ROWS,
     architecture_sentences,
@@ -33,8 +34,7 @@ def print_findings(found: Findings, details: bool) -> None:
     weights of the recommended predictor; the variants to keep; shares of low error; generalisation."""
     print(found.verdict)
     print_sweep(found.sweep)
-    for problem in found.sweep.problems:
-        print(f"warning: {problem}")
+    print_warnings(found.sweep)
     if found.early is None:
         print_median(found.complete)
     else:
@@ -52,17 +52,22 @@ def print_findings(found: Findings, details: bool) -> None:
 
 
 def print_sweep(sweep: SweepTable) -> None:
+    """Without the number of low-error variants where there is no threshold: arrays have none of their own."""
     complete = sweep.complete()
-    print(
-        f"{sweep.name}: {count(sweep.size, 'variant')}, {len(complete.losses)} complete, "
-        f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
-    )
+    low = f"{int(complete.low_error.sum())} low-error (final validation loss below {sweep.threshold})"
+    told = [count(sweep.size, "variant"), f"{len(complete.losses)} complete", *([low] if sweep.threshold > 0 else [])]
+    print(f"{sweep.name}: {', '.join(told)}")
     if sweep.reference is not None:
         low, high = sweep.reference.losses[[0, -1]]
         spread = f"the median of {len(sweep.reference.losses)} from {low:.3g} to {high:.3g}"
         print(f"for comparison, {sweep.reference}: final loss {sweep.reference.median:.3g}, {spread}")
     if sweep.pruned:
         print(f"{count(sweep.pruned, 'variant')} pruned: only the others are used for fitting and scoring")
+
+
+def print_warnings(sweep: SweepTable) -> None:
+    for warning in sweep.warnings:
+        print(f"warning: {printable(warning)}")
 
 
 def print_median(complete: SweepTable) -> None:

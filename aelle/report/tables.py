@@ -69,10 +69,12 @@ def agreements_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def problems_table(sweep: SweepTable) -> pd.DataFrame:
-    """A row per variant that was not trained to the last epoch, with its error, and per file that could not be read."""
+    """A row per variant that was not trained to the last epoch, with its error; per file, array or value that could not
+    be used ("damaged"); and per variant of which something looks wrong ("anomaly")."""
     errors = sweep.variants.set_index("variant")["error"]
     rows = [(row["state"], number, errors.get(number)) for row in unfinished(sweep) for number in row["numbers"]]
     rows += [("damaged", None, problem) for problem in sweep.problems]
+    rows += [("anomaly", number, one.what) for one in sweep.anomalies for number in one.variants or (None,)]
     table = pd.DataFrame(rows, columns=["state", "variant", "error"])
     return table.astype({"variant": "Int64"})
 

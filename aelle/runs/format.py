@@ -16,15 +16,14 @@ import pyarrow.types as types
 import yaml
 from omegaconf import OmegaConf
 
+from aelle.hyperparameters import RESERVED, why_reserved
+
 FORMAT = 2
 """Version of the format of status.json."""
 
 STATES = ("running", "complete", "failed")
 MAX_BYTES, MAX_EPOCHS, MAX_VARIANTS = 1_000_000, 1_000_000, 1_000_000
 """Limits of a configuration and its sweep: a file beyond them is refused before it takes all memory."""
-
-OWN_COLUMNS = ("variant", "epoch", "run", "number", "state", "error", "complete")
-"""Names that a hyperparameter must not have."""
 
 COLUMNS = {
     "variant": types.is_integer,
@@ -71,8 +70,8 @@ def check_config(config: dict[str, Any]) -> None:
     threshold = task["threshold"]
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ValueError("its hyperparameters are not a list of different names")
-    if taken := [name for name in names if name in OWN_COLUMNS]:
-        raise ValueError(f"a hyperparameter is called {taken[0]}, which is a reserved name")
+    if taken := [name for name in names if why_reserved(name)]:
+        raise ValueError(f"a hyperparameter is called {taken[0]}: {why_reserved(taken[0])}")
     if not is_whole("epochs", 1, MAX_EPOCHS) or not is_whole("seed", 0, 2**64):
         raise ValueError("its epochs or seed is not a whole number, or out of range")
     if size is not None and not is_whole("size", 1, MAX_VARIANTS):
@@ -101,7 +100,7 @@ def check_table(table: pa.Table, needed: tuple[str, ...]) -> None:
     for name in set(needed) - {"error", "val_loss"}:
         kind = table.schema.field(name).type
         is_number = types.is_integer(kind) or types.is_floating(kind)
-        may_be_null = is_number and name not in OWN_COLUMNS
+        may_be_null = is_number and name not in RESERVED
         if not (is_number or types.is_string(kind)) or (table[name].null_count and not may_be_null):
             raise ValueError(f"its column {name} contains nulls, or is of type {kind}")
 

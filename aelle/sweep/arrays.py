@@ -3,18 +3,22 @@
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from aelle.errors import UserError, in_one_line
+from aelle.errors import UserError, in_one_line, printable
+from aelle.hyperparameters import why_reserved
+from aelle.lyapunov.spectra_so_far import usable
 from aelle.lyapunov.spectrum import common_length
+from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
 
@@ -26,8 +30,8 @@ TEST_SPECTRA = "test_input_spectrum"
 ARRAYS = "array file"
 """Stands for the task, which an array file does not name."""
 
-RESERVED = ("variant", "number", "run", "state", "error", "complete")
-"""Columns of a sweep's table, which no hyperparameter can have as its name."""
+WORDS_OF_A_NAME = 10
+"""Variants from which words that are all different are taken for names of runs."""
 
 
 def load_arrays(path: Path) -> SweepTable:
@@ -35,58 +39,136 @@ def load_arrays(path: Path) -> SweepTable:
 
     It contains `val_loss` [V, E] and `spectrum` [V, E, K] in nats per step, NaN where not measured and after the last
     exponent of a smaller network; optionally `test_input_spectrum`, the same driven by inputs of the test part, and
-    `variant` [V], the variants' numbers. Every other array [V] is a hyperparameter, but those of a
-    `RESERVED` name, which are left out. The threshold is NaN, as the file has none.
+    `variant` [V], the variants' numbers. Every other array [V] is a hyperparameter. What cannot be one is left out, and
+    spectra that are incomplete are not used: `problems` and `anomalies` of the table name them. The threshold is NaN,
+    as the file has none.
 
     Raises UserError for any other file. Nothing in the file can run code.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:
-        raise UserError(f"{path} is not an array file as numpy.savez writes it: {in_one_line(error)}") from error
+    arrays = _read(path)
     for name, axes in REQUIRED_ARRAYS.items():
         if name not in arrays or arrays[name].ndim != axes or arrays[name].dtype.kind not in "fiu":
-            found = f"{list(arrays[name].shape)}, {arrays[name].dtype}" if name in arrays else "missing"
+            found = _kind(arrays[name]) if name in arrays else "missing"
             wanted = "[V, E, K]" if axes == 3 else "[V, E]"
             raise UserError(
                 f"{path}: {name} is {found}: give numbers {wanted}; the file needs val_loss [V, E] and spectrum "
                 "[V, E, K], and may have hyperparameters [V]: V variants, E epochs (0 before training), K exponents"
             )
     losses, spectra = arrays.pop("val_loss").astype(float), arrays.pop("spectrum").astype(float)
-    problems, test_spectra = [], arrays.pop(TEST_SPECTRA, None)
+    left_out, test_spectra = {}, arrays.pop(TEST_SPECTRA, None)
     if test_spectra is not None and (test_spectra.shape != spectra.shape or test_spectra.dtype.kind not in "fiu"):
-        problems.append(
-            f"{path.name}: {TEST_SPECTRA} is left out: it needs the shape of spectrum, {list(spectra.shape)}"
+        left_out[TEST_SPECTRA] = (
+            f"it needs numbers of the shape of spectrum, {list(spectra.shape)}, and is {_kind(test_spectra)}"
         )
         test_spectra = None
     V = len(losses)
-    numbers = arrays.pop("variant", np.arange(V))
-    if numbers.shape != (V,) or numbers.dtype.kind not in "iu" or len(np.unique(numbers)) != V:
-        raise UserError(
-            f"{path}: variant of shape {list(numbers.shape)}: give {V} different whole numbers, or leave it out"
-        )
-    hyperparameters = {}
+    numbers = _numbers(path, arrays.pop("variant", np.arange(V)), V)
+    anomalies, hyperparameters = [], {}
     for name, array in arrays.items():
-        usable = array.shape == (V,) and array.dtype.kind in "biufU"
-        if clash := _clash(name):
-            problems.append(f"{path.name}: {name} is left out: {clash}")
-        elif usable and (array.dtype.kind != "f" or np.isfinite(array).all()):
-            hyperparameters[name] = array
+        if why := _no_hyperparameter(name, array, numbers):
+            left_out[name] = why
         else:
-            problems.append(f"{path.name}: {name} is left out: a hyperparameter is an array [{V}] of finite values")
+            hyperparameters[name], changed = _without_blanks(name, array, numbers)
+            anomalies += changed
     try:
         table = _table(path.name, losses, spectra, hyperparameters, numbers)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    test_spectra = None if test_spectra is None else common_length(test_spectra.astype(float))[0]
-    return replace(table, name=path.stem, problems=problems, test_spectra=test_spectra)
+    anomalies += [*in_losses(numbers, losses), *in_spectra("spectrum", numbers, spectra)]
+    anomalies += in_measurements(numbers, table.losses, table.spectra, given=np.any(~np.isnan(spectra), 2))
+    anomalies += in_hyperparameters(numbers, table.final_loss, hyperparameters)
+    if test_spectra is not None:
+        test_spectra = test_spectra.astype(float)
+        anomalies += in_spectra(TEST_SPECTRA, numbers, test_spectra)
+        test_spectra = _curves(test_spectra)[0]
+    return replace(
+        table,
+        name=path.stem,
+        problems=[f"{path.name}: {name} is left out: {why}" for name, why in left_out.items()],
+        test_spectra=test_spectra,
+        anomalies=anomalies,
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    arrays = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                with _naming(path, name):
+                    arrays[name] = file[name]
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path} is not an array file as numpy.savez writes it: {in_one_line(error)}") from error
+    return arrays
+
+
+@contextmanager
+def _naming(path: Path, name: str) -> Iterator[None]:
+    """Which array of a file cannot be read."""
+    try:
+        yield
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: {printable(name)} is an array of Python objects, and to read it could run code: save numbers, or "
+            "words as numpy.array(…, dtype=str)"
+        ) from error
+
+
+def _numbers(path: Path, numbers: np.ndarray, V: int) -> Int[np.ndarray, "V"]:
+    if numbers.shape != (V,) or numbers.dtype.kind not in "iu":
+        raise UserError(f"{path}: variant is {_kind(numbers)}: give {V} different whole numbers, or leave it out")
+    found, times = np.unique(numbers, return_counts=True)
+    if (times > 1).any():
+        raise UserError(
+            f"{path}: variant contains {found[times > 1][0]} {times.max()} times: give {V} different whole numbers, or "
+            "leave it out"
+        )
+    return numbers
+
+
+def _no_hyperparameter(name: str, array: np.ndarray, numbers: Int[np.ndarray, "V"]) -> str:
+    """Why an array cannot be a hyperparameter, or ""."""
+    V = len(numbers)
+    if clash := why_reserved(name):
+        return clash
+    if array.shape != (V,) or array.dtype.kind not in "biufU":
+        return f"a hyperparameter is an array [{V}] of numbers or words, and it is {_kind(array)}"
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        of = Anomaly("a hyperparameter has finite values", tuple(numbers[~np.isfinite(array)].tolist()))
+        return f"it contains NaN or infinity, and {of}"
+    if array.dtype.kind == "U" and V >= WORDS_OF_A_NAME and len(np.unique(array)) == V:
+        return "its words are all different, as names of runs are, and say nothing of other variants"
+    return ""
+
+
+def _without_blanks(
+    name: str, array: np.ndarray, numbers: Int[np.ndarray, "V"]
+) -> tuple[Shaped[np.ndarray, "V"], list[Anomaly]]:
+    """Words without blanks around them, and which have changed or are empty."""
+    if array.dtype.kind != "U":
+        return array, []
+    stripped = np.char.strip(array)
+    changed, empty = stripped != array, stripped == ""
+    found = []
+    if changed.any():
+        found.append(Anomaly(f"{name} has blanks around words, which are left out", tuple(numbers[changed].tolist())))
+    if empty.any():
+        found.append(Anomaly(f"{name} is an empty word, which counts as a value", tuple(numbers[empty].tolist())))
+    return stripped, found
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{list(array.shape)}, {array.dtype}"
 
 
 def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> SweepTable:
     """A sweep from arrays: validation losses [V, E] of epochs 0 to the last, spectra [V, E, K] in nats per step, NaN
     where not measured and after the last exponent of a smaller network, and a mapping or frame of names to values [V].
-    Raises ValueError for other shapes, for losses that are not above 0 and for `RESERVED` names."""
+    Raises ValueError for other shapes, for losses that are not above 0 and for `RESERVED` names of hyperparameters."""
     losses = as_floats("losses", losses)
     spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else as_floats("spectra", spectra)
     if losses.ndim != 2 or spectra.ndim != 3:
@@ -98,7 +180,7 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
         raise UserError(f"hyperparameters of {len(frame)} networks, losses of {len(losses)}: give the same networks")
     values = {name: frame[name].to_numpy() for name in frame.columns}
     for name in values:
-        if clash := _clash(name):
+        if clash := why_reserved(name):
             raise UserError(f"hyperparameters contain {name}: {clash}")
     return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
 
@@ -137,11 +219,6 @@ def as_frame(hyperparameters: Any) -> pd.DataFrame:
     return frame.set_axis(frame.columns.astype(str), axis=1)
 
 
-def _clash(name: str) -> str:
-    """Why no hyperparameter can have that name, or ""."""
-    return f"the sweep's table has a column of that name; rename it, e.g. to {name}_" if name in RESERVED else ""
-
-
 def _table(
     run: str,
     losses: Float[np.ndarray, "V E"],
@@ -158,11 +235,19 @@ def _table(
     if (losses <= 0).any():
         v = int(np.flatnonzero((losses <= 0).any(1))[0])
         raise UserError(f"val_loss contains {losses[v].min():g} in row {v}: losses must be above 0")
-    losses = np.where(np.isfinite(losses), losses, np.nan)
-    state = np.where(np.isfinite(losses[:, -1]), "complete", "diverged")
-    columns = {"variant": numbers, "number": numbers, "run": run, "state": state, "error": None, "complete": True}
+    finite = np.where(np.isfinite(losses), losses, np.nan)
+    diverged = np.isnan(finite[:, -1])
+    error = pd.Series([f"val_loss is {loss:g} after the last epoch" for loss in losses[:, -1]], dtype=object)
+    columns = {
+        "variant": numbers,
+        "number": numbers,
+        "run": run,
+        "state": np.where(diverged, "diverged", "complete"),
+        "error": error.where(diverged, None),
+        "complete": True,
+    }
     variants = pd.DataFrame({**columns, **hyperparameters})
-    curves, exponents = common_length(spectra)
+    curves, exponents = _curves(spectra)
     return SweepTable(
         name=ARRAYS,
         task=ARRAYS,
@@ -170,9 +255,14 @@ def _table(
         size=len(losses),
         hyperparameters=list(hyperparameters),
         variants=variants,
-        losses=losses,
+        losses=finite,
         spectra=curves,
         problems=[],
         exponents=exponents.max(1, initial=1),
         draws=repeated_draws(variants, list(hyperparameters), None),
     )
+
+
+def _curves(spectra: Float[np.ndarray, "V E K"]) -> tuple[Float[np.ndarray, "V E K"], Int[np.ndarray, "V E"]]:
+    """`common_length` of those that are usable."""
+    return common_length(np.where(usable(spectra)[..., None], spectra, np.nan))

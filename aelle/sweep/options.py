@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError
+from aelle.hyperparameters import why_reserved
 from aelle.sweep.pruning_model import check_prediction
 from aelle.variants import check_space, check_spec, check_where
 
@@ -23,6 +24,9 @@ def with_names(config: dict[str, Any]) -> dict[str, Any]:
     if taken := [name for name in listed if name in OPTIONS]:
         raise UserError(f"hyperparameters: {taken[0]} is an option, not a hyperparameter; leave it out")
     names = [*dict.fromkeys([*listed, *(name for name in config if name not in OPTIONS)])]
+    for name in names:
+        if clash := why_reserved(name):
+            raise UserError(f"{name} cannot be a hyperparameter: {clash}")
     return {**config, **{name: _with_text_keys(config.get(name)) for name in names}, "hyperparameters": names}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aelle.errors import UserError, reason
 from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
+from aelle.terminal import option, pasted
 
 MODEL_COPY = "pruning-model"
 """In a pruned sweep's folder: a copy of the model that prunes it, as an analysis may overwrite the original."""
@@ -109,9 +110,10 @@ def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> st
             return ""
     except OSError:
         return ""
+    kept = pasted(option("prediction.model", sweep / MODEL_COPY))
     return (
         f"prediction.model={now['prediction']['model']} is not the model that {sweep} was started with, or has been "
-        f"rewritten since: resume with prediction.model={sweep / MODEL_COPY}, or start another sweep with sweep=NAME"
+        f"rewritten since: resume with {kept}, or start another sweep with sweep=NAME"
     )
 
 

@@ -3,9 +3,7 @@
 They repeat the options that the sweep was started with, which Hydra keeps in its folder (`multirun.yaml`).
 """
 
-import json
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,13 @@ import yaml
 
 from aelle.runs.reader import DamagedRunError, read_run
 from aelle.sweep.table import SweepTable
+from aelle.terminal import command, option
 
 RECORD = "multirun.yaml"
 """Hydra's record of the command, in the folder of a sweep started with -m."""
 
 OF_A_COMMAND = ("pack", "variants", "hydra")
 """Options that say which variants a command trains and where, not what they are."""
-
-PLAIN = re.compile(r"[\w.+/-]+")
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Retraining:
             return None
         place = Path(self.config["outputs"]) / self.config["sweep"]
         moved = [] if place.resolve() == self.folder.resolve() else self._elsewhere(self.folder.resolve().name)
-        return _line([*_without(self.options, moved), *moved, _chosen(numbers)])
+        return command("train.py", *_without(self.options, moved), *moved, _chosen(numbers))
 
     def again(self, numbers: Sequence[int], label: str) -> str | None:
         """Trains the variants from the beginning, in the sweep NAME-LABEL beside this one."""
@@ -62,14 +59,14 @@ class Retraining:
             except DamagedRunError:
                 return None
         place = self._elsewhere(f"{self.folder.resolve().name}-{label}")
-        return _line([*_without(options, place), *place, _chosen(numbers)])
+        return command("train.py", *_without(options, place), *place, _chosen(numbers))
 
     def _elsewhere(self, name: str) -> list[str]:
         """The options that make the sweep a folder of this name beside the present one."""
         # Not resolved: relative to where analyze.py was started, as the user gave it.
         outputs = str(self.folder.parent)
         same = Path(outputs).resolve() == Path(self.config["outputs"]).resolve()
-        return ([] if same else [f"outputs={_written(outputs)}"]) + [f"sweep={_written(name)}"]
+        return ([] if same else [option("outputs", outputs)]) + [option("sweep", name)]
 
 
 def retraining(folder: Path, sweep: SweepTable) -> Retraining | None:
@@ -101,7 +98,7 @@ def _of_one_run(options: list[str], config: dict[str, Any]) -> list[str]:
         for part in name.split("."):
             value = value.get(part, {}) if isinstance(value, dict) else {}
         if not isinstance(value, dict) and name not in ("task", "experiment", "logger"):
-            given[name] = f"{name}={_written(value)}"
+            given[name] = option(name, value)
     return [*given.values()]
 
 
@@ -115,18 +112,4 @@ def _without(options: list[str], replaced: Sequence[str]) -> list[str]:
 
 
 def _chosen(numbers: Sequence[int]) -> str:
-    return f"variants={numbers[0]}" if len(numbers) == 1 else f"variants=[{','.join(map(str, sorted(numbers)))}]"
-
-
-def _written(value: Any) -> str:
-    """A value as Hydra's command line takes it."""
-    if isinstance(value, str):
-        return value if PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _line(options: Sequence[str]) -> str:
-    """For a shell."""
-    return " ".join(["python train.py", *map(shlex.quote, options)])
+    return option("variants", numbers[0] if len(numbers) == 1 else sorted(numbers))

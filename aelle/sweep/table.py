@@ -3,6 +3,7 @@
 Axes: V variant, E epoch (0 = before training), K exponent, M point of the common-length spectrum.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -18,6 +19,7 @@ from aelle.errors import UserError
 from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.runs.reader import Run
+from aelle.sweep.anomalies import Anomaly, in_measurements
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.options import reference_values
 from aelle.sweep.selection import Selection, select
@@ -49,8 +51,8 @@ class SweepTable:
     where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `exponents` [V]: how
     many exponents a variant has, of which its common-length spectra are made; None if all have M. `draws` [V]: which
     draw of the hyperparameters a variant has, where several share one (`repeated_draws`); None if each has its own.
-    `problems`: what could not be read, a line each. `size`: how many variants the sweep has when complete. `reference`:
-    networks besides its variants, complete and with a finite loss.
+    `problems`: what could not be read or used, a line each; `anomalies`: what was, and looks wrong. `size`: how many
+    variants the sweep has when complete. `reference`: networks besides its variants, complete and with a finite loss.
     """
 
     name: str
@@ -66,6 +68,12 @@ class SweepTable:
     exponents: Int[np.ndarray, "V"] | None = None
     reference: Reference | None = None
     draws: Int[np.ndarray, "V"] | None = None
+    anomalies: Sequence[Anomaly] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """All that a user should know of what is left out of the sweep, or looks wrong in it, a line each."""
+        return [*self.problems, *map(str, self.anomalies)]
 
     @property
     def epochs(self) -> int:
@@ -180,7 +188,8 @@ def _assemble(name: str, found: Selection) -> SweepTable:
         exponents=exponents,
         draws=repeated_draws(variants, hyperparameters, config["repeats"]),
     )
-    return table if size is None else _without_reference(table, reference_values(config))
+    table = table if size is None else _without_reference(table, reference_values(config))
+    return replace(table, anomalies=in_measurements(table.variants["variant"].to_numpy(), table.losses, table.spectra))
 
 
 def _without_reference(table: SweepTable, values: dict[str, Any]) -> SweepTable:
@@ -189,8 +198,10 @@ def _without_reference(table: SweepTable, values: dict[str, Any]) -> SweepTable:
         return table
     losses = table.take(np.flatnonzero(others)).complete().final_loss
     losses = np.sort(losses[np.isfinite(losses)])
-    table = table.take(np.flatnonzero(~others))
-    return replace(table, reference=Reference(values, losses) if len(losses) else None)
+    table, lost = table.take(np.flatnonzero(~others)), int(others.sum()) - len(losses)
+    why = f"reference: {lost} of {int(others.sum())} networks are left out: they have no finite final loss"
+    reference = Reference(values, losses) if len(losses) else None
+    return replace(table, reference=reference, problems=[*table.problems, *([why] if lost else [])])
 
 
 def _frame(used: list[tuple[Run, list[int]]]) -> pd.DataFrame:

@@ -19,6 +19,11 @@ def test_the_features_of_a_line_and_of_a_parabola():
     assert list(table["p"]) == [3, 4]
 
 
+def test_a_hyperparameter_with_the_name_of_a_feature_is_told_apart():
+    table = features(of_spectra(np.array([[2.0, -1.0], [4.0, -5.0]]), [1.0, 2.0], mean=[3.0, 4.0]))
+    assert list(table["mean"]) == [0.5, -0.5] and list(table["mean (hyperparameter)"]) == [3, 4]
+
+
 def test_correlations_with_the_loss_and_with_low_error():
     largest = np.array([0.1, 0.4, 0.2, 0.3, 0.9])
     sweep = of_spectra(largest[:, None] - np.linspace(0, 1, 4), [0.1, 0.7, 0.4, 0.6, np.inf], p=[5, 1, 4, 2, 3])

@@ -232,7 +232,7 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
         ({"spectrum": np.zeros((60, 4))}, "spectrum is [60, 4], float64: give numbers [V, E, K]"),
         ({"spectrum": np.zeros((60, 3, 8))}, "same variants and epochs"),
         ({"val_loss": np.full((60, 4), "low")}, "val_loss is [60, 4]"),
-        ({"val_loss": np.full((60, 4), None, dtype=object)}, "is not an array file"),
+        ({"val_loss": np.full((60, 4), None, dtype=object)}, "val_loss is an array of Python objects"),
         ({"variant": np.zeros(60)}, "60 different whole numbers"),
         ({"val_loss": np.zeros((60, 4))}, "losses must be above 0"),
     ],

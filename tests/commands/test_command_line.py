@@ -22,6 +22,8 @@ from sweeps import command
         (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),
         (["experiment=digits", "size=zero"], "size=zero: give a whole number"),
         (["experiment=digits", "hyperparameters=[seed]"], "seed is an option, not a hyperparameter"),
+        (["experiment=digits", "+state=3"], "state cannot be a hyperparameter: the tables of results have a column"),
+        (["experiment=digits", "+final_loss=1"], "rename it, e.g. to final_loss_"),
         (["experiment=digits", "variants=203"], "from 0 to 202"),
         (["experiment=digits", "sweep=../elsewhere"], "folder below outputs"),
         (["experiment=digits", "lyapunov.over=both"], "choose hidden or full"),

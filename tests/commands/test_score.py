@@ -10,6 +10,7 @@ import pytest
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import observed
+from aelle.sweep.arrays import load_arrays
 from aelle.sweep.table import load_sweep
 from sweeps import QUICK, results_of, synthetic, write_arrays
 
@@ -24,7 +25,9 @@ def test_analyze_saves_a_predictor_and_another_run_uses_it(tmp_path, main):
     assert code == 0 and f"model: {model}" in out, err
     shutil.copy(tmp_path / "one.npz", tmp_path / "two.npz")
     code, out, err = main("analyze.py", "sweep=two.npz", f"model={model}")
-    assert code == 0 and "highest first: " in out and "ROC AUC (epoch) over the 60" in out and "warning" not in out, err
+    assert code == 0 and "highest first: " in out and "ROC AUC (epoch) over the 60" in out, err
+    of_the_arrays = load_arrays(tmp_path / "two.npz").warnings
+    assert out.startswith("two: 60 variants, 60 complete\n") and out.count("warning") == len(of_the_arrays)
     table = pd.read_csv(tmp_path / "outputs" / "two" / "chances.csv", keep_default_na=False)
     predictor, sweep = EarlyPredictor.load(model), synthetic()
     for k in (0, 1, 2):

@@ -64,4 +64,6 @@ def test_their_median_is_a_line(figure):
 
 def test_a_reference_without_a_finite_loss_is_none(main, tmp_path):
     assert main(*LINE, "reference.learning_rate=1e38")[0] == 0
-    assert load_sweep(tmp_path / "outputs" / "digits").reference is None
+    found = load_sweep(tmp_path / "outputs" / "digits")
+    assert found.reference is None
+    assert found.problems == ["reference: 2 of 2 networks are left out: they have no finite final loss"]

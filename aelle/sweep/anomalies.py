@@ -1,0 +1,182 @@
+"""What looks wrong in a sweep: measurements that are missing or not used, copies of variants, doubtful hyperparameters.
+
+Axes: V variant, E epoch (0 = before training), K exponent.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int, Shaped
+
+from aelle.lyapunov.spectra_so_far import usable
+
+SHOWN_VARIANTS = 8
+"""Numbers of variants in one line."""
+
+OUTCOME = 0.98
+"""Rank correlation with the final loss from which a hyperparameter may be an outcome."""
+
+MIN_VARIANTS = 10
+"""Variants with a finite loss that are needed to say so."""
+
+MIN_GROUP = 3
+"""Variants of each value of a hyperparameter of few values, likewise."""
+
+MAX_GROUPS = 8
+"""Values of such a hyperparameter."""
+
+UNSORTED = 1e-6
+"""Nats per step by which an exponent may exceed the one before it."""
+
+
+class Anomaly(NamedTuple):
+    """`what` looks wrong, in one line; `variants`: the numbers of those concerned, none if it is not about some."""
+
+    what: str
+    variants: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.variants:
+            return self.what
+        shown, more = self.variants[:SHOWN_VARIANTS], len(self.variants) - SHOWN_VARIANTS
+        numbers = ", ".join(map(str, shown)) + (f" and {more} more" if more > 0 else "")
+        return f"{self.what} ({'variant' if len(self.variants) == 1 else 'variants'} {numbers})"
+
+
+def in_measurements(
+    numbers: Int[np.ndarray, "V"],
+    losses: Float[np.ndarray, "V E"],
+    spectra: Float[np.ndarray, "V E _"],
+    given: Bool[np.ndarray, "V E"] | None = None,
+) -> list[Anomaly]:
+    """Of losses and spectra, not finite where there is none: gaps, and variants with the same ones. `given`: spectra
+    that an array has, of which `in_spectra` says why they are not finite."""
+    has_loss, has_spectrum = np.isfinite(losses), np.isfinite(spectra).all(2)
+    later = np.logical_or.accumulate(has_loss[:, ::-1], axis=1)[:, ::-1]
+    without = has_loss & ~has_spectrum & has_spectrum.any(0)
+    without &= True if given is None else ~given
+    return [
+        *_at_epochs("no finite val_loss", "a later one is finite", numbers, later & ~has_loss & has_loss.any(0)),
+        *_at_epochs("no spectrum", "others have one", numbers, without),
+        *_copies(numbers, losses, spectra),
+    ]
+
+
+def _at_epochs(
+    lacks: str, although: str, numbers: Int[np.ndarray, "V"], where: Bool[np.ndarray, "V E"]
+) -> list[Anomaly]:
+    rows = np.flatnonzero(where.any(1))
+    if not len(rows):
+        return []
+    epoch = int(where[rows[0]].argmax())
+    what = f"{lacks} at some epochs where {although}, e.g. of variant {numbers[rows[0]]} after epoch {epoch}"
+    return [Anomaly(f"{what}: not known there", _of(numbers, rows))]
+
+
+def _copies(
+    numbers: Int[np.ndarray, "V"], losses: Float[np.ndarray, "V E"], spectra: Float[np.ndarray, "V E _"]
+) -> list[Anomaly]:
+    alike = defaultdict(list)
+    twice = pd.DataFrame(losses).duplicated(keep=False).to_numpy()
+    for v in np.flatnonzero(twice & np.isfinite(losses).any(axis=1)):
+        alike[losses[v].tobytes(), spectra[v].tobytes()].append(int(v))
+    found = [rows for rows in alike.values() if len(rows) > 1]
+    if not found:
+        return []
+    first = ", ".join(str(numbers[v]) for v in found[0][:SHOWN_VARIANTS])
+    what = (
+        f"the same losses and spectra as another variant, e.g. {first}: keep one of them, a copy gives the other away"
+    )
+    return [Anomaly(what, _of(numbers, np.sort(np.concatenate(found))))]
+
+
+def in_losses(numbers: Int[np.ndarray, "V"], losses: Float[np.ndarray, "V E"]) -> list[Anomaly]:
+    """Of an array of losses: epochs at which nobody has one."""
+    known = np.isfinite(losses)
+    found = []
+    if not known[:, -1].any():
+        last = f"; the last with one is {int(np.flatnonzero(known.any(0))[-1])}" if known.any() else ""
+        what = f"val_loss is not finite for any variant after the last epoch, {losses.shape[1] - 1}"
+        found.append(Anomaly(f"{what}, so that all count as diverged: leave out epochs that were not trained{last}"))
+    elif empty := _words(np.flatnonzero(~known.any(0))):
+        found.append(Anomaly(f"val_loss is not finite for any variant after epochs {empty}: not known there"))
+    return found
+
+
+def in_spectra(name: str, numbers: Int[np.ndarray, "V"], spectra: Float[np.ndarray, "V E K"]) -> list[Anomaly]:
+    """Of an array of spectra in nats per step: what is not usable, out of order, or measured for nobody."""
+    measured, complete = ~np.isnan(spectra).all(2), usable(spectra)
+    found = []
+    if len(rows := np.flatnonzero((measured & ~complete).any(1))):
+        v = rows[0]
+        epoch = int((measured & ~complete)[v].argmax())
+        what = (
+            f"{name} is incomplete at some epochs and not used there, e.g. of variant {numbers[v]} after epoch {epoch}"
+        )
+        found.append(Anomaly(f"{what}: {_fault(spectra[v, epoch])}", _of(numbers, rows)))
+    with np.errstate(invalid="ignore"):
+        rising = complete & (np.diff(spectra, axis=2) > UNSORTED).any(2)
+    if len(rows := np.flatnonzero(rising.any(1))):
+        what = f"{name} is not in descending order, and its first exponent is taken for the largest: sort it"
+        found.append(Anomaly(what, _of(numbers, rows)))
+    if measured.any() and (empty := _words(np.flatnonzero(~complete.any(0)))):
+        found.append(Anomaly(f"{name} is not usable for any variant after epochs {empty}: not known there"))
+    return found
+
+
+def _fault(exponents: Float[np.ndarray, "K"]) -> str:
+    """Why a spectrum is not usable."""
+    there = np.flatnonzero(~np.isnan(exponents))
+    wrong = np.flatnonzero(~np.isfinite(exponents[: there[-1] + 1]))
+    if len(wrong):
+        return f"exponent {wrong[0]} (from 0) is {exponents[wrong[0]]}; give finite ones"
+    return f"it has {len(there)} exponents and more at another epoch; give all of them"
+
+
+def in_hyperparameters(
+    numbers: Int[np.ndarray, "V"],
+    final_loss: Float[np.ndarray, "V"],
+    hyperparameters: Mapping[str, Shaped[np.ndarray, "V"]],
+) -> list[Anomaly]:
+    """Of hyperparameters given as arrays: outcomes among them, and values that are all the same."""
+    found = []
+    for name, values in hyperparameters.items():
+        if follows := _follows(values, final_loss):
+            what = f"{name} may be an outcome, not a hyperparameter: {follows}"
+            found.append(Anomaly(f"{what}; leave it out if it is known only after training, as a test loss is"))
+    constant = [name for name, values in hyperparameters.items() if len(set(values.tolist())) == 1]
+    if constant and len(numbers) > 1:
+        found.append(Anomaly(f"the same value for all variants, and thus not used: {', '.join(constant)}"))
+    return found
+
+
+def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]) -> str:
+    """How a hyperparameter follows the final loss, if it does so almost without exception; otherwise ""."""
+    finite = np.isfinite(final_loss)
+    groups = [final_loss[values == value] for value in np.unique(values)[: MAX_GROUPS + 1]]
+    if 1 < len(groups) <= MAX_GROUPS:
+        # A diverged variant ranks as the largest loss.
+        ranked = [np.nan_to_num(group, nan=np.inf) for group in groups]
+        ranges = sorted((float(group.min()), float(group.max())) for group in ranked)
+        apart = all(high < low for (_, high), (low, _) in pairwise(ranges))
+        enough = len(values) >= MIN_VARIANTS and min(map(len, groups)) >= MIN_GROUP
+        return "its values have final losses that do not overlap" if apart and enough else ""
+    if values.dtype.kind not in "fiu" or finite.sum() < MIN_VARIANTS or np.ptp(final_loss[finite]) == 0:
+        return ""
+    known, loss = (pd.Series(each[finite]).rank() for each in (values, final_loss))
+    rho = known.corr(loss)
+    return f"its rank correlation with the final loss is {rho:.3f}" if abs(rho) >= OUTCOME else ""
+
+
+def _of(numbers: Int[np.ndarray, "V"], rows: Int[np.ndarray, "n"]) -> tuple[int, ...]:
+    return tuple(int(n) for n in numbers[rows])
+
+
+def _words(epochs: Int[np.ndarray, "n"]) -> str:
+    """`0, 2, 4` or, of more than can be read, the first of them."""
+    shown = ", ".join(map(str, epochs[:SHOWN_VARIANTS]))
+    return shown + (f" and {len(epochs) - SHOWN_VARIANTS} more" if len(epochs) > SHOWN_VARIANTS else "")
