@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aelle.lyapunov.estimate import lyapunov_spectrum
+    from aelle.lyapunov.spectra_so_far import SpectraSoFar, spectra_so_far
     from aelle.lyapunov.spectrum import Spectrum
     from aelle.model.estimator import AeLLE
     from aelle.predictor.early_predictor import EarlyPredictor
@@ -17,9 +18,11 @@ __all__ = [
     "EarlyPredictor",
     "LyapunovCallback",
     "PredictionCallback",
+    "SpectraSoFar",
     "Spectrum",
     "load_sweep",
     "lyapunov_spectrum",
+    "spectra_so_far",
 ]
 
 HOMES = {
@@ -27,9 +30,11 @@ HOMES = {
     "EarlyPredictor": "aelle.predictor.early_predictor",
     "LyapunovCallback": "aelle.training.lyapunov_callback",
     "PredictionCallback": "aelle.training.prediction_callback",
+    "SpectraSoFar": "aelle.lyapunov",
     "Spectrum": "aelle.lyapunov",
     "load_sweep": "aelle.sweep.table",
     "lyapunov_spectrum": "aelle.lyapunov",
+    "spectra_so_far": "aelle.lyapunov.spectra_so_far",
 }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from aelle.errors import TooFewError, UserError
 from aelle.files import MODEL_FILES
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.lyapunov.spectrum import curve, signed_exp
+from aelle.lyapunov.spectrum import as_array, curve, signed_exp
 from aelle.model.autoencoder import Training
 from aelle.model.columns import columns, stage
 from aelle.model.committee import Committee
@@ -33,7 +33,6 @@ from aelle.model.samples import (
     without_history,
 )
 from aelle.model.scaling import Scaling
-from aelle.sweep.arrays import as_array
 
 Array = np.ndarray
 

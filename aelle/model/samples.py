@@ -13,9 +13,8 @@ from sklearn.utils.validation import check_X_y, column_or_1d
 
 from aelle.errors import TooFewError, UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.lyapunov.spectrum import common_length
+from aelle.lyapunov.spectrum import as_array, common_length
 from aelle.seeds import generator, sample
-from aelle.sweep.arrays import as_array
 from aelle.sweep.table import SweepTable
 
 NAN_ALLOWED: Any = "allow-nan"

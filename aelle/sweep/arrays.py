@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from aelle.errors import UserError, in_one_line
-from aelle.lyapunov.spectrum import common_length
+from aelle.lyapunov.spectrum import as_array, as_floats, common_length
 from aelle.sweep.table import SweepTable
 
 REQUIRED_ARRAYS = {"val_loss": 2, "spectrum": 3}
@@ -100,18 +99,6 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
         if clash := _clash(name):
             raise UserError(f"hyperparameters contain {name}: {clash}")
     return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
-
-
-def as_array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-
-
-def as_floats(name: str, values: Any) -> np.ndarray:
-    """Raises UserError for what is no array of numbers."""
-    try:
-        return np.asarray(as_array(values), dtype=float)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {in_one_line(error)}; give an array or a tensor of numbers") from error
 
 
 def as_frame(hyperparameters: Any) -> pd.DataFrame:
