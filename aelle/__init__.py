@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aelle.lyapunov.estimate import lyapunov_spectrum
+    from aelle.lyapunov.spectra_so_far import SpectraSoFar, spectra_so_far
     from aelle.lyapunov.spectrum import Spectrum
     from aelle.model.estimator import AeLLE
+    from aelle.model.scoring import LossRegressor, loss_scorer
     from aelle.predictor.early_predictor import EarlyPredictor
     from aelle.sweep.table import load_sweep
     from aelle.training.lyapunov_callback import LyapunovCallback
@@ -15,21 +17,29 @@ if TYPE_CHECKING:
 __all__ = [
     "AeLLE",
     "EarlyPredictor",
+    "LossRegressor",
     "LyapunovCallback",
     "PredictionCallback",
+    "SpectraSoFar",
     "Spectrum",
     "load_sweep",
+    "loss_scorer",
     "lyapunov_spectrum",
+    "spectra_so_far",
 ]
 
 HOMES = {
     "AeLLE": "aelle.model.estimator",
     "EarlyPredictor": "aelle.predictor.early_predictor",
+    "LossRegressor": "aelle.model.scoring",
     "LyapunovCallback": "aelle.training.lyapunov_callback",
     "PredictionCallback": "aelle.training.prediction_callback",
+    "SpectraSoFar": "aelle.lyapunov",
     "Spectrum": "aelle.lyapunov",
     "load_sweep": "aelle.sweep.table",
+    "loss_scorer": "aelle.model.scoring",
     "lyapunov_spectrum": "aelle.lyapunov",
+    "spectra_so_far": "aelle.lyapunov.spectra_so_far",
 }
 
 

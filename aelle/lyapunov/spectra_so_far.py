@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov.spectrum import common_length, signed_exp, signed_log
+from aelle.lyapunov.spectrum import as_floats, common_length, signed_exp, signed_log
 
 
 class RunningMean:
@@ -46,13 +46,19 @@ def usable(spectra: Float[np.ndarray, "V E K"]) -> Bool[np.ndarray, "V E"]:
     return whole & (number == np.where(whole, number, 0).max(1, keepdims=True, initial=0))
 
 
+def running_mean(spectra: Float[np.ndarray, "V E M"]) -> Float[np.ndarray, "V E M"]:
+    """The mean of the spectra up to each epoch (`RunningMean`), nats per step; NaN where the epoch's is not finite."""
+    mean = RunningMean()
+    return np.stack([mean.add(spectra[:, epoch]) for epoch in range(spectra.shape[1])], axis=1)
+
+
 @dataclass(frozen=True)
 class SpectraSoFar:
     """What spectra say of V networks at some stage of their trainings, each network at a stage of its own.
 
-    `last`: the spectrum at that stage; `mean`: that of all spectra so far (`RunningMean`); both in nats per step and at
-    a common length. `share`: how much of the training has passed, 0 to 1. `exponents`: how many exponents the network's
-    spectrum had before it was resampled.
+    `last`: the spectrum at that stage; `mean`: that of all spectra so far (`running_mean`); both in nats per step and
+    at a common length. `share`: how much of the training has passed, 0 to 1. `exponents`: how many exponents the
+    network's spectrum had before it was resampled. Make them by `spectra_so_far`, or by `SpectraSoFar.of`.
     """
 
     last: Float[np.ndarray, "V M"]
@@ -63,13 +69,22 @@ class SpectraSoFar:
     def __len__(self) -> int:
         return len(self.last)
 
+    def __getitem__(self, rows: Any) -> "SpectraSoFar":
+        """The networks that scikit-learn's splits ask for, by the indices of an array."""
+        return SpectraSoFar(self.last[rows], self.mean[rows], self.share[rows], self.exponents[rows])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[V, M], of the last spectra."""
+        return self.last.shape
+
     @property
     def known(self) -> Bool[np.ndarray, "V"]:
         """Which networks have a finite spectrum."""
         return np.logical_and.reduce(np.isfinite(np.concatenate([self.last, self.mean], 1)), axis=1)
 
     def take(self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "V"]) -> "SpectraSoFar":
-        return SpectraSoFar(self.last[rows], self.mean[rows], self.share[rows], self.exponents[rows])
+        return self[rows]
 
     @classmethod
     def of(
@@ -85,7 +100,7 @@ class SpectraSoFar:
 
         Raises ValueError for other shapes.
         """
-        spectra, share = np.asarray(spectra, dtype=float), np.asarray(share, dtype=float)
+        spectra, share = as_floats("spectra", spectra), as_floats("share", share)
         if spectra.ndim != 3 or share.shape != spectra.shape[1:2]:
             raise UserError(
                 f"spectra of shape {list(spectra.shape)}, share of shape {list(share.shape)}: give [V, E, M] and [E], "
@@ -95,9 +110,9 @@ class SpectraSoFar:
         if exponents is None:
             spectra, found = common_length(np.where(usable(spectra)[..., None], spectra, np.nan))
             exponents = found.max(1, initial=1)
-        mean = RunningMean()
-        means = np.stack([mean.add(spectra[:, epoch]) for epoch in range(E)], axis=1)
-        lengths = np.asarray(exponents)
+        elif np.shape(exponents) != (V,):
+            raise UserError(f"exponents of shape {list(np.shape(exponents))}: give [{V}], one for each network")
+        lengths, means = np.asarray(exponents), running_mean(spectra)
         return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), np.tile(share, V), lengths.repeat(E))
 
     @classmethod
@@ -105,3 +120,23 @@ class SpectraSoFar:
         """The networks of all parts, one part after the other."""
         names = ("last", "mean", "share", "exponents")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def spectra_so_far(spectra: Any, epochs: int, exponents: Any = None) -> SpectraSoFar:
+    """What a model that was fitted to `SpectraSoFar` predicts from: a row per network, after the last given epoch.
+
+    `spectra` [V, e + 1, M]: of epochs 0 (before training) to e, nats per step, NaN at epochs without a spectrum and
+    after the last exponent of a smaller network. `epochs`: how long the trainings are. `exponents` [V]: how many each
+    network has, if its spectra were resampled. The row of a network without a spectrum after epoch e is NaN
+    (`SpectraSoFar.known`).
+
+    Raises ValueError for other shapes, and for more epochs than the trainings have.
+    """
+    spectra = as_floats("spectra", spectra)
+    if spectra.ndim != 3 or 0 in spectra.shape[1:]:
+        raise UserError(f"spectra of shape {list(spectra.shape)}: give [V, e + 1, M], those of epochs 0 to e")
+    last = spectra.shape[1] - 1
+    if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs < max(last, 1):
+        raise UserError(f"epochs={epochs}: give how many the trainings have, a whole number of at least {max(last, 1)}")
+    every = SpectraSoFar.of(spectra, np.arange(last + 1) / epochs, exponents)
+    return every[last :: last + 1]

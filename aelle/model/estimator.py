@@ -1,39 +1,41 @@
 """AeLLE: spectra in; latent, embedding, predicted loss and class out. scikit-learn's conventions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.decomposition import PCA
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from aelle.errors import TooFewError, UserError
+from aelle.errors import UserError
 from aelle.files import MODEL_FILES
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.lyapunov.spectrum import curve, signed_exp
+from aelle.lyapunov.spectrum import as_array, curve, signed_exp
 from aelle.model.autoencoder import Training
 from aelle.model.columns import columns, stage
 from aelle.model.committee import Committee
 from aelle.model.files import Fitted, arrays_of, read_model, reading, write_model
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.parameters import check_parameters, is_whole
-from aelle.model.regions import CLASSIFIERS, Region
+from aelle.model.regions import Region
 from aelle.model.samples import (
     NAN_ALLOWED,
     Sample,
+    check_names,
     checked_covariates,
     checked_history,
     spectra_alone,
+    warn_of_single,
     without_history,
 )
 from aelle.model.scaling import Scaling
-from aelle.sweep.arrays import as_array
+from aelle.model.targets import CLASSES, low_error, target, with_losses
 
 Array = np.ndarray
 
@@ -65,13 +67,18 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     scaled (`aelle.model.scaling.Scaling`). `points`: the length to which spectra are resampled; None: theirs, of a
     committee at most 32.
 
-    `spectra` of `fit` and the other methods: arrays [n, M] in nats per step, tensors or lists, NaN after the last
-    exponent of a smaller network; or `aelle.lyapunov.SpectraSoFar`, from which AeLLE also learns how spectra change in
-    training. A model that was fitted to those needs them to predict. How many exponents a network has is seen beside
-    its spectrum (not with scaling="range", the paper's).
+    `spectra` of `fit` and the other methods: arrays [n, M] in nats per step, tensors, lists or frames, NaN after the
+    last exponent of a smaller network; or `aelle.SpectraSoFar`, from which AeLLE also learns how spectra change in
+    training. A model that was fitted to those needs them to predict: `aelle.spectra_so_far` makes them of the spectra
+    of epochs 0 to e. One epoch's spectrum in the place of the mean so far gives other chances. How many exponents a
+    network has is seen beside its spectrum (not with scaling="range", the paper's).
 
     `covariates` [n, c] of the same methods: what else is known of each network, e.g. hyperparameters, as numbers; they
     are standardised. A model that was fitted with covariates needs them to predict.
+
+    scikit-learn's tools compare `y` with what `predict` returns, and may encode it: give them the classes as `y`
+    (losses < threshold), and the losses beside, e.g. `cross_val_predict(model, spectra, low, params={"losses": losses},
+    method="predict_proba")`. With losses as `y`, score by `aelle.loss_scorer`, or use `aelle.LossRegressor`.
 
     Source: Vogt, Zheng, Shlizerman 2022, whose choices are `conf/aelle/paper.yaml`.
     """
@@ -79,8 +86,12 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     learned_from_: dict[str, str | int]
     """What the model was fitted to, e.g. task and epochs, as recorded by the caller; saved with the model."""
     scaling_: Scaling
-    region_: Region
     committee_: Committee
+    center_: Float[Array, "L"]
+    axes_: Float[Array, "L L"]
+    errors_: Float[Array, "q"]
+    region_: Region
+    loss_region_: Region
 
     def __init__(
         self,
@@ -118,13 +129,18 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     def fit(
         self,
         spectra: Any,
-        losses: Any,
+        y: Any = None,
         *,
+        losses: Any = None,
         groups: Any = None,
         validation: tuple[Any, ...] | None = None,
         covariates: Any = None,
     ) -> "AeLLE":
         """Fit to spectra [n, M], nats per step, and final losses [n], with covariates [n, c] if there are any.
+
+        `spectra`: [n, M] of trained networks; of trainings, `SpectraSoFar.of`. `y` [n]: the losses, as floats; or
+        classes, as booleans or two whole numbers, of which the larger is low error. With classes, give `losses` [n] as
+        well: without them, AeLLE learns the class alone, and the size of `predict_loss` means nothing.
 
         `groups` [n]: which rows belong together, so that none is predicted by what was fitted to another: the epochs of
         a variant, and the variants that share one draw of the hyperparameters. `validation`: (spectra, losses), or
@@ -132,24 +148,34 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         each by the prediction of the autoencoders that did not learn from it. (A hyperplane or an ellipse also uses the
         other components, of which two thirds of the autoencoders have learned from the group: keep n_components small.)
 
-        Raises ValueError for spectra or covariates that are not finite, for no finite loss, and if all variants that
-        set the classifier are of one class.
+        Raises ValueError for spectra or covariates that are not finite, for no finite loss, for classes that the losses
+        contradict, and if all variants that set the classifier are of one class.
         """
-        fit_side_by_side([self], [Sample(spectra, losses, groups, validation, covariates)])
+        self.check_parameters()
+        learned = target(y, losses, float(self.threshold))
+        validation = validation and with_losses(validation, float(self.threshold))
+        fit_side_by_side([self], [Sample(spectra, learned.losses, groups, validation, covariates)])
+        self.classes_ = learned.classes
         return self
 
     def fit_transform(
-        self, spectra: Any, losses: Any, *, covariates: Any = None, **options: Any
+        self, spectra: Any, y: Any = None, *, covariates: Any = None, **options: Any
     ) -> Float[Array, "n c"]:
         """`fit` with these options, then `transform` of the same spectra."""
-        return self.fit(spectra, losses, covariates=covariates, **options).transform(spectra, covariates=covariates)
+        return self.fit(spectra, y, covariates=covariates, **options).embed(
+            spectra, self.n_components, covariates=covariates
+        )
+
+    def get_feature_names_out(self, input_features: Any = None) -> Shaped[Array, "components"]:
+        """Names of the columns of `transform`: PC1, PC2, …"""
+        check_is_fitted(self, "committee_")
+        return np.array([f"PC{i + 1}" for i in range(self.n_components)], dtype=object)
 
     def __sklearn_tags__(self) -> Tags:
-        """A classifier of two classes, whose targets are losses: above zero."""
+        """A classifier of two classes."""
         tags = super().__sklearn_tags__()
         assert tags.classifier_tags is not None
         tags.classifier_tags.multi_class = False
-        tags.target_tags.positive_only = True
         return tags
 
     def check_parameters(self) -> None:
@@ -162,10 +188,11 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             return self.points
         return min(n_features, COMMITTEE_POINTS) if self.committee else n_features
 
-    def score(self, spectra: Any, losses: Any, *, covariates: Any = None) -> float:
-        """Accuracy: the share of variants whose class, given by their final losses, is predicted correctly."""
-        low = np.asarray(as_array(losses)) < self.threshold
-        return float((self.predict(spectra, covariates=covariates) == low).mean())
+    def score(self, spectra: Any, y: Any, *, covariates: Any = None) -> float:
+        """Accuracy: the share of variants whose class, in `y` or given by the final losses in `y`, is predicted
+        correctly."""
+        predicted = self.decision_function(spectra, covariates=covariates) > 0
+        return float((predicted == low_error(y, float(self.threshold), self.classes_)).mean())
 
     def latent(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n L"]:
         x, at, _ = self._entering(spectra, covariates)
@@ -214,11 +241,13 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def decision_function(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
         """Log odds of low error."""
-        points = self.transform(spectra, covariates=covariates)
+        points = self.embed(spectra, self.n_components, covariates=covariates)
         return self.region_.log_odds(points)
 
-    def predict(self, spectra: Any, *, covariates: Any = None) -> Int[Array, "n"]:
-        return (self.decision_function(spectra, covariates=covariates) > 0).astype(int)
+    def predict(self, spectra: Any, *, covariates: Any = None) -> Shaped[Array, "n"]:
+        """The class: 1 = low-error, 0 = high-error, or as the classes of the fit are called."""
+        low = self.decision_function(spectra, covariates=covariates) > 0
+        return self.classes_[low.astype(int)]
 
     def predict_proba(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n 2"]:
         """Chance of high and of low error."""
@@ -242,31 +271,21 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             parameters, learned_from, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})
             model.check_parameters()
-            model._set_committee(
-                fitted.committee, fitted.scaling, fitted.history, fitted.n_features, fitted.n_covariates
-            )
-            model.center_, model.axes_, model.errors_ = fitted.center, fitted.axes, fitted.errors
-            model.region_, model.loss_region_ = fitted.region, fitted.loss_region
+            for name, value in fitted._asdict().items():
+                setattr(model, f"{name}_", value)
             model.learned_from_ = learned_from
-            example = spectra_alone(np.zeros((1, model.n_features_in_)))
+            # A mean unlike the spectrum, and no names yet: nothing to warn of.
+            example = replace(
+                spectra_alone(np.zeros((1, model.n_features_in_))), mean=np.ones((1, model.n_features_in_))
+            )
             covariates = np.zeros((1, model.n_covariates_)) if model.n_covariates_ else None
             model.predict_proba(example, covariates=covariates)
+            model._set_names(fitted.names)
         return model
 
     def _fitted(self) -> Fitted:
         check_is_fitted(self, "committee_")
-        return Fitted(
-            self.scaling_,
-            self.committee_,
-            self.center_,
-            self.axes_,
-            self.errors_,
-            self.region_,
-            self.loss_region_,
-            self.history_,
-            self.n_features_in_,
-            self.n_covariates_,
-        )
+        return Fitted(**{name: getattr(self, f"{name}_") for name in Fitted._fields})
 
     def _entering(
         self, spectra: Any, covariates: Any
@@ -275,11 +294,17 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "committee_")
         history = isinstance(spectra, SpectraSoFar)
         if self.history_ and not history:
-            raise UserError("this model was fitted to aelle.lyapunov.SpectraSoFar: give these, not spectra alone")
+            raise UserError("this model was fitted to aelle.SpectraSoFar: give these, see aelle.spectra_so_far")
         last = as_array(spectra.last if history else spectra)
-        last = np.asarray(validate_data(self, last, reset=False, dtype=np.float64, ensure_all_finite=NAN_ALLOWED))
+        last = np.asarray(
+            validate_data(self, last, reset=False, dtype=np.float64, order="C", ensure_all_finite=NAN_ALLOWED)
+        )
+        check_names("spectra", spectra, self.names_.get("spectra"))
         seen = checked_history(spectra, last) if history else spectra_alone(last)
-        seen = seen if self.history_ else without_history(seen)
+        if self.history_:
+            warn_of_single(seen, self.single_until_)
+        else:
+            seen = without_history(seen)
         beside = self._beside(covariates, len(seen))
         given = columns(seen, self.points_of(self.n_features_in_), self.scaling_.logarithmic, beside)
         return self.scaling_.inputs(given.values), stage(seen.share), given.values
@@ -294,7 +319,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
             raise UserError(f"this model was fitted with {c} covariate{'s' * (c > 1)}: give covariates=[{n}, {c}], too")
         if covariates is not None and not c:
             raise UserError("this model was fitted without covariates: leave them out, or give them to fit, too")
-        return checked_covariates(covariates, n, c) if c else None
+        return checked_covariates(covariates, n, c, self.names_.get("covariates")) if c else None
 
     def _margin(self, prediction: Float[Array, "n"]) -> Float[Array, "n"]:
         return self.scaling_.targets(np.array([float(self.threshold)])).numpy() - prediction
@@ -302,17 +327,17 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     def _set_committee(
         self, committee: Committee, scaling: Scaling, history: bool, n_features: int, n_covariates: int
     ) -> None:
-        self.classes_, self.n_features_in_, self.history_ = np.array([0, 1]), n_features, history
-        self.n_covariates_ = n_covariates
+        self.classes_, self.n_features_in_, self.history_ = CLASSES, n_features, history
+        self.n_covariates_, self.single_until_ = n_covariates, 1.0
         self.committee_, self.scaling_, self.learned_from_ = committee, scaling, {}
+        self._set_names({})
 
-    def _embed(self, latent: Float[Array, "n L"], prediction: Float[Array, "n"]) -> None:
-        """PCA of the latent, PC1 turned so that it rises as the predicted loss falls."""
-        self.center_, self.axes_ = latent.mean(0), np.zeros((self.latent_size, self.latent_size))
-        # The gauge of a committee has made them principal components, the prediction the first even if it is constant.
-        components = np.eye(self.latent_size) if self.committee else np.asarray(PCA().fit(latent).components_)
-        rise = ((latent - self.center_) @ components[0]) @ (prediction - prediction.mean())
-        self.axes_[: len(components)] = components * (-1.0 if rise >= 0 else 1.0)
+    def _set_names(self, names: dict[str, Shaped[Array, "_"]]) -> None:
+        """`feature_names_in_` is scikit-learn's, of spectra whose columns are named by texts."""
+        self.names_ = names
+        vars(self).pop("feature_names_in_", None)
+        if "spectra" in names and names["spectra"].dtype.kind == "U":
+            self.feature_names_in_ = names["spectra"].astype(object)
 
     def _errors(self, values: Float[Array, "n F"], decoded: Float[Array, "n F"]) -> Float[Array, "n"]:
         """The mean absolute error of the spectrum, in the scaled units of the fit."""
@@ -322,13 +347,3 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def _set_errors(self, values: Float[Array, "n F"], decoded: Float[Array, "n F"]) -> None:
         self.errors_ = np.quantile(self._errors(values, decoded), np.linspace(0, 1, ERROR_QUANTILES))
-
-    def _classify(self, latent: Float[Array, "n L"], prediction: Float[Array, "n"], losses: Float[Array, "n"]) -> None:
-        low = losses < self.threshold
-        if low.all() or not low.any():
-            raise TooFewError(
-                f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
-                f"{self.threshold}: it needs both classes; choose another threshold, or more variants"
-            )
-        self.region_ = CLASSIFIERS[self.classifier]((latent - self.center_) @ self.components_.T, low)
-        self.loss_region_ = CLASSIFIERS["threshold"](self._margin(prediction)[:, None], low)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from aelle.errors import UserError, in_one_line, reason
 from aelle.files import MODEL_FILES, replace_atomically
@@ -18,6 +18,7 @@ from aelle.model.autoencoder import Autoencoders
 from aelle.model.committee import Committee, Gauge, Weights
 from aelle.model.regions import Region
 from aelle.model.scaling import Scaling
+from aelle.model.targets import CLASSES
 
 FORMAT = 5
 
@@ -25,8 +26,10 @@ PARAMETERS, ARRAYS = MODEL_FILES
 
 
 class Fitted(NamedTuple):
-    """The result of a fit. `history`: whether it needs the spectra so far; `n_features`: the number of points of the
-    spectra that were given, `n_covariates` that of the covariates."""
+    """The result of a fit; the model has each as an attribute with an underscore. `history`: whether it needs the
+    spectra so far; `single_until`: see `aelle.model.samples.last_single`; `n_features_in`: the number of points of the
+    spectra that were given, `n_covariates` that of the covariates; `names`: of the columns of either, where they were
+    frames."""
 
     scaling: Scaling
     committee: Committee
@@ -36,8 +39,11 @@ class Fitted(NamedTuple):
     region: Region
     loss_region: Region
     history: bool
-    n_features: int
+    n_features_in: int
     n_covariates: int
+    classes: Shaped[np.ndarray, "2"]
+    single_until: float
+    names: dict[str, Shaped[np.ndarray, "_"]]
 
 
 def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str, Any], fitted: Fitted) -> None:
@@ -52,8 +58,10 @@ def arrays_of(fitted: Fitted) -> dict[str, np.ndarray]:
     committee = fitted.committee
     arrays = {"center_": fitted.center, "axes_": fitted.axes, "reconstructing": committee.reconstructing}
     arrays |= {"errors_": fitted.errors}
-    arrays |= {"history_": np.array(fitted.history), "n_features_in_": np.array(fitted.n_features)}
-    arrays |= {"n_covariates_": np.array(fitted.n_covariates)}
+    arrays |= {"history_": np.array(fitted.history), "n_features_in_": np.array(fitted.n_features_in)}
+    arrays |= {"n_covariates_": np.array(fitted.n_covariates), "classes_": fitted.classes}
+    arrays |= {"single_until_": np.array(fitted.single_until)}
+    arrays |= {f"names.{what}": names for what, names in fitted.names.items()}
     arrays |= {f"network.{name}": tensor.numpy() for name, tensor in committee.networks.state_dict().items()}
     parts = {"scaling": fitted.scaling, "region": fitted.region, "loss_region": fitted.loss_region}
     parts |= {"weights": committee.weights} | ({} if committee.gauge is None else {"gauge": committee.gauge})
@@ -111,6 +119,9 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
         arrays["scaling.mean"].size,
         arrays["reconstructing"].size,
     )
+    # Models that were saved before these were: fitted to losses, without names.
+    arrays = {"classes_": CLASSES, "single_until_": np.array(1.0), **arrays}
+    names = _part(arrays, "names.")
     networks = Autoencoders.of_arrays(_part(arrays, "network."))
     S, inner = networks.head.weight.shape[:2]
     shapes = {"center_": (L,), "axes_": (L, L), "n_features_in_": (), "history_": (), "scaling.mean": (F,)}
@@ -121,6 +132,9 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     }
     shapes |= {"region.intercept": (), "region.linear": (C,), "region.quadratic": (C, C)}
     shapes |= {"loss_region.intercept": (), "loss_region.linear": (1,), "loss_region.quadratic": (1, 1)}
+    shapes |= {"classes_": (2,), "single_until_": ()}
+    columns = {"spectra": arrays["n_features_in_"].item(), "covariates": arrays["n_covariates_"].item()}
+    shapes |= {f"names.{what}": (columns[what],) for what in names}
     shapes |= {"reconstructing": (V,), "weights.of_views": (*weights.stages.shape, V)}
     if gauge:
         shapes |= {"gauge.center": (S * inner + 1,), "gauge.matrix": (S * inner + 1, L)}
@@ -134,9 +148,21 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     }
     committee = Committee(networks, weights, Gauge(**gauge) if gauge else None, arrays["reconstructing"])
     region, loss_region = (Region(**_part(arrays, f"{name}.")) for name in ("region", "loss_region"))
-    plane, counts = (arrays["center_"], arrays["axes_"], arrays["errors_"]), ("n_features_in_", "n_covariates_")
-    given = (bool(arrays["history_"]), *(int(arrays[name]) for name in counts))
-    fitted = Fitted(Scaling(**scaling), committee, *plane, region, loss_region, *given)
+    fitted = Fitted(
+        scaling=Scaling(**scaling),
+        committee=committee,
+        center=arrays["center_"],
+        axes=arrays["axes_"],
+        errors=arrays["errors_"],
+        region=region,
+        loss_region=loss_region,
+        history=bool(arrays["history_"]),
+        n_features_in=int(arrays["n_features_in_"]),
+        n_covariates=int(arrays["n_covariates_"]),
+        classes=arrays["classes_"],
+        single_until=float(arrays["single_until_"]),
+        names=names,
+    )
     return parameters, learned_from, fitted
 
 

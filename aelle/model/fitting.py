@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from sklearn.decomposition import PCA
 from torch import Tensor
 
 from aelle.errors import TooFewError
 from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.columns import CONDITIONS, CURVES, EXACT, Columns, columns, stage
 from aelle.model.committee import Committee, Weights, gauge, held_out, held_out_decoded, weighted
-from aelle.model.samples import Rows, Sample, check_classes, checked, checked_validation, held_back
+from aelle.model.regions import CLASSIFIERS
+from aelle.model.samples import (
+    Rows,
+    Sample,
+    check_classes,
+    checked,
+    checked_validation,
+    held_back,
+    last_single,
+    names_of,
+)
 from aelle.model.scaling import Scaling
 from aelle.model.views import COMMITTEE, COMMITTEE_OF_SPECTRA, SINGLE, View, attention, folds, sees, usable
 
@@ -81,13 +92,14 @@ def fit_side_by_side(models: "Sequence[AeLLE]", samples: Sequence[Sample]) -> No
     steps = -1 if training.max_steps is None else training.max_steps
     lean_trainer(max_epochs=training.epochs, max_steps=steps, accelerator="cpu", enable_checkpointing=False).fit(module)
     end = 0
-    for model, one in zip(models, prepared, strict=True):
+    for model, sample, one in zip(models, samples, prepared, strict=True):
         start, end = end, end + len(one.views) * one.folds
         try:
             _finish(model, one, module.networks.part(slice(start, end)))
         except TooFewError:
             del model.committee_  # Back to unfitted, even if it was fitted before.
             raise
+        model._set_names(names_of(sample))
 
 
 def member_latent(model: "AeLLE") -> int:
@@ -97,7 +109,7 @@ def member_latent(model: "AeLLE") -> int:
 def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
     rows, validation = checked(sample), None
     if sample.validation is not None:
-        validation = checked_validation(sample.validation, rows)
+        validation = checked_validation(sample, rows)
     elif not model.committee:
         held = held_back(rows, model.threshold, model.seed)
         rows, validation = rows.take(~held), rows.take(held)
@@ -147,8 +159,10 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
         committee.gauge = gauge(latents, prediction, model.latent_size)
     covariates = 0 if one.rows.covariates is None else one.rows.covariates.shape[1]
     model._set_committee(committee, one.scaling, one.rows.history, one.rows.seen.last.shape[1], covariates)
+    if one.rows.history and one.scaling.logarithmic:
+        model.single_until_ = last_single(one.rows.seen)
     latent = committee.common(latents, prediction)
-    model._embed(latent, prediction)
+    _embed(model, latent, prediction)
     model._set_errors(
         one.given.values[some],
         committee.decode(x) if left_out is None else held_out_decoded(committee, x, one.fold[some]),
@@ -162,7 +176,29 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
         # The leading coordinate is the prediction, here of the members that did not learn from the row.
         latent[:, 0] += committee.gauge.matrix[-1, 0] * (expected - prediction)
         prediction = expected
-    model._classify(latent, prediction, losses)
+    _classify(model, latent, prediction, losses)
+
+
+def _embed(model: "AeLLE", latent: Float[np.ndarray, "n L"], prediction: Float[np.ndarray, "n"]) -> None:
+    """PCA of the latent, PC1 turned so that it rises as the predicted loss falls."""
+    model.center_, model.axes_ = latent.mean(0), np.zeros((model.latent_size, model.latent_size))
+    # The gauge of a committee has made them principal components, the prediction the first even if it is constant.
+    components = np.eye(model.latent_size) if model.committee else np.asarray(PCA().fit(latent).components_)
+    rise = ((latent - model.center_) @ components[0]) @ (prediction - prediction.mean())
+    model.axes_[: len(components)] = components * (-1.0 if rise >= 0 else 1.0)
+
+
+def _classify(
+    model: "AeLLE", latent: Float[np.ndarray, "n L"], prediction: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"]
+) -> None:
+    low = losses < model.threshold
+    if low.all() or not low.any():
+        raise TooFewError(
+            f"the variants that set the classifier are all {'low' if low.all() else 'high'}-error at threshold "
+            f"{model.threshold}: it needs both classes; choose another threshold, or more variants"
+        )
+    model.region_ = CLASSIFIERS[model.classifier]((latent - model.center_) @ model.components_.T, low)
+    model.loss_region_ = CLASSIFIERS["threshold"](model._margin(prediction)[:, None], low)
 
 
 def _judged(rows: Rows) -> Int[np.ndarray, "m"]:

@@ -3,6 +3,7 @@
 Axes: n row, M point of the common-length spectrum, c covariate.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -13,9 +14,8 @@ from sklearn.utils.validation import check_X_y, column_or_1d
 
 from aelle.errors import TooFewError, UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.lyapunov.spectrum import common_length
+from aelle.lyapunov.spectrum import as_array, common_length
 from aelle.seeds import generator, sample
-from aelle.sweep.arrays import as_array
 from aelle.sweep.table import SweepTable
 
 NAN_ALLOWED: Any = "allow-nan"
@@ -26,6 +26,10 @@ MIN_ROWS = 2
 
 LEAST_OF_A_CLASS = 10
 """Members of a class that a sample to fit to keeps, if there are as many."""
+
+
+Names = Shaped[np.ndarray, "_"]
+"""Of the columns of a frame."""
 
 
 class Sample(NamedTuple):
@@ -57,7 +61,7 @@ def checked(sample: Sample) -> Rows:
     losses = np.asarray(column_or_1d(as_array(sample.losses), warn=True), dtype=np.float64)
     history = isinstance(sample.spectra, SpectraSoFar)
     last = sample.spectra.last if history else sample.spectra
-    options = {"dtype": "float64", "ensure_min_samples": MIN_ROWS, "ensure_all_finite": NAN_ALLOWED}
+    options = {"dtype": "float64", "order": "C", "ensure_min_samples": MIN_ROWS, "ensure_all_finite": NAN_ALLOWED}
     last, _ = check_X_y(as_array(last), np.nan_to_num(losses), **options)
     seen = checked_history(sample.spectra, last) if history else spectra_alone(last)
     covariates = None if sample.covariates is None else checked_covariates(sample.covariates, len(last))
@@ -67,19 +71,51 @@ def checked(sample: Sample) -> Rows:
     return Rows(seen, losses, groups, history, covariates)
 
 
-def checked_validation(given: tuple[Any, ...], rows: Rows) -> Rows:
+def checked_validation(sample: Sample, rows: Rows) -> Rows:
     """The rows that set the classifier. Raises UserError if they lack what the model is fitted to, or have more."""
+    given = sample.validation
+    assert given is not None
     names = ["spectra", "losses"] + ["covariates"] * (rows.covariates is not None)
     if len(given) != len(names):
         raise UserError(f"validation of {len(given)} parts: give ({', '.join(names)}), as in fit")
     found = checked(Sample(*given[:2], covariates=None if rows.covariates is None else given[2]))
     if found.history != rows.history:
-        raise UserError("validation: give aelle.lyapunov.SpectraSoFar in both or in none, as in spectra")
+        raise UserError("validation: give aelle.SpectraSoFar in both or in none, as in spectra")
+    for what, values in zip(("spectra", "covariates"), given[::2], strict=False):
+        check_names(what, values, names_of(sample).get(what))
     return found
 
 
-def checked_covariates(given: Any, n: int, expected: int | None = None) -> Float[np.ndarray, "n c"]:
-    """Raises UserError if they are not `n` rows of finite numbers, or do not have the `expected` number of columns."""
+def names_of(sample: Sample) -> dict[str, Names]:
+    """The names of the columns of spectra and covariates, where they are frames."""
+    given = {"spectra": sample.spectra, "covariates": sample.covariates}
+    return {what: names for what, values in given.items() if (names := column_names(values)) is not None}
+
+
+def column_names(values: Any) -> Names | None:
+    """Of a frame, if they are texts or whole numbers."""
+    names = np.array(list(getattr(values, "columns", ())))
+    return names if names.ndim == 1 and names.dtype.kind in "Ui" else None
+
+
+def check_names(what: str, given: Any, known: Names | None) -> None:
+    """Raises UserError for a frame whose columns are not named as the `known` ones, as far as there are both."""
+    names = column_names(given)
+    if names is None or known is None or names.dtype.kind != known.dtype.kind:
+        return
+    for column, (name, expected) in enumerate(zip(names, known, strict=False)):
+        if name != expected:
+            raise UserError(
+                f"column {column} of {what} is {name}, and was {expected} in the fit: give the columns of the fit, in "
+                "their order"
+            )
+
+
+def checked_covariates(
+    given: Any, n: int, expected: int | None = None, known: Names | None = None
+) -> Float[np.ndarray, "n c"]:
+    """Raises UserError if they are not `n` rows of finite numbers, or do not have the `expected` number of columns with
+    the `known` names."""
     try:
         values = np.asarray(as_array(given), dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -93,6 +129,7 @@ def checked_covariates(given: Any, n: int, expected: int | None = None) -> Float
     if not np.isfinite(values).all():
         column = int(np.flatnonzero(~np.isfinite(values).all(0))[0])
         raise UserError(f"covariates contain NaN or infinity in column {column}: give finite numbers")
+    check_names("covariates", given, known)
     return values
 
 
@@ -127,6 +164,29 @@ def spectra_alone(last: Float[np.ndarray, "n M"]) -> SpectraSoFar:
             "a smaller network, NaN fills its row"
         )
     return SpectraSoFar(curves, curves, np.ones(len(last)), exponents)
+
+
+def last_single(seen: SpectraSoFar) -> float:
+    """The latest share of a training at which the mean so far is of one spectrum; −1 if there is none."""
+    return float(seen.share[_single(seen)].max(initial=-1))
+
+
+def warn_of_single(seen: SpectraSoFar, until: float) -> None:
+    """Warns if every mean is of one spectrum alone, at stages where no mean was that the model was fitted to."""
+    late = seen.share > until + 1e-9
+    if late.any() and _single(seen)[late].all():
+        share = 100 * float(seen.share[late].min())
+        warnings.warn(
+            f"after {share:.3g} % of the training, the mean so far is the last spectrum in every row ({late.sum()}), "
+            "but the model was fitted to means of all epochs: give the spectra of earlier epochs, too "
+            "(aelle.spectra_so_far)",
+            stacklevel=2,
+        )
+
+
+def _single(seen: SpectraSoFar) -> Bool[np.ndarray, "n"]:
+    """Where the mean so far is the last spectrum, but for rounding."""
+    return np.logical_and.reduce(np.isclose(seen.mean, seen.last, rtol=1e-9, atol=1e-12), axis=1)
 
 
 def without_history(seen: SpectraSoFar) -> SpectraSoFar:
@@ -240,5 +300,5 @@ def check_classes(low: Bool[np.ndarray, "n"], parts: int, groups: Shaped[np.ndar
         if count < parts:
             raise TooFewError(
                 f"{count} of {len(np.unique(names))} variants are {name}-error, too few for {parts} parts that each "
-                "need some; train more variants, or choose another threshold=…"
+                "need both classes; train more variants, or choose another threshold=…"
             )

@@ -54,7 +54,8 @@ class Scaling(NamedTuple):
             raise TooFewError("no finite loss to fit to: every variant has diverged")
         if (finite <= 0).any():
             raise UserError(
-                f"a loss of {finite.min():g} is not positive: AeLLE predicts the logarithm; give losses above 0"
+                f"a loss of {finite.min():g} is not positive: AeLLE predicts the logarithm; give losses above 0, or "
+                "classes as booleans"
             )
         # A diverged variant is high-error, also where all others are low-error.
         worst, logarithmic = max(float(finite.max()), threshold * np.e), scaling == "log"

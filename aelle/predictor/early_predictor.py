@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 
 from aelle.errors import TooFewError, UserError
 from aelle.model.estimator import AeLLE
-from aelle.model.samples import class_sample, sweep_sample
+from aelle.model.samples import Names, check_names, class_sample, column_names, sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import arrays_of, read_predictor, write_predictor
 from aelle.predictor.low_chances import low_chances
@@ -52,6 +52,7 @@ class EarlyPredictor:
     def __init__(self, threshold: float, *, aelle: Mapping[str, Any] | None = None, seed: int = 0):
         self.threshold, self.aelle, self.seed = threshold, aelle, seed
         self.learned_from_: dict[str, str | int] = {}
+        self.loss_names_: Names | None = None
 
     def fit(self, losses: Any, spectra: Any = None, hyperparameters: Any = None) -> "EarlyPredictor":
         """Fit to validation losses [V, E] of epochs 0 (before training) to the last, spectra [V, E, M] in nats per
@@ -62,6 +63,7 @@ class EarlyPredictor:
         Raises ValueError for other shapes, and where all variants are of one class.
         """
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
+        self.loss_names_ = column_names(losses)
         complete = sweep.complete()
         # Arrays have no threshold of their own.
         low = complete.final_loss < self.threshold
@@ -176,6 +178,7 @@ class EarlyPredictor:
         if isinstance(losses, SweepTable):
             given = observed(losses, epoch)
         else:
+            check_names("losses", losses, self.loss_names_)
             given = so_far(losses, spectra, hyperparameters, epoch, self.epochs_ if epochs is None else epochs)
         chance = self.predict(given).chance
         return np.stack([1 - chance, chance], 1)

@@ -45,6 +45,7 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
         "aelle": None if predictor.aelle is None else dict(predictor.aelle),
         "learned_from": predictor.learned_from_,
         "epochs": predictor.epochs_,
+        "loss_names": None if predictor.loss_names_ is None else predictor.loss_names_.tolist(),
         "base_rate": predictor.base_rate_,
         "encoding": predictor.encoding_.state(),
         "members": [member.name for member in predictor.members_],
@@ -91,6 +92,9 @@ def _read(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
     predictor = kind(given["threshold"], aelle=given["aelle"], seed=given["seed"])
     predictor.learned_from_ = learned_from
     predictor.epochs_, predictor.base_rate_ = given["epochs"], given["base_rate"]
+    # Predictors that were saved before these were have none.
+    names = given.get("loss_names")
+    predictor.loss_names_ = None if names is None else np.array(names)
     predictor.low_chances_ = LowChances(**_part(arrays, "low/"))
     predictor.encoding_, predictor.worst_ = Encoding.of_state(given["encoding"]), arrays["worst"]
     predictor.typical_ = arrays["typical"]

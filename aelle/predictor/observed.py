@@ -11,9 +11,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov.spectra_so_far import SpectraSoFar
+from aelle.lyapunov.spectra_so_far import SpectraSoFar, spectra_so_far
+from aelle.lyapunov.spectrum import as_floats
 from aelle.model.parameters import is_whole
-from aelle.sweep.arrays import as_floats, as_frame
+from aelle.sweep.arrays import as_frame
 from aelle.sweep.table import SweepTable
 
 INPUTS = ("losses", "spectra", "hyperparameters")
@@ -142,8 +143,7 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
             raise UserError(
                 f"spectra of shape {list(spectra.shape)}: give [V, E, M] with epochs 0 to {epoch}, at least"
             )
-        every = SpectraSoFar.of(spectra[:, : epoch + 1], np.arange(epoch + 1) / epochs)
-        seen = every.take(np.arange(epoch, len(every), epoch + 1))
+        seen = spectra_so_far(spectra[:, : epoch + 1], epochs)
     frame = None if hyperparameters is None else as_frame(hyperparameters)
     lengths = {len(one) for one in (losses, seen, frame) if one is not None}
     if len(lengths) != 1:

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor
 
 from aelle.errors import UserError, in_one_line, printable
 from aelle.hyperparameters import why_reserved
 from aelle.lyapunov.spectra_so_far import usable
-from aelle.lyapunov.spectrum import common_length
+from aelle.lyapunov.spectrum import as_array, as_floats, common_length
 from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
@@ -183,18 +182,6 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
         if clash := why_reserved(name):
             raise UserError(f"hyperparameters contain {name}: {clash}")
     return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
-
-
-def as_array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-
-
-def as_floats(name: str, values: Any) -> np.ndarray:
-    """Raises UserError for what is no array of numbers."""
-    try:
-        return np.asarray(as_array(values), dtype=float)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {in_one_line(error)}; give an array or a tensor of numbers") from error
 
 
 def as_frame(hyperparameters: Any) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """A committee: what its members learn from, how they are weighted, and its latent."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -228,6 +229,43 @@ def test_a_model_of_histories_asks_for_them(fitted):
     np.testing.assert_array_equal(plain.predict_loss(seen), plain.predict_loss(seen.last))
     with pytest.raises(ValueError, match="n_components=40: give a whole number from 1 to 32"):
         fitted.embed(seen, 40)
+
+
+def one_epoch_alone(seen: SpectraSoFar) -> SpectraSoFar:
+    return replace(seen, mean=seen.last)
+
+
+def test_a_single_epochs_spectrum_in_the_place_of_the_mean_is_said(fitted, tmp_path):
+    """It changed chances in silence."""
+    seen, _, _ = trainings(seed=6)
+    later = seen.take(seen.share > 0)
+    right = fitted.predict_proba(later)
+    fitted.save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = AeLLE.load(tmp_path)
+    for model in (fitted, loaded):
+        with pytest.warns(UserWarning, match=r"after 25 % .* in every row \(240\).*aelle.spectra_so_far"):
+            wrong = model.predict_proba(one_epoch_alone(later))
+        assert np.abs(wrong - right).max() > 0.1
+        with pytest.warns(UserWarning, match=r"after 100 % .* in every row \(1\)"):
+            model.predict_loss(SpectraSoFar.of(seen.last[None, E - 1 : E], [1.0]))
+
+
+def test_a_mean_that_may_be_one_is_not_doubted(fitted):
+    seen, losses, groups = trainings(seed=6)
+    first, later = seen.take(seen.share == 0), seen.take(seen.share > 0)
+    still = replace(later, mean=np.where(np.arange(len(later))[:, None] == 0, later.last, later.mean))
+    alone = one_epoch_alone(seen)
+    of_last = AeLLE(1.0, max_steps=2).fit(alone, losses, groups=groups)
+    without_mean = AeLLE(1.0, max_steps=2, scaling="range").fit(seen, losses, groups=groups)
+    of_spectra = AeLLE(1.0, max_steps=2).fit(seen.last, losses, groups=groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for given in (seen, first, later, still):
+            fitted.predict(given)
+        for model in (of_last, without_mean, of_spectra):
+            model.predict(alone)
 
 
 @pytest.mark.parametrize("options", [{"latent_size": 1, "n_components": 1}, {"scaling": "range"}, {"points": 3}])

@@ -155,6 +155,16 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
     assert loaded.get_params() == fitted.get_params()
 
 
+def test_a_model_of_before_classes_and_names_were_saved_is_read(fitted, tmp_path):
+    fitted.save(tmp_path)
+    with np.load(tmp_path / "arrays.npz") as file:
+        kept = {name: file[name] for name in file.files if name not in ("classes_", "single_until_")}
+    np.savez(tmp_path / "arrays.npz", **kept)
+    loaded, spectra = AeLLE.load(tmp_path), spectra_and_losses(20, seed=6)[0]
+    np.testing.assert_array_equal(loaded.predict(spectra), fitted.predict(spectra))
+    assert list(loaded.classes_) == [0, 1] and not hasattr(loaded, "feature_names_in_")
+
+
 def test_a_seed_of_numpys_is_saved(tmp_path):
     model = AeLLE(0.5, epochs=2, committee=False).fit(*spectra_and_losses(40))
     model.seed = np.int64(2)  # pyright: ignore[reportAttributeAccessIssue]

@@ -64,6 +64,22 @@ def test_arrays_are_as_good_as_a_table(fitted):
     np.testing.assert_array_equal(again.predict_proba(new, epoch=2), fitted.predict_proba(new, epoch=2))
 
 
+@pytest.mark.parametrize("names", [range(6), [f"epoch {k}" for k in range(6)]])
+def test_epochs_of_a_frame_in_another_order_are_refused(names, tmp_path):
+    """They moved chances in silence."""
+    sweep, new = of_rates(), of_rates(seed=1)
+    predictor = EarlyPredictor(0.45, aelle=QUICK).fit(pd.DataFrame(sweep.losses, columns=names))
+    predictor.save(tmp_path)
+    frame = pd.DataFrame(new.losses, columns=names)
+    for one in (predictor, EarlyPredictor.load(tmp_path)):
+        expected = one.predict_proba(new.losses, epoch=2)
+        for given in (frame, frame.iloc[:, :3], frame.assign(later=0.0)):
+            np.testing.assert_array_equal(one.predict_proba(given, epoch=2), expected)
+        for wrong in (frame.iloc[:, ::-1], frame.iloc[:, [1, 0, 2]]):
+            with pytest.raises(ValueError, match=r"column 0 of losses is .*, and was .*0 in the fit: give the columns"):
+                one.predict_proba(wrong, epoch=2)
+
+
 def test_it_sees_nothing_of_later_epochs(fitted):
     new = of_rates(seed=1)
     hidden = replace(new, losses=new.losses.copy(), spectra=new.spectra.copy())
