@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
 from aelle.files import MODEL_FILES
+from aelle.lyapunov.arrays import as_numbers
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import curve, signed_exp
 from aelle.model.autoencoder import Training
@@ -33,7 +34,6 @@ from aelle.model.samples import (
     without_history,
 )
 from aelle.model.scaling import Scaling
-from aelle.sweep.arrays import as_array
 
 Array = np.ndarray
 
@@ -164,7 +164,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def score(self, spectra: Any, losses: Any, *, covariates: Any = None) -> float:
         """Accuracy: the share of variants whose class, given by their final losses, is predicted correctly."""
-        low = np.asarray(as_array(losses)) < self.threshold
+        low = np.asarray(as_numbers("losses", losses)) < self.threshold
         return float((self.predict(spectra, covariates=covariates) == low).mean())
 
     def latent(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n L"]:
@@ -276,7 +276,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         history = isinstance(spectra, SpectraSoFar)
         if self.history_ and not history:
             raise UserError("this model was fitted to aelle.lyapunov.SpectraSoFar: give these, not spectra alone")
-        last = as_array(spectra.last if history else spectra)
+        last = as_numbers("spectra", spectra.last if history else spectra)
         last = np.asarray(validate_data(self, last, reset=False, dtype=np.float64, ensure_all_finite=NAN_ALLOWED))
         seen = checked_history(spectra, last) if history else spectra_alone(last)
         seen = seen if self.history_ else without_history(seen)

@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 
 from aelle.errors import TooFewError, UserError
 from aelle.model.estimator import AeLLE
-from aelle.model.parameters import is_number
+from aelle.model.parameters import check_threshold, is_number
 from aelle.model.samples import class_sample, sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import arrays_of, read_predictor, write_predictor
@@ -72,6 +72,7 @@ class EarlyPredictor:
 
         Raises ValueError for other shapes, and where all variants are of one class.
         """
+        check_threshold(self.threshold)
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
         complete = sweep.complete()
         # Arrays have no threshold of their own.

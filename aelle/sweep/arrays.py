@@ -6,16 +6,18 @@ Axes: V variant, E epoch (0 = before training), K exponent.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor
 
 from aelle.errors import UserError, in_one_line, printable
 from aelle.hyperparameters import why_reserved
+from aelle.lyapunov.arrays import as_array, as_floats
 from aelle.lyapunov.spectra_so_far import usable
 from aelle.lyapunov.spectrum import common_length
 from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra
@@ -184,24 +186,14 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
     return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
 
 
-def as_array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-
-
-def as_floats(name: str, values: Any) -> np.ndarray:
-    """Raises UserError for what is no array of numbers."""
-    try:
-        return np.asarray(as_array(values), dtype=float)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {in_one_line(error)}; give an array or a tensor of numbers") from error
-
-
 def as_frame(hyperparameters: Any) -> pd.DataFrame:
     """A row per network, a column per hyperparameter. Raises UserError for columns that are not of the same length."""
     if isinstance(hyperparameters, Mapping):
         # An index of its own would put a column's values into other rows.
         hyperparameters = {
-            name: values.reset_index(drop=True) if isinstance(values, pd.Series) else as_array(values)
+            name: values.reset_index(drop=True)
+            if isinstance(values, pd.Series)
+            else as_array(values, f"hyperparameter {name}")
             for name, values in hyperparameters.items()
         }
         for name, values in hyperparameters.items():
@@ -215,7 +207,20 @@ def as_frame(hyperparameters: Any) -> pd.DataFrame:
         raise UserError(
             f"hyperparameters: {in_one_line(error)}; give a mapping or frame of names to values [V], one per network"
         ) from error
-    return frame.set_axis(frame.columns.astype(str), axis=1)
+    frame = frame.set_axis(frame.columns.astype(str), axis=1)
+    for name in frame.columns:
+        if wrong := _no_value(frame[name]):
+            raise UserError(f"hyperparameter {name} has values of type {wrong}: give numbers or words")
+    return frame
+
+
+def _no_value(column: pd.Series) -> str:
+    """The type of a value that is neither a number nor a word nor missing; "" if there is none."""
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "mMcV":
+        return str(column.dtype)
+    allowed = (str, Real, np.bool_, NoneType, type(pd.NA))
+    return next((type(one).__name__ for one in (column if kind == "O" else ()) if not isinstance(one, allowed)), "")
 
 
 def _table(
