@@ -6,6 +6,7 @@ Training, validation and test part are drawn from separate streams of random num
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def part(x: np.ndarray, y: np.ndarray) -> Part:
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    if type(value) is not int or value < least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise UserError(f"task.data.{name}={value}: give a whole number of at least {least}")
 
 

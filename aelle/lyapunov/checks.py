@@ -1,11 +1,12 @@
 """Checks of the arguments of `aelle.lyapunov.estimate`; each error says how to fix it."""
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 
+from aelle.errors import UserError
 from aelle.lyapunov.interval import TOLERANCE
 
 
@@ -23,19 +24,32 @@ def check_options(over: str, product: str, orthonormalize_every: int | str, dtyp
 
 
 def check_whole(name: str, value: object, least: int, remedy: str = "give ") -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r}: {remedy}a whole number of at least {least}")
 
 
 def check_real(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} of type {type(value).__name__}: give a tensor, e.g. torch.as_tensor({name})")
+    check_dense(name, value)
     if value.is_complex():
         raise ValueError(f"{name} in {value.dtype}: give real numbers")
 
 
+def check_dense(name: str, value: Tensor) -> None:
+    """Raises UserError for a tensor that has no array of values."""
+    if value.is_nested:
+        raise UserError(f"{name} is a nested tensor: give a dense one, of sequences of the same length")
+    if value.is_meta:
+        raise UserError(f"{name} is on the meta device, without values: give a tensor on a device that stores them")
+    if value.layout != torch.strided or value.is_quantized:
+        kind = value.dtype if value.is_quantized else value.layout
+        raise UserError(f"{name} is {kind}: give a dense tensor of numbers")
+
+
 def finite(name: str, value: Tensor, device: torch.device | None, dtype: torch.dtype) -> Tensor:
     """`value` on that device and in that precision. Raises ValueError if it is not finite, before or after."""
+    check_dense(name, value)
     if not value.isfinite().all():
         raise ValueError(f"{name} contains NaN or infinite values: give finite ones")
     value = value.to(device, dtype)
@@ -73,7 +87,7 @@ def averaged_steps(inputs: Tensor | None, steps: int | None, warmup: int) -> int
         raise ValueError(
             f"warmup={warmup}: of {inputs.shape[1]} input steps at least one must be left to average; give fewer"
         )
-    return inputs.shape[1] - warmup
+    return inputs.shape[1] - int(warmup)
 
 
 def check_until(until: float, inputs: Tensor | None, steps: int | None, max_steps: int, sequences: int) -> None:
@@ -115,4 +129,4 @@ def checked_k(k: int | None, N: int) -> int:
     check_whole("k", k, 1)
     if k > N:
         raise ValueError(f"k={k}: the state has {N} dimensions; give a whole number from 1 to {N}")
-    return k
+    return int(k)

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov.spectrum import as_floats, common_length, signed_exp, signed_log
+from aelle.lyapunov.arrays import as_floats
+from aelle.lyapunov.spectrum import common_length, signed_exp, signed_log
 
 
 class RunningMean:

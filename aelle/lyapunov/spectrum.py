@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from aelle.errors import UserError, in_one_line
-
 
 def floor(dtype: torch.dtype, N: int) -> float:
     """The least exponent that `dtype` resolves, log(2 N ε) nats per step: −31.2 (float64), −11.1 (float32) for N = 64.
@@ -137,18 +135,6 @@ def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V
     left = at.floor().long().clamp(max=max(K - 2, 0))
     right = (left + 1).clamp(max=K - 1)
     return torch.lerp(exponents[..., left], exponents[..., right], at - left)
-
-
-def as_array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
-
-
-def as_floats(name: str, values: Any) -> np.ndarray:
-    """Raises UserError for what is no array of numbers."""
-    try:
-        return np.asarray(as_array(values), dtype=float)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {in_one_line(error)}; give an array or a tensor of numbers") from error
 
 
 def curve(exponents: np.ndarray, points: int) -> np.ndarray:

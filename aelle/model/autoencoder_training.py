@@ -131,7 +131,7 @@ class Quantiles:
     """Batches of (i + ½) / n in random order: of n equal weights, each epoch meets every one once."""
 
     def __init__(self, n: int, batch_size: int, random: torch.Generator):
-        self.n, self.batch_size, self.random = n, batch_size, random
+        self.n, self.batch_size, self.random = n, int(batch_size), random
 
     def __len__(self) -> int:
         return -(-self.n // self.batch_size)

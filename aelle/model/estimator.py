@@ -15,8 +15,9 @@ from torch import Tensor
 
 from aelle.errors import UserError
 from aelle.files import MODEL_FILES
+from aelle.lyapunov.arrays import as_numbers
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.lyapunov.spectrum import as_array, curve, signed_exp
+from aelle.lyapunov.spectrum import curve, signed_exp
 from aelle.model.autoencoder import Training
 from aelle.model.columns import columns, stage
 from aelle.model.committee import Committee
@@ -295,7 +296,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         history = isinstance(spectra, SpectraSoFar)
         if self.history_ and not history:
             raise UserError("this model was fitted to aelle.SpectraSoFar: give these, see aelle.spectra_so_far")
-        last = as_array(spectra.last if history else spectra)
+        last = as_numbers("spectra", spectra.last if history else spectra)
         last = np.asarray(
             validate_data(self, last, reset=False, dtype=np.float64, order="C", ensure_all_finite=NAN_ALLOWED)
         )

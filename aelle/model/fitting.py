@@ -90,7 +90,9 @@ def fit_side_by_side(models: "Sequence[AeLLE]", samples: Sequence[Sample]) -> No
         anneal=first.committee,
     )
     steps = -1 if training.max_steps is None else training.max_steps
-    lean_trainer(max_epochs=training.epochs, max_steps=steps, accelerator="cpu", enable_checkpointing=False).fit(module)
+    lean_trainer(max_epochs=int(training.epochs), max_steps=steps, accelerator="cpu", enable_checkpointing=False).fit(
+        module
+    )
     end = 0
     for model, sample, one in zip(models, samples, prepared, strict=True):
         start, end = end, end + len(one.views) * one.folds

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.utils.validation import check_X_y, column_or_1d
 
 from aelle.errors import TooFewError, UserError
+from aelle.lyapunov.arrays import as_array, as_numbers
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
-from aelle.lyapunov.spectrum import as_array, common_length
+from aelle.lyapunov.spectrum import common_length
 from aelle.seeds import generator, sample
 from aelle.sweep.table import SweepTable
 
@@ -58,16 +59,20 @@ class Rows(NamedTuple):
 
 def checked(sample: Sample) -> Rows:
     """Raises ValueError for spectra that are not finite, and for arrays of different lengths."""
-    losses = np.asarray(column_or_1d(as_array(sample.losses), warn=True), dtype=np.float64)
+    losses = np.asarray(column_or_1d(as_numbers("losses", sample.losses), warn=True), dtype=np.float64)
     history = isinstance(sample.spectra, SpectraSoFar)
     last = sample.spectra.last if history else sample.spectra
     options = {"dtype": "float64", "order": "C", "ensure_min_samples": MIN_ROWS, "ensure_all_finite": NAN_ALLOWED}
-    last, _ = check_X_y(as_array(last), np.nan_to_num(losses), **options)
+    last, _ = check_X_y(as_numbers("spectra", last), np.nan_to_num(losses), **options)
     seen = checked_history(sample.spectra, last) if history else spectra_alone(last)
     covariates = None if sample.covariates is None else checked_covariates(sample.covariates, len(last))
-    groups = np.arange(len(losses)) if sample.groups is None else np.asarray(as_array(sample.groups))
+    groups = np.arange(len(losses)) if sample.groups is None else np.asarray(as_array(sample.groups, "groups"))
     if groups.shape != losses.shape:
         raise UserError(f"groups of shape {list(groups.shape)}: give one group for each of the {len(losses)} rows")
+    try:
+        np.unique(groups)
+    except TypeError as error:
+        raise UserError("groups contains values of different types: give numbers, or words") from error
     return Rows(seen, losses, groups, history, covariates)
 
 
@@ -117,7 +122,9 @@ def checked_covariates(
     """Raises UserError if they are not `n` rows of finite numbers, or do not have the `expected` number of columns with
     the `known` names."""
     try:
-        values = np.asarray(as_array(given), dtype=np.float64)
+        values = np.asarray(as_array(given, "covariates"), dtype=np.float64)
+    except UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise UserError(f"covariates must be numbers ({error}): give categories as columns of 0 and 1") from error
     columns = "c" if expected is None else expected

@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from aelle.errors import UserError
-from aelle.lyapunov.spectrum import as_array, as_floats
+from aelle.lyapunov.arrays import as_array, as_floats
 from aelle.model.targets import low_error
 
 if TYPE_CHECKING:

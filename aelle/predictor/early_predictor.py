@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 
 from aelle.errors import TooFewError, UserError
 from aelle.model.estimator import AeLLE
+from aelle.model.parameters import check_threshold
 from aelle.model.samples import Names, check_names, class_sample, column_names, sweep_sample
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import arrays_of, read_predictor, write_predictor
@@ -62,6 +63,7 @@ class EarlyPredictor:
 
         Raises ValueError for other shapes, and where all variants are of one class.
         """
+        check_threshold(self.threshold)
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
         self.loss_names_ = column_names(losses)
         complete = sweep.complete()

@@ -11,8 +11,8 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
+from aelle.lyapunov.arrays import as_floats
 from aelle.lyapunov.spectra_so_far import SpectraSoFar, spectra_so_far
-from aelle.lyapunov.spectrum import as_floats
 from aelle.model.parameters import is_whole
 from aelle.sweep.arrays import as_frame
 from aelle.sweep.table import SweepTable
@@ -130,6 +130,8 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
     """From arrays of losses [V, E], spectra [V, E, M] in nats per step, NaN where none was measured, and a mapping or
     frame of hyperparameters [V]; of later epochs nothing is used. A network whose last measured loss is infinite has
     diverged. Raises ValueError for other shapes."""
+    if not is_whole(epochs) or epochs < 1:
+        raise UserError(f"epochs={epochs!r}: give how long the trainings are, a whole number of at least 1")
     check_epoch("epoch", epoch, epochs)
     if losses is not None:
         losses = as_floats("losses", losses)

@@ -6,7 +6,9 @@ Axes: V variant, E epoch (0 = before training), K exponent.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,9 @@ from jaxtyping import Float, Int, Shaped
 
 from aelle.errors import UserError, in_one_line, printable
 from aelle.hyperparameters import why_reserved
+from aelle.lyapunov.arrays import as_array, as_floats
 from aelle.lyapunov.spectra_so_far import usable
-from aelle.lyapunov.spectrum import as_array, as_floats, common_length
+from aelle.lyapunov.spectrum import common_length
 from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
@@ -189,7 +192,9 @@ def as_frame(hyperparameters: Any) -> pd.DataFrame:
     if isinstance(hyperparameters, Mapping):
         # An index of its own would put a column's values into other rows.
         hyperparameters = {
-            name: values.reset_index(drop=True) if isinstance(values, pd.Series) else as_array(values)
+            name: values.reset_index(drop=True)
+            if isinstance(values, pd.Series)
+            else as_array(values, f"hyperparameter {name}")
             for name, values in hyperparameters.items()
         }
         for name, values in hyperparameters.items():
@@ -203,7 +208,20 @@ def as_frame(hyperparameters: Any) -> pd.DataFrame:
         raise UserError(
             f"hyperparameters: {in_one_line(error)}; give a mapping or frame of names to values [V], one per network"
         ) from error
-    return frame.set_axis(frame.columns.astype(str), axis=1)
+    frame = frame.set_axis(frame.columns.astype(str), axis=1)
+    for name in frame.columns:
+        if wrong := _no_value(frame[name]):
+            raise UserError(f"hyperparameter {name} has values of type {wrong}: give numbers or words")
+    return frame
+
+
+def _no_value(column: pd.Series) -> str:
+    """The type of a value that is neither a number nor a word nor missing; "" if there is none."""
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "mMcV":
+        return str(column.dtype)
+    allowed = (str, Real, np.bool_, NoneType, type(pd.NA))
+    return next((type(one).__name__ for one in (column if kind == "O" else ()) if not isinstance(one, allowed)), "")
 
 
 def _table(

@@ -64,12 +64,13 @@ class LyapunovCallback(LastingCallback):
         over: str = "hidden",
         dtype: torch.dtype = torch.float64,
     ):
-        if isinstance(every_n_epochs, (list, tuple, set, frozenset)):
-            every_n_epochs = frozenset(every_n_epochs)
+        if isinstance(every_n_epochs, Collection) and not isinstance(every_n_epochs, str):
             for epoch in every_n_epochs:
                 check_whole("every_n_epochs", epoch, 0)
+            every_n_epochs = frozenset(map(int, every_n_epochs))
         else:
             check_whole("every_n_epochs", every_n_epochs, 1)
+            every_n_epochs = int(every_n_epochs)
         if (probe is None) == (steps is None):
             remedy = (
                 "give steps for a network without a probe"
@@ -80,7 +81,7 @@ class LyapunovCallback(LastingCallback):
         check_probe("probe", probe, embedding)
         if test_probe is not None:
             check_probe("test_probe", test_probe, embedding)
-        self.every_n_epochs: int | frozenset[int] = every_n_epochs  # pyright: ignore[reportAttributeAccessIssue]
+        self.every_n_epochs: int | frozenset[int] = every_n_epochs
         self.probe, self.test_probe, self.embedding = probe, test_probe, embedding
         self.steps, self.k, self.over, self.dtype = steps, k, over, dtype
         super().__init__(network)
