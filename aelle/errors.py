@@ -15,6 +15,10 @@ class TooFewError(UserError):
     """There are too few variants to classify: only one class, or too few of a class to split."""
 
 
+class NothingVariesError(TooFewError):
+    """The spectra to learn from are all equal."""
+
+
 def reason(error: OSError) -> str:
     """The operating system's description of the error."""
     return os.strerror(error.errno) if error.errno else in_one_line(error)

@@ -19,7 +19,7 @@ from sklearn import config_context
 from aelle.analysis.predictors import RECOMMENDED, Heard, predictors
 from aelle.analysis.processes import on_all_cores
 from aelle.analysis.scores import METRICS, score
-from aelle.errors import TooFewError
+from aelle.errors import NothingVariesError, TooFewError
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.samples import LEAST_OF_A_CLASS, class_sample, stratified_parts, sweep_sample
@@ -63,10 +63,10 @@ class Chances(NamedTuple):
 class Study:
     """`scores`: a row per predictor, epoch and split, a column per metric. `predictions`: the log odds, a row per
     predictor that gives chances, epoch, split and test variant (its `row` in the sweep). `epochs`: the measured ones;
-    `end`: the last epoch of training. Per split: `models`, its AeLLE; `known` and `tests`, the variants that it
-    learned from and that it was tested on; `recommended`, its combined predictor. `without_spectra`: names of the
-    predictors that see no spectra. `outside` [splits, E, tests]: which test variants the recommended predictor took
-    for unlike all known ones.
+    `end`: the last epoch of training. Per split: `models`, its AeLLE, or an empty list where spectra are all equal;
+    `known` and `tests`, the variants that it learned from and that it was tested on; `recommended`, its combined
+    predictor. `without_spectra`: names of the predictors that see no spectra. `outside` [splits, E, tests]: which test
+    variants the recommended predictor took for unlike all known ones.
     """
 
     scores: pd.DataFrame
@@ -225,11 +225,16 @@ def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split], guarded: 
         _of_at_most(sweep, split.tested, MAX_TESTED, seed, least=1) for split, seed in zip(splits, seeds, strict=True)
     ]
     models = [AeLLE(**{**model.get_params(), "seed": seed}) for seed in seeds]
-    fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
+    try:
+        fit_side_by_side(models, [sweep_sample(sweep, rows) for rows in known])
+    except NothingVariesError:
+        models = []
 
     def scored(split: int) -> Scored:
         base_rate = float(sweep.low_error[splits[split].known].mean())
-        return _scored(sweep, models[split], known[split], tests[split], split, base_rate, guarded)
+        recommended = EarlyPredictor(sweep.threshold, seed=seeds[split])
+        of_spectra = models[split] if models else None
+        return _scored(sweep, recommended, of_spectra, known[split], tests[split], split, base_rate, guarded)
 
     with config_context(assume_finite=True, skip_parameter_validation=True):
         found = on_all_cores(scored, len(splits))
@@ -274,7 +279,8 @@ def _that_occur(sweep: SweepTable, epochs: Sequence[int]) -> list[tuple[str, ...
 
 def _scored(
     sweep: SweepTable,
-    model: AeLLE,
+    recommended: EarlyPredictor,
+    model: AeLLE | None,
     of_known: np.ndarray,
     test: np.ndarray,
     split: int,
@@ -282,8 +288,7 @@ def _scored(
     guarded: bool,
 ) -> Scored:
     known, scored, epochs = sweep.take(of_known), sweep.take(test), sweep.measured_epochs
-    fitted = EarlyPredictor(sweep.threshold, seed=model.seed)
-    fitted.fit_to(known, model, epochs, _that_occur(sweep, epochs), base_rate)
+    fitted = recommended.fit_to(known, model, epochs, _that_occur(sweep, epochs), base_rate)
     heard = Heard(fitted, guarded)
     candidates, rows = predictors(known, heard), []
     told = [predictor.name for predictor in candidates if predictor.gives_chances]

@@ -39,9 +39,9 @@ class Transfer(NamedTuple):
 def to_test_inputs(sweep: SweepTable, study: Study) -> list[Transfer]:
     """The study's models, trained on spectra of the validation probe, scored on those and on spectra of the test probe.
 
-    The interval is over the splits. Empty where the test probe was not measured.
+    The interval is over the splits. Empty where the test probe was not measured, and where spectra are all equal.
     """
-    if sweep.test_spectra is None:
+    if sweep.test_spectra is None or not study.models:
         return []
     found = []
     for name, spectra in (("validation inputs", sweep.spectra), ("test inputs", sweep.test_spectra)):

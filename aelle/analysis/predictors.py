@@ -119,12 +119,11 @@ class Plane(Predictor):
 def predictors(known: SweepTable, heard: Heard) -> list[Predictor]:
     """All rows, the recommended one first, fitted to the `known` variants as that of `heard` was."""
     fitted = heard.fitted
-    assert fitted.model_ is not None
     members = [OneMember(heard, m) for m in range(len(fitted.members_))]
     return [
         Recommended(heard),
         WithoutSpectra(heard),
-        Plane(fitted.model_),
+        *([] if fitted.model_ is None else [Plane(fitted.model_)]),
         *(row for row in members if row.sees_spectra),
         LinearOnRunningMean(known),
         PooledLinearOnRunningMean(known),

@@ -220,11 +220,13 @@ def learn(
     fitted, elsewhere, unseen = None, [], None
     if early is not None:
         fitted = EarlyPredictor(sweep.threshold, aelle=request.parameters, seed=model.seed).fit(sweep)
-        of_spectra = fitted.model_
-        assert of_spectra is not None
-        elsewhere = to_test_inputs(complete, early) + across_hyperparameters(complete, of_spectra)
-        for other in others:
-            elsewhere += transfers(of_spectra, complete.name, _title(other), other.complete())
+        if (of_spectra := fitted.model_) is not None:
+            elsewhere = to_test_inputs(complete, early) + across_hyperparameters(complete, of_spectra)
+            for other in others:
+                elsewhere += transfers(of_spectra, complete.name, _title(other), other.complete())
+        else:
+            why = "AeLLE is left out, and all that follows from it: all spectra are equal, and teach nothing"
+            sweep = replace(sweep, problems=[*sweep.problems, why])
         if request.generalise is not None:
             hidden = request.generalise
             unseen, why = _or_reason(lambda: left_out(complete, model, hidden, request.splits))

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from aelle.errors import TooFewError
+from aelle.errors import NothingVariesError, TooFewError
 from aelle.model.autoencoder import Autoencoders, Training
 from aelle.model.columns import CONDITIONS, CURVES, EXACT, Columns, columns, stage
 from aelle.model.committee import Committee, Weights, gauge, held_out, held_out_decoded, weighted
@@ -28,7 +28,7 @@ from aelle.model.samples import (
     last_single,
     names_of,
 )
-from aelle.model.scaling import Scaling
+from aelle.model.scaling import Scaling, constant
 from aelle.model.views import COMMITTEE, COMMITTEE_OF_SPECTRA, SINGLE, View, attention, folds, sees, usable
 
 if TYPE_CHECKING:
@@ -121,8 +121,21 @@ def _prepared(model: "AeLLE", sample: Sample) -> Prepared:
     given = columns(rows.seen, points, model.scaling == "log", rows.covariates)
     views = SINGLE if not model.committee else COMMITTEE if rows.history else COMMITTEE_OF_SPECTRA
     fold = folds(rows.losses, rows.groups, model.seed) if model.committee else np.full(len(rows.losses), -1)
+    _check_varies(given)
     scaling = Scaling.of(given, rows.losses, float(model.threshold), model.scaling)
-    return Prepared(rows, validation, given, scaling, usable(views, list(given.blocks)), fold)
+    varied = np.isfinite(scaling.scale)
+    telling = [view for view in usable(views, list(given.blocks)) if (sees(view, given, CONDITIONS) * varied).any()]
+    return Prepared(rows, validation, given, scaling, telling, fold)
+
+
+def _check_varies(given: Columns) -> None:
+    """Raises NothingVariesError if networks differ in nothing but the stage of their training."""
+    equal = constant(given.values)
+    if all(equal[block].all() for name, block in given.blocks.items() if name not in CONDITIONS):
+        raise NothingVariesError(
+            f"all {len(given.values)} spectra are equal, so that nothing can be learned from them: give spectra that "
+            "differ, or leave them out"
+        )
 
 
 def _trainees(one: Prepared, noise: float) -> "Trainees":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aelle.errors import TooFewError, UserError
@@ -60,7 +60,7 @@ class Scaling(NamedTuple):
         # A diverged variant is high-error, also where all others are low-error.
         worst, logarithmic = max(float(finite.max()), threshold * np.e), scaling == "log"
         mean, scale = given.values.mean(0), given.values.std(0)
-        scale[scale < 1e-9 * (1 + np.abs(mean))] = np.inf
+        scale[constant(given.values)] = np.inf
         for name, block in given.blocks.items():
             if name in CONDITIONS or (not logarithmic and name != COVARIATES):
                 mean[block], scale[block] = 0, 1
@@ -90,3 +90,8 @@ class Scaling(NamedTuple):
         if not self.logarithmic:
             return values
         return self.threshold * np.exp(self.spread * np.arctanh(np.clip(values, -MAX_TARGET, MAX_TARGET)))
+
+
+def constant(values: Float[np.ndarray, "n F"]) -> Bool[np.ndarray, "F"]:
+    """Which columns are the same in all rows, but for rounding."""
+    return values.std(0) < 1e-9 * (1 + np.abs(values.mean(0)))

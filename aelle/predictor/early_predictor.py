@@ -4,6 +4,7 @@ Axes: V variant, E epoch, M point of the common-length spectrum, m member.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from scipy.special import logit
 from sklearn.exceptions import NotFittedError
 
-from aelle.errors import TooFewError, UserError
+from aelle.errors import NothingVariesError, TooFewError, UserError
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import check_threshold
 from aelle.model.samples import Names, check_names, class_sample, column_names, sweep_sample
@@ -59,7 +60,8 @@ class EarlyPredictor:
         """Fit to validation losses [V, E] of epochs 0 (before training) to the last, spectra [V, E, M] in nats per
         step, NaN where none was measured, and hyperparameters, a mapping or frame of names to values [V]. Or to a
         sweep's table (`aelle.load_sweep`) alone. Variants that share a draw of the hyperparameters, and differ in their
-        seeds only, are learned from as one group: none is predicted by fits to another.
+        seeds only, are learned from as one group: none is predicted by fits to another. Of spectra that are all equal,
+        nothing is learned.
 
         Raises ValueError for other shapes, and where all variants are of one class.
         """
@@ -74,8 +76,9 @@ class EarlyPredictor:
         model = None
         if complete.measured_epochs:
             rows = sweep_sample(complete, np.arange(len(complete.losses)))
-            model = AeLLE(**{**(self.aelle or {}), "threshold": self.threshold, "seed": self.seed})
-            model.fit(rows.spectra, rows.losses, groups=rows.groups)
+            of_spectra = AeLLE(**{**(self.aelle or {}), "threshold": self.threshold, "seed": self.seed})
+            with suppress(NothingVariesError):
+                model = of_spectra.fit(rows.spectra, rows.losses, groups=rows.groups)
         others = np.setdiff1d(np.arange(complete.epochs), complete.measured_epochs)
         room = max(MAX_EPOCHS - len(complete.measured_epochs), 0)
         some = others[np.unique(np.linspace(0, len(others) - 1, min(room, len(others))).astype(int))]

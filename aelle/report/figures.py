@@ -88,7 +88,8 @@ def figures(found: Findings) -> dict[str, go.Figure]:
         drawn, of = trained_figures.embeddings(found.plane, embeddings), len(found.plane.points)
         shown["embeddings"] = with_note(drawn, of_a_sample(min(of, MAX_POINTS), of))
     if found.early is not None:
-        shown["planes"] = early_figures.plane_over_epochs(complete, found.early)
+        if found.early.models:
+            shown["planes"] = early_figures.plane_over_epochs(complete, found.early)
         shown["curves"] = early_figures.scores_over_epochs(found.early)
         shown["calibration"] = early_figures.calibration(found.early, found.early.first_epoch)
     examples = example_figure(found.examples)
@@ -115,11 +116,10 @@ def sampled_embedding(embedding: Embedding) -> Embedding:
 
 def side_by_side(found: Findings) -> dict[str, go.Figure]:
     """The still figure in place of the one with a slider: the plane at several epochs."""
-    if found.early is None:
+    early = escaped_findings(found).early
+    if early is None or not early.models:
         return {}
-    found = escaped_findings(found)
-    assert found.early is not None
-    return {"planes": early_figures.planes_over_training(found.complete, found.early)}
+    return {"planes": early_figures.planes_over_training(escaped_sweep(found.complete), early)}
 
 
 def escaped_findings(found: Findings) -> Findings:

@@ -102,6 +102,16 @@ def test_a_variant_whose_spectrum_is_not_finite_is_kept_in_the_study_and_ranked_
     assert (scores[diverged] == -np.inf).all() and np.isfinite(np.delete(scores, diverged)).all()
 
 
+def test_equal_spectra_leave_the_other_members_to_the_study():
+    """All that is known of them is that they were measured."""
+    sweep = synthetic()
+    found = study(replace(sweep, spectra=np.full_like(sweep.spectra, -1.0)), AeLLE(0.5, epochs=4), splits=3)
+    assert found.models == [] and Plane.name not in set(found.scores["predictor"])
+    at = found.summary.set_index(["predictor", "epoch"])["auc"]
+    assert at["hyperparameters only", 0] > 0.9 and at[RECOMMENDED, 2] > 0.9
+    assert verdict(found, 60, 60).startswith("3 splits are too few")
+
+
 def scores_of(rows: list[tuple[str, int, int, float]]) -> Study:
     frame = pd.DataFrame(rows, columns=["predictor", "epoch", "split", "auc"])
     for metric in METRICS:

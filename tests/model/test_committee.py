@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from aelle import AeLLE
 from aelle.analysis.scores import roc_auc
+from aelle.errors import TooFewError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.model.columns import CONDITIONS, EXACT, columns
 from aelle.model.committee import gauge, weighted
@@ -184,6 +185,43 @@ def test_spectra_so_far_that_do_not_fit_together_are_refused(fitted, change, say
         AeLLE(1.0).fit(seen, losses, groups=groups)
     with pytest.raises(ValueError, match=says):
         fitted.predict(seen)
+
+
+@pytest.mark.parametrize("committee", [True, False])
+@pytest.mark.parametrize("scaling", ["log", "range"])
+def test_spectra_that_are_all_equal_are_one_clear_error(committee, scaling):
+    losses = np.exp(np.random.default_rng(0).standard_normal(60))
+    model = AeLLE(1.0, max_steps=50, committee=committee, scaling=scaling)
+    with pytest.raises(
+        TooFewError, match=r"^all (48|60) spectra are equal, so that nothing can be learned from them: "
+    ):
+        model.fit(np.full((60, 6), -1.0), losses)
+    assert not hasattr(model, "committee_")
+    differ = np.full((60, 6), -1.0)
+    differ[0] = -2.0
+    assert np.isfinite(model.fit(differ, losses).predict_proba(differ)).all()
+
+
+@pytest.mark.parametrize("beside", ["length", "covariates"])
+def test_equal_spectra_with_something_else_that_differs_can_be_fitted(beside):
+    rng = np.random.default_rng(0)
+    losses = np.exp(rng.standard_normal(60))
+    spectra, covariates = np.full((60, 6), -1.0), np.log(losses)[:, None] if beside == "covariates" else None
+    if beside == "length":
+        spectra[losses < 1, 4:] = np.nan
+    model = AeLLE(1.0, max_steps=50).fit(spectra, losses, covariates=covariates)
+    assert model.score(spectra, losses, covariates=covariates) > 0.9
+
+
+def test_members_that_see_nothing_but_equal_features_are_left_out(tmp_path):
+    """The last spectra are all equal, the means of the spectra so far are not."""
+    rng, n = np.random.default_rng(0), 60
+    losses = np.exp(rng.standard_normal(n))
+    given = SpectraSoFar(np.full((n, 6), -1.0), -1 - losses[:, None] * np.linspace(0, 1, 6), np.ones(n), np.full(n, 6))
+    model = AeLLE(1.0, max_steps=50).fit(given, losses)
+    assert model.score(given, losses) > 0.9
+    model.save(tmp_path)
+    np.testing.assert_array_equal(AeLLE.load(tmp_path).predict_proba(given), model.predict_proba(given))
 
 
 def test_many_rows_are_judged_by_whole_groups_of_both_classes():

@@ -389,6 +389,17 @@ def test_a_new_draw_is_not_outside_for_the_repetitions_of_the_known_ones():
     assert neighbourhood(known[:12], groups[:12]) is None and neighbourhood(known[:13], np.arange(13) // 10) is not None
 
 
+def test_spectra_that_are_all_equal_are_no_obstacle(tmp_path):
+    sweep, new = of_rates(), of_rates(seed=1)
+    fitted = EarlyPredictor(0.45, aelle=QUICK).fit(replace(sweep, spectra=np.full_like(sweep.spectra, -1.0)))
+    assert fitted.model_ is None
+    equal = replace(new, spectra=np.full_like(new.spectra, -1.0))
+    assert roc_auc(new.low_error, fitted.predict_proba(equal, epoch=2)[:, 1]) > 0.8
+    fitted.save(tmp_path)
+    again = EarlyPredictor.load(tmp_path)
+    np.testing.assert_array_equal(again.predict_proba(equal, epoch=2), fitted.predict_proba(equal, epoch=2))
+
+
 @pytest.mark.parametrize("lacking", ["spectra", "hyperparameters", "both"])
 def test_it_can_be_fitted_without(lacking):
     sweep = of_rates()
