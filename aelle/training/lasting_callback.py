@@ -52,7 +52,7 @@ class LastingCallback(pl.Callback, ABC):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._in_worker = isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
-        if stage == "fit" and trainer.current_epoch == 0:
+        if stage == "fit" and trainer.global_step == 0:
             self.reset()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

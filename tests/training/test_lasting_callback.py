@@ -68,6 +68,22 @@ def test_a_trainer_that_goes_on_keeps_the_spectra(tmp_path):
     assert sorted(callback.spectra) == [0, 1, 2, 3, 4]
 
 
+def test_a_trainer_that_goes_on_with_an_interrupted_first_epoch_keeps_the_spectrum_before_it(tmp_path):
+    class Interrupted(Ordinary):
+        interrupt = True
+
+        def on_train_batch_start(self, batch, number):
+            if number == 1 and self.interrupt:
+                raise ValueError
+
+    callback, model = LyapunovCallback("encoder.rnn", probe()), Interrupted()
+    with pytest.raises(ValueError):
+        train([callback], tmp_path, epochs=2, model=model)
+    before, model.interrupt = callback.spectra[0], False
+    model.trainer.fit(model, model.trainer.train_dataloader)
+    assert sorted(callback.spectra) == [0, 1, 2] and callback.spectra[0] is before
+
+
 def test_a_second_training_starts_anew(tmp_path, predictor):
     callback = LyapunovCallback("encoder.rnn", probe())
     prediction = PredictionCallback(predictor, callback, {"p": 0.4})

@@ -192,7 +192,7 @@ class Step(nn.Module):
 class Measured(Squashed):
     def spectrum(self, probe, **options):
         zeros = torch.zeros(self.hidden_size)
-        return lyapunov_spectrum(Step(self), probe, state=(zeros, zeros), **options)
+        return lyapunov_spectrum(Step(self), probe, state=(zeros, zeros), diverged="nan", **options)
 
 
 @pytest.mark.parametrize("due", [1, [2]])
@@ -216,6 +216,12 @@ def test_its_own_method_measures_it():
     plain.load_state_dict(module.rnn.state_dict())
     expected = lyapunov_spectrum(plain, callback.probe.tanh(), over="full", k=3).exponents
     torch.testing.assert_close(callback.spectra[1].exponents, expected, rtol=0, atol=1e-6)
+
+
+def test_it_may_diverge():
+    callback = LyapunovCallback("rnn", torch.randn(2, 4, 3))
+    fit([callback], OfTokens(Measured(3, 5, batch_first=True), learning_rate=1e30))
+    assert callback.spectra[0].exponents.isfinite().all() and callback.spectra[2].exponents.isnan().all()
 
 
 def pruned(rnn: nn.Module) -> nn.Module:
