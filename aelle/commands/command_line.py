@@ -11,17 +11,15 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException
 from joblib import cpu_count
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aelle.commands.launchers import INSTALL, lost_job
+from aelle.commands.unknown_option import meaning
 from aelle.errors import UserError, reason
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
@@ -134,41 +132,6 @@ def _remedy(message: str) -> str:
     if found := re.search(r"Unknown function '(\w+)'", message):
         word = found.group(1)
         return f" (quote a distribution twice on the command line: 'p=\"{word}(2.0, 2.5)\"')"
-    misspelt = re.search(r"Could not override '([\w./]+)'", message)
-    meant = nearest(misspelt.group(1)) if misspelt else ""
+    unknown = re.search(r"Could not override '([\w./]+)'", message)
+    meant = meaning(unknown.group(1)) if unknown else ""
     return f" ({meant}python {Path(sys.argv[0]).name} --help shows every option)"
-
-
-MIN_SIMILARITY = 0.8
-"""Ratio of difflib below which two names are not taken for the same."""
-
-
-def nearest(name: str) -> str:
-    """`did you mean …? ` with the most similar option of the running program; empty if there is none."""
-    program = Path(sys.argv[0]).resolve()
-    folders = {"train": ("task", "space"), "analyze": ("aelle",)}
-    if program.stem not in folders:
-        return ""
-    conf, prefix = program.parent / "conf", "aelle." if program.stem == "analyze" else ""
-    names = set(_names(conf / f"{program.stem}.yaml", ""))
-    for folder in folders[program.stem]:
-        for file in (conf / folder).glob("*.yaml"):
-            names |= set(_names(file, prefix))
-    names.discard(name)
-    longer = [one for one in sorted(names) if one.startswith(name)]
-    near = longer or get_close_matches(name, sorted(names), 1, cutoff=MIN_SIMILARITY)
-    return f"did you mean {near[0]}? " if near else ""
-
-
-def _names(file: Path, prefix: str) -> Iterator[str]:
-    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else {}  # pyright: ignore[reportAssignmentType]
-    options = {name: value for name, value in config.items() if name not in ("defaults", "hydra")}
-    return _dotted(options, prefix)
-
-
-def _dotted(config: dict[str, Any], prefix: str) -> Iterator[str]:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"

@@ -6,6 +6,7 @@ from typing import Any
 from aelle.errors import UserError
 from aelle.hyperparameters import why_reserved
 from aelle.sweep.pruning_model import check_prediction
+from aelle.terminal import option, pasted
 from aelle.variants import check_space, check_spec, check_where
 
 OPTIONS = (
@@ -74,10 +75,19 @@ def check_options(config: dict[str, Any]) -> None:
         if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
             raise UserError(f"{name}={value}: give a number above 0")
     check_prediction(config)
-    sweep = config["sweep"]
-    parts = Path(sweep).parts if isinstance(sweep, str) else ()
-    if not parts or Path(sweep).is_absolute() or ".." in parts or "\0" in sweep:
-        raise UserError(f"sweep={sweep}: give the name of a folder below {config['outputs']}")
+    check_name(config["sweep"], config["outputs"])
+
+
+def check_name(sweep: Any, outputs: str) -> None:
+    """Raise UserError for what is no folder below `outputs`, and for one that repeats `outputs`, as for analyze.py."""
+    place = Path(sweep) if isinstance(sweep, str) and "\0" not in sweep else Path()
+    for folder in dict.fromkeys([Path(outputs), Path(outputs).resolve()]):
+        if folder.parts and place.parts[: len(folder.parts)] == folder.parts:
+            name = Path(*place.parts[len(folder.parts) :])
+            remedy = f"the name below it, {pasted(option('sweep', name))}" if name.parts else "another name"
+            raise UserError(f"sweep={sweep}: {outputs} is where all sweeps are; give {remedy}")
+    if not place.parts or place.is_absolute() or ".." in place.parts:
+        raise UserError(f"sweep={sweep}: give the name of a folder below {outputs}")
 
 
 def check_reference(config: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from aelle.errors import UserError
+from aelle.sweep.options import check_name
 from sweeps import command
 
 
@@ -26,10 +28,24 @@ from sweeps import command
         (["experiment=digits", "+final_loss=1"], "rename it, e.g. to final_loss_"),
         (["experiment=digits", "variants=203"], "from 0 to 202"),
         (["experiment=digits", "sweep=../elsewhere"], "folder below outputs"),
+        (["experiment=digits", "sweep=outputs/digits"], "sweep=outputs/digits: outputs is where all sweeps are; give"),
+        (["experiment=digits", "sweep=./outputs/a/b/"], "give the name below it, sweep=a/b"),
+        (["-m", "experiment=digits", "sweep=outputs/digits"], "give the name below it, sweep=digits"),
+        (["-m", "experiment=digits", "outputs=runs/all", "sweep='runs/all/a b'"], "below it, 'sweep=\"a b\"'"),
+        (["experiment=digits", "sweep=outputs"], "sweep=outputs: outputs is where all sweeps are; give another name"),
         (["experiment=digits", "lyapunov.over=both"], "choose hidden or full"),
         (["experiment=digits", "lyapunov.sequences=1000"], "1 to 360"),
         (["experiment=digits", "hiden_size=4"], "'hiden_size' (did you mean hidden_size?"),
         (["experiment=digits", "lyapunov.sequence=4"], "did you mean lyapunov.sequences?"),
+        (
+            ["task=target", "dropout=0.2"],
+            "(task=target does not have dropout, only other tasks do; it has g, hidden_size,",
+        ),
+        (["experiment=target_small", "dropout=0.2"], "it has g, hidden_size, target, variant_seed; python train.py"),
+        (["g=1.5"], "task=digits does not have g, only other tasks do; it has batch_size, beta1,"),
+        (["task=target", "hiden_size=8"], "(did you mean hidden_size?"),
+        (["task=target", "droput=0.2"], "'droput' (python train.py --help"),
+        (["task=digits", "task.data.delay=3"], "task=digits does not have task.data.delay"),
         (["experiment=digits", "zzqqxx=4"], "'zzqqxx' (python train.py --help"),
         (["experiment=smnist", "task.data.root=/nonexistent/data"], "task.data.root"),
         (["task=nosuch"], "choose one of adding"),
@@ -107,3 +123,34 @@ def test_a_machine_without_lscpu_is_told_nothing_of_it(tmp_path):
         for before in ("", quietly)
     ]
     assert "physical cores" in said[0] and said[1] == ""
+
+
+def test_options_of_a_task_of_ones_own_are_known(main, tmp_path):
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    text = (
+        "# @package _global_\ndefaults:\n  - /space: gradient\n  - _self_\ntask: {name: mine, threshold: 1}\ndepth: 3\n"
+    )
+    (tmp_path / "conf" / "task" / "mine.yaml").write_text(text)
+    for own in (["--config-dir", str(tmp_path / "conf")], [f"--config-dir={tmp_path / 'conf'}"]):
+        code, _, err = main("train.py", "task=mine", "dropout=0.2", *own)
+        assert code == 2 and "task=mine does not have dropout, only other tasks do; it has batch_size, beta1" in err
+        assert "depth, " in err and " p, " in err and "keep" not in err
+        assert "did you mean depth?" in main("train.py", "task=mine", "dpth=4", *own)[2]
+        assert "task=digits does not have depth" in main("train.py", "task=digits", "depth=4", *own)[2]
+
+
+@pytest.mark.parametrize(("outputs", "sweep"), [("outputs", "digits"), ("outputs", "a/outputs"), (".", "digits")])
+def test_a_name_below_outputs_is_one(outputs, sweep):
+    check_name(sweep, outputs)
+
+
+@pytest.mark.parametrize("sweep", [None, 3, "", ".", "/", "a/../b", "\0", "/elsewhere/digits"])
+def test_what_is_no_name_of_a_folder_is_refused(sweep):
+    with pytest.raises(UserError, match="give the name of a folder below outputs"):
+        check_name(sweep, "outputs")
+
+
+def test_the_whole_path_of_a_sweep_is_answered_with_its_name(tmp_path):
+    for outputs in (str(tmp_path), f"{tmp_path}/"):
+        with pytest.raises(UserError, match=r"give the name below it, sweep=digits$"):
+            check_name(str(tmp_path / "digits"), outputs)
