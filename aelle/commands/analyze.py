@@ -219,8 +219,11 @@ def learn(
     early, reason = _or_reason(lambda: study(complete, model, request.splits, request.split_shares))
     fitted, elsewhere, unseen = None, [], None
     if early is not None:
-        fitted = EarlyPredictor(sweep.threshold, aelle=request.parameters, seed=model.seed).fit(sweep)
-        if (of_spectra := fitted.model_) is not None:
+        recommended = EarlyPredictor(sweep.threshold, aelle=request.parameters, seed=model.seed)
+        fitted, unfit = _or_reason(lambda: recommended.fit(sweep))
+        if fitted is None:
+            sweep = replace(sweep, problems=[*sweep.problems, f"no model is saved: {unfit}"])
+        elif (of_spectra := fitted.model_) is not None:
             elsewhere = to_test_inputs(complete, early) + across_hyperparameters(complete, of_spectra)
             for other in others:
                 elsewhere += transfers(of_spectra, complete.name, _title(other), other.complete())
@@ -283,6 +286,7 @@ def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Pa
 def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
     """The findings as a dashboard has them."""
     complete, results = found.complete, results_folder(folder, found.name)
+    model = results / "model"
     summary = {
         "task": found.sweep.task,
         "threshold": found.sweep.threshold,
@@ -299,7 +303,7 @@ def _shown(folder: Path, found: Findings, report: Path) -> Analysis:
         {name: results / f"{name}.csv" for name in tables},
         figures(found),
         report,
-        results / "model" if found.early is not None else None,
+        model if found.early is not None and model.exists() else None,
     )
 
 

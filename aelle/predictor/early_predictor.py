@@ -63,12 +63,16 @@ class EarlyPredictor:
         seeds only, are learned from as one group: none is predicted by fits to another. Of spectra that are all equal,
         nothing is learned.
 
-        Raises ValueError for other shapes, and where all variants are of one class.
+        Raises ValueError for other shapes, where all variants are of one class, and where nothing is known but final
+        losses.
         """
         check_threshold(self.threshold)
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
         self.loss_names_ = column_names(losses)
         complete = sweep.complete()
+        of_spectra = self._of_spectra()
+        if isinstance(losses, SweepTable):
+            _check_alone(spectra=spectra, hyperparameters=hyperparameters)
         # Arrays have no threshold of their own.
         low = complete.final_loss < self.threshold
         base_rate = float(low.mean()) if len(low) else None
@@ -76,13 +80,14 @@ class EarlyPredictor:
         model = None
         if complete.measured_epochs:
             rows = sweep_sample(complete, np.arange(len(complete.losses)))
-            of_spectra = AeLLE(**{**(self.aelle or {}), "threshold": self.threshold, "seed": self.seed})
             with suppress(NothingVariesError):
                 model = of_spectra.fit(rows.spectra, rows.losses, groups=rows.groups)
         others = np.setdiff1d(np.arange(complete.epochs), complete.measured_epochs)
         room = max(MAX_EPOCHS - len(complete.measured_epochs), 0)
         some = others[np.unique(np.linspace(0, len(others) - 1, min(room, len(others))).astype(int))]
         self.fit_to(complete, model, sorted({*complete.measured_epochs, *some.tolist()}), base_rate=base_rate)
+        if not self.stacks_:
+            raise _nothing_known()
         self.learned_from_ = {"task": sweep.task, "epochs": sweep.epochs, "variants": len(complete.losses)}
         if sweep.pruned:
             self.learned_from_["pruned"] = sweep.pruned
@@ -121,6 +126,8 @@ class EarlyPredictor:
         self.members_ = [
             member for member in members(model, left_out_log_odds(known, at, model)) if self._usable(member, at)
         ]
+        if not self.members_:
+            raise _nothing_known()
         said = np.stack([member.fit(everything) for member in self.members_], 2)
         self._stack(said, everything, SUBSETS if subsets is None else subsets)
         self.neighbourhoods_ = neighbourhoods(at, known.draws)
@@ -181,6 +188,7 @@ class EarlyPredictor:
         """
         self._check_fitted()
         if isinstance(losses, SweepTable):
+            _check_alone(spectra=spectra, hyperparameters=hyperparameters, epochs=epochs)
             given = observed(losses, epoch)
         else:
             check_names("losses", losses, self.loss_names_)
@@ -232,6 +240,17 @@ class EarlyPredictor:
     def load(cls, folder: str | Path) -> "EarlyPredictor":
         """Load what `save` wrote. Raises ValueError if that is incomplete."""
         return read_predictor(Path(folder), cls)
+
+    def _of_spectra(self) -> AeLLE:
+        """Not yet fitted. Raises UserError for a seed and for parameters that it cannot have."""
+        given = {} if self.aelle is None else self.aelle
+        model = AeLLE(self.threshold)
+        allowed = sorted(model.get_params().keys() - {"threshold"})
+        if not isinstance(given, Mapping) or not set(given) <= set(allowed):
+            raise UserError(f"aelle={given!r}: give None, or a mapping with some of AeLLE's {', '.join(allowed)}")
+        model.set_params(**{**given, "seed": self.seed})
+        model.check_parameters()
+        return model
 
     def _usable(self, member: Member, at: Sequence[Observed]) -> bool:
         """Whether some epoch has its inputs."""
@@ -301,6 +320,19 @@ class EarlyPredictor:
                 f"this EarlyPredictor was fitted by fit_to with subsets, without the chances that {use} needs: call "
                 "fit, or fit_to without subsets"
             )
+
+
+def _check_alone(**others: Any) -> None:
+    """Raises UserError for what is given next to a sweep's table, which has it."""
+    if given := [name for name, value in others.items() if value is not None]:
+        raise UserError(f"a sweep's table and {given[0]}: the table has its own; leave {given[0]} out, or give arrays")
+
+
+def _nothing_known() -> TooFewError:
+    return TooFewError(
+        "too little is known before the last epoch to predict from: give losses or spectra of earlier epochs, or "
+        "hyperparameters in which the variants differ, of at least three variants"
+    )
 
 
 def _medians(losses: Float[np.ndarray, "V E"], otherwise: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:

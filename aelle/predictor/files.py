@@ -41,7 +41,7 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
     description = {
         "format": FORMAT,
         "threshold": float(predictor.threshold),
-        "seed": predictor.seed,
+        "seed": int(predictor.seed),
         "aelle": None if predictor.aelle is None else dict(predictor.aelle),
         "learned_from": predictor.learned_from_,
         "epochs": predictor.epochs_,

@@ -72,7 +72,7 @@ def grow(
     parts, roots, end = [], [], 0
     for tree, chosen in enumerate(grown_on):
         rows = chosen[group]
-        regressor = ExtraTreeRegressor(min_samples_leaf=MIN_LEAF, max_features=1.0, random_state=seed + tree)
+        regressor = ExtraTreeRegressor(min_samples_leaf=MIN_LEAF, max_features=1.0, random_state=(seed + tree) % 2**32)
         nodes = regressor.fit(given[rows], target[rows]).tree_
         itself, leaf = np.arange(nodes.node_count), nodes.children_left < 0
         left, right = (np.where(leaf, itself, side) + end for side in (nodes.children_left, nodes.children_right))

@@ -204,6 +204,9 @@ def as_frame(hyperparameters: Any) -> pd.DataFrame:
                 )
     try:
         frame = pd.DataFrame(hyperparameters).reset_index(drop=True)
+        names = frame.columns.astype(str)
+        if not names.is_unique:
+            raise ValueError(f"several are named {names[names.duplicated()][0]}")
     except (TypeError, ValueError) as error:
         raise UserError(
             f"hyperparameters: {in_one_line(error)}; give a mapping or frame of names to values [V], one per network"

@@ -32,6 +32,29 @@ def test_the_report_of_a_sweep_of_one_class_says_why_there_is_no_classification(
     assert not (small_sweep / "early_prediction.csv").exists()
 
 
+def test_a_sweep_of_which_nothing_is_known_before_the_end_has_a_report_and_no_model(tmp_path, main):
+    os.chdir(tmp_path)
+    sweep = synthetic()
+    losses, spectra = np.full_like(sweep.losses, np.nan), np.full_like(sweep.spectra, np.nan)
+    losses[:, -1], spectra[:, -1] = sweep.losses[:, -1], sweep.spectra[:, -1]
+    write_arrays(tmp_path / "late.npz", val_loss=losses, spectrum=spectra, p=None)
+    code, out, err = main("analyze.py", "sweep=late.npz", "threshold=0.5", *QUICK)
+    assert code == 0 and "warning: no model is saved: too little is known before the last epoch" in out, err
+    assert report_of(out).exists() and not (results_of(out) / "model").exists()
+
+
+def test_equal_spectra_have_a_report_of_the_other_predictors(tmp_path, main):
+    os.chdir(tmp_path)
+    write_arrays(tmp_path / "equal.npz", spectrum=np.full((60, 4, 8), -1.0))
+    code, out, err = main("analyze.py", "sweep=equal.npz", "threshold=0.5", *QUICK)
+    assert code == 0 and "warning: AeLLE is left out, and all that follows from it: all spectra are equal" in out, err
+    table = pd.read_csv(results_of(out) / "early_prediction.csv")
+    assert "recommended" in set(table["predictor"]) and not table["predictor"].str.startswith("AeLLE").any()
+    assert not (results_of(out) / "figures" / "planes.svg").exists()
+    code, out, err = main("analyze.py", "sweep=equal.npz", f"model={results_of(out) / 'model'}")
+    assert code == 0 and "warning: the model was fitted without spectra: they are not used" in out, err
+
+
 def test_the_report_of_a_sweep_of_both_classes(sweep, main):
     threshold = float(np.median(load_sweep(sweep).final_loss))
     line = ["analyze.py", f"sweep={sweep}", f"threshold={threshold}", *QUICK]

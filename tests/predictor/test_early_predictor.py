@@ -436,6 +436,83 @@ def test_bad_inputs_are_named(fitted):
         EarlyPredictor(0.5, aelle=QUICK).fit(-new.losses, new.spectra)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": 1.5}, "seed=1.5: give a whole number of at least 0"),
+        ({"seed": -1}, "seed=-1: give a whole number of at least 0"),
+        ({"seed": "a"}, "seed=a: give a whole number"),
+        ({"seed": None}, "seed=None: give a whole number"),
+        ({"seed": True}, "seed=True: give a whole number"),
+        (
+            {"aelle": {"foo": 1}},
+            r"aelle=\{'foo': 1\}: give None, or a mapping with some of AeLLE's alphas, batch_size, ",
+        ),
+        ({"aelle": {"threshold": 1.0}}, r"aelle=\{'threshold': 1.0\}: give None, or a mapping"),
+        ({"aelle": {1: 1}}, r"aelle=\{1: 1\}: give None"),
+        ({"aelle": 3}, "aelle=3: give None, or a mapping"),
+        ({"aelle": "epochs"}, "aelle='epochs': give None, or a mapping"),
+        ({"aelle": {"epochs": 0}}, "epochs=0: give a whole number of at least 1"),
+    ],
+)
+def test_a_parameter_that_no_fit_could_use_is_one_line(options, words):
+    """Also where there are no spectra, and nothing to do with it."""
+    sweep = of_rates()
+    predictor = EarlyPredictor(0.45)
+    vars(predictor).update(options)
+    for given in (sweep, sweep.losses):
+        with pytest.raises(UserError, match=f"^{words}[^\n]*$"):
+            predictor.fit(given)
+
+
+def test_any_whole_number_from_0_on_is_a_seed():
+    for seed in (0, 2**32 - 1, 2**40):
+        assert EarlyPredictor(0.45, seed=seed).fit(of_rates().losses, None, {"p": np.arange(120)}).stacks_
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["1", 1], ["a", "b", "a"]])
+def test_hyperparameters_of_one_name_are_refused(fitted, names):
+    frame = pd.DataFrame(np.random.default_rng(0).standard_normal((120, len(names))), columns=names)
+    words = (
+        rf"^hyperparameters: several are named {names[0]}; give a mapping or frame of names to values \[V\], [^\n]*$"
+    )
+    with pytest.raises(UserError, match=words):
+        EarlyPredictor(0.45).fit(of_rates().losses, None, frame)
+    with pytest.raises(UserError, match=words):
+        fitted.predict_proba(of_rates().losses, None, frame, 1)
+
+
+def test_a_table_is_given_alone(fitted):
+    sweep = of_rates()
+    for name, value in (("spectra", sweep.spectra), ("hyperparameters", {"p": np.ones(120)})):
+        words = f"^a sweep's table and {name}: the table has its own; leave {name} out, or give arrays$"
+        with pytest.raises(UserError, match=words):
+            EarlyPredictor(0.45).fit(sweep, **{name: value})
+        with pytest.raises(UserError, match=words):
+            fitted.predict_proba(sweep, **{name: value}, epoch=1)
+    with pytest.raises(UserError, match=r"^a sweep's table and epochs: "):
+        fitted.predict_proba(sweep, epoch=1, epochs=5)
+
+
+def test_where_nothing_is_known_before_the_end_nothing_can_be_learned():
+    sweep = of_rates()
+    only, spectra = np.full_like(sweep.losses, np.nan), np.full_like(sweep.spectra, np.nan)
+    only[:, -1], spectra[:, -1] = sweep.losses[:, -1], sweep.spectra[:, -1]
+    words = (
+        "^too little is known before the last epoch to predict from: give losses or spectra of earlier epochs[^\n]*$"
+    )
+    for given in ({}, {"hyperparameters": {"p": np.ones(120)}}, {"spectra": spectra}):
+        with pytest.raises(TooFewError, match=words):
+            EarlyPredictor(0.45, aelle=QUICK).fit(only, **given)
+    two = [int(np.flatnonzero(sweep.low_error)[0]), int(np.flatnonzero(~sweep.low_error)[0])]
+    with pytest.raises(TooFewError, match=words):
+        EarlyPredictor(0.45).fit(sweep.losses[two])
+    for given in ({"hyperparameters": sweep.variants[["learning_rate"]]}, {"spectra": sweep.spectra}):
+        fitted = EarlyPredictor(0.45, aelle=QUICK).fit(only, **given)
+        chance = fitted.predict_proba(None, **{"spectra": None, **given}, epoch=2)[:, 1]
+        assert roc_auc(sweep.low_error, chance) > 0.6 and len(fitted.weights())
+
+
 @pytest.mark.parametrize("epoch", [6, 99, -1])
 def test_an_epoch_that_there_is_not_is_named(fitted, epoch):
     new = of_rates(seed=1)
