@@ -39,12 +39,25 @@ def lstm(w: Weights, x: Tensor, state: State) -> State:
     return o.sigmoid() * c.tanh(), c
 
 
-CELLS = {"rnn": (rnn, 1), "lstm": (lstm, 2)}
+def gru(w: Weights, x: Tensor, state: State) -> State:
+    (h,) = state
+    from_x = linear(x, w["weight_ih_l0"], w["bias_ih_l0"]).chunk(3, -1)
+    from_h = linear(h, w["weight_hh_l0"], w["bias_hh_l0"]).chunk(3, -1)
+    r, z = ((a + b).sigmoid() for a, b in zip(from_x[:2], from_h[:2], strict=True))
+    n = (from_x[2] + r * from_h[2]).tanh()
+    return ((1 - z) * n + z * h,)
+
+
+CELLS = {"rnn": (rnn, 1), "gru": (gru, 1), "lstm": (lstm, 2)}
 """The step of each, and the number of tensors in its state."""
 
 
 def closed_loop_spectrum(w: Weights, cell: str, x: Tensor, steps: int, warmup: int) -> aelle.Spectrum:
-    """Of a network of one layer, in nats per step. The loop is closed where the sequences x [B, T, I] end."""
+    """Of a network of one layer, in nats per step. The loop is closed where the sequences x [B, T, I] end. Raises
+    ValueError for another network."""
+    if cell not in CELLS or "weight_ih_l1" in w:
+        layers = sum(name.startswith("weight_ih_l") for name in w)
+        raise ValueError(f"cell={cell}, layers={layers}: this example has the steps of {', '.join(CELLS)} of one layer")
     w = {name: tensor.double() for name, tensor in w.items()}
     step, parts = CELLS[cell]
     state = (x.new_zeros(len(x), w["weight_hh_l0"].shape[1], dtype=torch.float64),) * parts
@@ -86,4 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--networks", type=int, default=5, help="those with the lowest final losses")
     parser.add_argument("--steps", type=int, default=2000, help="of each trajectory that are averaged")
     given = parser.parse_args()
-    main(given.sweep, given.networks, given.steps)
+    try:
+        main(given.sweep, given.networks, given.steps)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -30,7 +30,7 @@ def test_it_trains_and_plots_the_spectrum_of_every_epoch(tmp_path, capsys):
     assert len(lines) == 4 and all(isinstance(line, go.Scatter) and len(line.y) == 24 for line in lines)
 
 
-@pytest.mark.parametrize(("name", "layer"), [("rnn", nn.RNN), ("lstm", nn.LSTM)])
+@pytest.mark.parametrize(("name", "layer"), [("rnn", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)])
 def test_a_forecaster_is_pytorchs_network_in_a_loop(name, layer):
     """Two steps of the loop are two calls of PyTorch's network, and its Jacobian by differences has the determinant
     that the exponents sum up to."""
@@ -60,12 +60,21 @@ def test_a_forecaster_is_pytorchs_network_in_a_loop(name, layer):
     assert spectrum.exponents.sum().item() == pytest.approx(sum(logarithms) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("cell", "layers", "words"), [("lem", 1, "cell=lem, layers=1"), ("gru", 2, "cell=gru, layers=2")]
+)
+def test_a_forecaster_that_the_example_has_no_step_of_is_one_line(cell, layers, words):
+    w = {f"weight_{part}_l{layer}": torch.zeros(3, 3) for layer in range(layers) for part in ("ih", "hh")}
+    with pytest.raises(ValueError, match=f"^{words}: this example has the steps of rnn, gru, lstm of one layer$"):
+        example("lorenz_closed_loop").closed_loop_spectrum(w, cell, torch.zeros(1, 2, 3), steps=2, warmup=0)
+
+
 def test_the_closed_loops_of_a_sweep_stand_beside_the_system(main, tmp_path, capsys):
     few = ("task.data.train=40", "task.data.val=8", "task.data.test=8", "batch_size=20", "task.data.steps=6")
     tiny = ("size=4", "hidden_size=4", "epochs=1", "lyapunov.sequences=2")
-    code, _, err = main("train.py", "-m", "experiment=lorenz", *tiny, *few)
+    code, _, err = main("train.py", "-m", "experiment=lorenz", "cell=[rnn,gru,lstm]", *tiny, *few)
     assert code == 0, err
-    example("lorenz_closed_loop").main(tmp_path / "outputs" / "lorenz", networks=3, steps=20)
+    example("lorenz_closed_loop").main(tmp_path / "outputs" / "lorenz", networks=4, steps=20)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "exponents in nats per unit of time" and said[3].split()[2:] == ["0.906", "0.000", "-14.572"]
-    assert len(said) == 7 and all(line.startswith("variant ") and len(line.split()) == 8 for line in said[4:])
+    assert len(said) == 8 and all(line.startswith("variant ") and len(line.split()) == 8 for line in said[4:])
