@@ -31,9 +31,11 @@ from aelle.model.autoencoder import Training
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
 from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.predictor.files import remove_predictor
 from aelle.report.figures import figures
 from aelle.report.printed import print_findings, print_sweep, print_warnings
 from aelle.report.write import results_folder, write_report
+from aelle.runs.reader import run_folders
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.plan import shortened
 from aelle.sweep.retraining import retraining
@@ -141,6 +143,11 @@ def checked(config: DictConfig) -> Request:
             f"threshold=null: {source} has no task to take it from; give the final validation loss below which a "
             "variant is low-error"
         )
+    if _is_array_file(source) and run_folders(Path("outputs") / source.stem):
+        raise UserError(
+            f"sweep={source}: its report would be written to outputs/{source.stem}, which is the folder of a sweep; "
+            "rename the file"
+        )
     return Request(
         source=source,
         threshold=None if config.threshold is None else float(config.threshold),
@@ -178,7 +185,7 @@ def load(request: Request) -> tuple[SweepTable, list[SweepTable], str]:
 
 def analysis_name(settings: list[str], threshold: float | None, usual: float) -> str:
     """What tells an analysis from the usual one of its sweep: other options of AeLLE, and another threshold than the
-    task's. Empty for the usual one, and for arrays, which have no usual threshold."""
+    task's, which arrays do not have. Empty for the usual one."""
     parts = []
     for setting in sorted(settings, key=lambda one: one.lstrip("+~").partition("=")[0]):
         name, _, value = setting.lstrip("+~").partition("=")
@@ -186,7 +193,7 @@ def analysis_name(settings: list[str], threshold: float | None, usual: float) ->
             parts.append(f"{name.removeprefix('aelle.')}-{value}")
         elif value != "default":
             parts.append(value)
-    if threshold is not None and np.isfinite(usual) and threshold != usual:
+    if threshold is not None and threshold != usual:
         parts.append(f"threshold-{threshold:.6g}")
     return shortened(re.sub(r"[^\w.]+", "-", "-".join(parts)).strip("-"))
 
@@ -274,7 +281,8 @@ def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Pa
         where.parent.mkdir(exist_ok=True)
         fitted.save(where)
     elif where.exists():
-        print(f"{where} was saved by an earlier analysis and is unchanged")
+        remove_predictor(where)
+        print(f"{where} of an earlier analysis is removed: this one has no model")
     report = write_report(request.folder, found)
     if fitted is not None and found.sweep.pruned:
         print(f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune")

@@ -56,6 +56,14 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
     replace_atomically(folder / DESCRIPTION, lambda path: path.write_text(text))
 
 
+def remove_predictor(folder: Path) -> None:
+    """Remove the files of a saved predictor, and the folder if nothing else is in it."""
+    for name in (*PREDICTOR_FILES, *MODEL_FILES):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def arrays_of(predictor: "EarlyPredictor") -> dict[str, np.ndarray]:
     """What was fitted, by name, but for AeLLE and the chances of the cut."""
     arrays = {"worst": predictor.worst_, "typical": predictor.typical_}

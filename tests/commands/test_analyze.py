@@ -138,7 +138,7 @@ def test_an_analysis_of_another_threshold_or_model_leaves_the_usual_one_alone(tm
         ([], None, 0.5, ""),
         ([], 0.5, 0.5, ""),
         ([], 0.3, 0.5, "threshold-0.3"),
-        ([], 0.3, np.nan, ""),  # Arrays have no threshold of their own.
+        ([], 0.3, np.nan, "threshold-0.3"),  # Arrays have no threshold of their own.
         (["aelle=default"], None, 0.5, ""),
         (["aelle=paper"], None, 0.5, "paper"),
         (["aelle.classifier=ellipse", "aelle=paper"], 0.3, 0.5, "paper-classifier-ellipse-threshold-0.3"),
@@ -246,6 +246,48 @@ def test_an_array_file_is_analysed_like_a_sweep(tmp_path, main):
     assert list(variants["variant"]) == list(range(100, 160))
     html = body(report_of(out))
     assert report_of(out).parent == Path("outputs/mine") and "python train.py" not in html + out
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_files_of_one_analysis_belong_together(tmp_path, main):
+    """Another threshold leaves them alone; the same analysis of other arrays replaces all of them."""
+    write_arrays(tmp_path / "mine.npz", note=None)
+    line = ("analyze.py", "sweep=mine.npz", "pictures=[]", *QUICK)
+    code, first, err = main(*line, "threshold=0.5", stills=True)
+    assert code == 0, err
+    before = files_of(tmp_path / "outputs")
+    code, second, err = main(*line, "threshold=0.05", stills=True)
+    assert code == 0 and "No classification" in second and results_of(first) != results_of(second), err
+    after = files_of(tmp_path / "outputs")
+    assert after.items() >= before.items() and len(after) > len(before)
+    assert not (results_of(second) / "model").exists()
+    assert (results_of(first) / "early_prediction.csv").exists() and (
+        results_of(first) / "figures" / "calibration.svg"
+    ).exists()
+
+    (results_of(first) / "model" / "notes.txt").write_text("the reader's own")
+    write_arrays(tmp_path / "mine.npz", note=None, val_loss=synthetic().losses + 1)
+    code, third, err = main(*line, "threshold=0.5", stills=True)
+    assert code == 0 and results_of(third) == results_of(first), err
+    assert f"{results_of(first) / 'model'} of an earlier analysis is removed: this one has no model" in third
+    assert [path.name for path in (results_of(first) / "model").iterdir()] == ["notes.txt"]
+    kept = {path.name for path in results_of(third).glob("*.csv")}
+    assert {path.name for path in results_of(second).glob("*.csv")} == kept
+    names = [{path.name for path in (results_of(out) / "figures").iterdir()} for out in (second, third)]
+    assert names[0] == names[1]
+
+
+def test_an_array_file_with_the_name_of_a_sweep_is_refused(small_sweep, main):
+    os.chdir(small_sweep.parent.parent)
+    before = files_of(small_sweep)
+    write_arrays(Path("digits.npz"))
+    code, _, err = main("analyze.py", "sweep=digits.npz", "threshold=0.5", *QUICK)
+    Path("digits.npz").unlink()
+    assert code == 2 and err.count("\n") == 1 and "outputs/digits, which is the folder of a sweep; rename" in err
+    assert files_of(small_sweep) == before
 
 
 @pytest.mark.parametrize(
