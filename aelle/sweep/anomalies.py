@@ -55,15 +55,27 @@ def in_measurements(
 ) -> list[Anomaly]:
     """Of losses and spectra, not finite where there is none: gaps, and variants with the same ones. `given`: spectra
     that an array has, of which `in_spectra` says why they are not finite."""
-    has_loss, has_spectrum = np.isfinite(losses), np.isfinite(spectra).all(2)
+    has_loss = np.isfinite(losses)
     later = np.logical_or.accumulate(has_loss[:, ::-1], axis=1)[:, ::-1]
-    without = has_loss & ~has_spectrum & has_spectrum.any(0)
-    without &= True if given is None else ~given
     return [
         *_at_epochs("no finite val_loss", "a later one is finite", numbers, later & ~has_loss & has_loss.any(0)),
-        *_at_epochs("no spectrum", "others have one", numbers, without),
+        *missing_spectra("spectrum", numbers, losses, spectra, given),
         *_copies(numbers, losses, spectra),
     ]
+
+
+def missing_spectra(
+    name: str,
+    numbers: Int[np.ndarray, "V"],
+    losses: Float[np.ndarray, "V E"],
+    spectra: Float[np.ndarray, "V E _"],
+    given: Bool[np.ndarray, "V E"] | None = None,
+) -> list[Anomaly]:
+    """Of variants that were trained at an epoch, and were not measured as others were; `given` as above."""
+    has = np.isfinite(spectra).all(2)
+    without = np.isfinite(losses) & ~has & has.any(0)
+    without &= True if given is None else ~given
+    return _at_epochs(f"no {name}", "others have one", numbers, without)
 
 
 def _at_epochs(

@@ -20,7 +20,7 @@ from aelle.hyperparameters import why_reserved
 from aelle.lyapunov.arrays import as_array, as_floats
 from aelle.lyapunov.spectra_so_far import usable
 from aelle.lyapunov.spectrum import common_length
-from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra
+from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra, missing_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
 
@@ -82,7 +82,8 @@ def load_arrays(path: Path) -> SweepTable:
     if test_spectra is not None:
         test_spectra = test_spectra.astype(float)
         anomalies += in_spectra(TEST_SPECTRA, numbers, test_spectra)
-        test_spectra = _curves(test_spectra)[0]
+        given, test_spectra = np.any(~np.isnan(test_spectra), 2), _curves(test_spectra)[0]
+        anomalies += missing_spectra(TEST_SPECTRA, numbers, table.losses, test_spectra, given)
     return replace(
         table,
         name=path.stem,

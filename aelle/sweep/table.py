@@ -19,7 +19,7 @@ from aelle.errors import UserError
 from aelle.lyapunov.spectra_so_far import SpectraSoFar, running_mean
 from aelle.lyapunov.spectrum import curve
 from aelle.runs.reader import Run
-from aelle.sweep.anomalies import Anomaly, in_measurements
+from aelle.sweep.anomalies import Anomaly, in_measurements, missing_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.options import reference_values
 from aelle.sweep.selection import Selection, select
@@ -188,7 +188,11 @@ def _assemble(name: str, found: Selection) -> SweepTable:
         draws=repeated_draws(variants, hyperparameters, config["repeats"]),
     )
     table = table if size is None else _without_reference(table, reference_values(config))
-    return replace(table, anomalies=in_measurements(table.variants["variant"].to_numpy(), table.losses, table.spectra))
+    numbers = table.variants["variant"].to_numpy()
+    anomalies = in_measurements(numbers, table.losses, table.spectra)
+    if table.test_spectra is not None:
+        anomalies += missing_spectra("test spectrum", numbers, table.losses, table.test_spectra)
+    return replace(table, anomalies=anomalies)
 
 
 def _without_reference(table: SweepTable, values: dict[str, Any]) -> SweepTable:

@@ -64,6 +64,11 @@ def test_spectra_that_others_have_at_an_epoch_are_missed(tmp_path):
     assert what.startswith("spectrum is incomplete at some epochs") and variants == (9,)
 
 
+def test_spectra_of_test_inputs_are_missed_too(tmp_path):
+    (one,) = anomalies(tmp_path, **{TEST_SPECTRA: changed(SORTED, (4, 2, np.nan))})
+    assert one.what.startswith(f"no {TEST_SPECTRA} at some epochs where others have one") and one.variants == (4,)
+
+
 @pytest.mark.parametrize(
     ("place", "says"),
     [
