@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,8 @@ def kaplan_yorke_dimension(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*
 
 def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V M"]:
     """Exponent against index fraction, linearly interpolated at `points` fractions from 0 to 1, ends included."""
-    if points < 1:
-        raise ValueError(f"points={points}: give at least 1 point")
+    if not isinstance(points, Integral) or isinstance(points, bool) or points < 1:
+        raise ValueError(f"points={points!r}: give a whole number of at least 1")
     K = exponents.shape[-1]
     at = torch.linspace(0, K - 1, points, dtype=exponents.dtype, device=exponents.device)
     left = at.floor().long().clamp(max=max(K - 2, 0))
