@@ -24,10 +24,10 @@ from aelle.analysis.plane import trained_plane
 from aelle.analysis.shares import shares
 from aelle.analysis.verdict import verdict
 from aelle.analysis.weights import load_weights
+from aelle.commands.analysis_name import analysis_name, in_words
 from aelle.commands.command_line import count_cores_quietly
 from aelle.commands.score import score_sweep
 from aelle.errors import TooFewError, UserError
-from aelle.model.autoencoder import Training
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import is_number
 from aelle.predictor.early_predictor import EarlyPredictor
@@ -37,7 +37,6 @@ from aelle.report.printed import print_findings, print_sweep, print_warnings
 from aelle.report.write import results_folder, write_report
 from aelle.runs.reader import run_folders
 from aelle.sweep.arrays import load_arrays
-from aelle.sweep.plan import shortened
 from aelle.sweep.retraining import retraining
 from aelle.sweep.table import SweepTable, load_sweep
 from aelle.terminal import announced, command, count, duration, option
@@ -183,21 +182,6 @@ def load(request: Request) -> tuple[SweepTable, list[SweepTable], str]:
     return sweep, others, name
 
 
-def analysis_name(settings: list[str], threshold: float | None, usual: float) -> str:
-    """What tells an analysis from the usual one of its sweep: other options of AeLLE, and another threshold than the
-    task's, which arrays do not have. Empty for the usual one."""
-    parts = []
-    for setting in sorted(settings, key=lambda one: one.lstrip("+~").partition("=")[0]):
-        name, _, value = setting.lstrip("+~").partition("=")
-        if name != "aelle":
-            parts.append(f"{name.removeprefix('aelle.')}-{value}")
-        elif value != "default":
-            parts.append(value)
-    if threshold is not None and threshold != usual:
-        parts.append(f"threshold-{threshold:.6g}")
-    return shortened(re.sub(r"[^\w.]+", "-", "-".join(parts)).strip("-"))
-
-
 def score(request: Request, sweep: SweepTable) -> None:
     """What a saved model says of the sweep."""
     try:
@@ -255,7 +239,7 @@ def learn(
         reason=reason,
         elsewhere=elsewhere,
         split_shares=request.split_shares,
-        settings=_in_words(request.parameters),
+        settings=in_words(request.parameters),
         outside={} if fitted is None else fitted.outside(sweep),
         name=name,
         importance=importance(complete),
@@ -264,13 +248,6 @@ def learn(
         retraining=None if request.of_arrays else retraining(request.folder, sweep),
     )
     return found, fitted
-
-
-def _in_words(parameters: dict[str, Any]) -> str:
-    """AeLLE's parameters that are not the defaults."""
-    usual = AeLLE(1.0).get_params() | {"alphas": list(Training.alphas)}
-    changed = [f"{name} {value}" for name, value in parameters.items() if value != usual[name]]
-    return ", ".join(changed) or "default settings"
 
 
 def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Path:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 from sklearn.utils.validation import column_or_1d
 
 from aelle.errors import TooFewError, UserError
-from aelle.lyapunov.arrays import as_numbers
+from aelle.lyapunov.arrays import as_array
 
 CLASSES = np.array([0, 1])
 """High and low error, of a model that was fitted to losses."""
@@ -79,7 +79,7 @@ def low_error(y: Any, threshold: float, classes: Shaped[np.ndarray, "2"]) -> Boo
 
 
 def _column(y: Any) -> Shaped[np.ndarray, "n"]:
-    values = np.asarray(column_or_1d(as_numbers("y", y), warn=True))
+    values = np.asarray(column_or_1d(as_array(y, "y"), warn=True))
     # Of pandas' own types: as NumPy has them.
     return np.array(values.tolist()) if values.dtype.kind == "O" else values
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pytest
 
-from aelle.commands.analyze import analysis_name
+from aelle.commands.analysis_name import analysis_name
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan

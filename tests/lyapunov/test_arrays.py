@@ -50,12 +50,14 @@ def test_aelle_names_the_array_that_it_refuses(values, says):
     column = values if values is NESTED or isinstance(values, torch.Tensor) else values[:, 0]
     for name, call in (
         ("spectra", lambda: AeLLE(0.5).fit(values, LOSSES)),
-        ("losses", lambda: AeLLE(0.5).fit(SPECTRA, column)),
+        ("y", lambda: AeLLE(0.5).fit(SPECTRA, column)),
         ("covariates", lambda: AeLLE(0.5).fit(SPECTRA, LOSSES, covariates=values)),
     ):
         if name == "covariates" and not isinstance(values, torch.Tensor):
             continue  # words are answered by how they become numbers
-        with pytest.raises(UserError, match=f"^{name} {says}") as caught:
+        words = name == "y" and not isinstance(values, torch.Tensor)
+        said = "of .*: give final losses as floats, or classes" if words else says
+        with pytest.raises(UserError, match=f"^{name} {said}") as caught:
             call()
         assert "\n" not in str(caught.value)
 

@@ -75,8 +75,8 @@ def test_spectra_of_smaller_networks_are_resampled():
         (np.zeros((2, 3)), {"epochs": 3}, r"spectra of shape \[2, 3\]: give \[V, e \+ 1, M\]"),
         (np.zeros((2, 0, 3)), {"epochs": 3}, "of epochs 0 to e"),
         (np.zeros((2, 3, 0)), {"epochs": 3}, "of epochs 0 to e"),
-        ([["a"]], {"epochs": 3}, "give an array or a tensor of numbers"),
-        (None, {"epochs": 3}, "of shape"),
+        ([["a"]], {"epochs": 3}, "give an array of numbers"),
+        (None, {"epochs": 3}, "contains None"),
         (
             np.zeros((2, 4, 3)),
             {"epochs": 2},

@@ -155,7 +155,7 @@ def test_a_regressor_of_the_loss_is_compared_with_losses():
     assert search.best_params_ == {"model__max_steps": 60}
     with pytest.raises(ValueError, match="a loss of 0 is not positive"):
         LossRegressor(MODEL).fit(SPECTRA, LOW)
-    with pytest.raises(ValueError, match=r"y: .*; give an array or a tensor of numbers"):
+    with pytest.raises(ValueError, match="y contains 'low': give an array of numbers"):
         LossRegressor(MODEL).fit(SPECTRA, ["low"] * V)
 
 

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from aelle.commands.analyze import _in_words
+from aelle.commands.analysis_name import in_words
 from aelle.commands.launch import register_resolvers
 from aelle.hyperparameters import HYPERPARAMETERS
 from aelle.model.estimator import AeLLE
@@ -72,8 +72,8 @@ def test_the_default_configuration_is_the_models_own():
     assert {**given, "alphas": tuple(map(float, given["alphas"]))} == {
         name: value for name, value in AeLLE(0.5).get_params().items() if name != "threshold"
     }
-    assert _in_words(given) == "default settings"
-    assert _in_words(given | {"classifier": "ellipse", "points": 16}) == "points 16, classifier ellipse"
+    assert in_words(given) == "default settings"
+    assert in_words(given | {"classifier": "ellipse", "points": 16}) == "points 16, classifier ellipse"
 
 
 @pytest.mark.parametrize("choice", choices("logger"))
