@@ -21,9 +21,8 @@ def without_trace(module: nn.Module) -> Iterator[None]:
     tensors = {id(value): value for values in held for value in _values(values) if isinstance(value, Tensor)}
     numbers = [(tensor, tensor.detach().clone()) for tensor in tensors.values()]
     try:
-        with _random_states_kept({tensor.device for tensor in tensors.values()}), torch.no_grad():
-            for part, _ in parts:
-                part.training = False
+        devices = {tensor.device for tensor in tensors.values()}
+        with random_states_kept(devices), in_evaluation_mode(module), torch.no_grad():
             yield
     finally:
         for part, own in parts:
@@ -42,7 +41,20 @@ def _values(values: dict | list) -> Any:
 
 
 @contextmanager
-def _random_states_kept(devices: set[torch.device]) -> Iterator[None]:
+def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Without dropout and the like; afterwards each part is in the mode that it was in."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def random_states_kept(devices: set[torch.device]) -> Iterator[None]:
     """PyTorch's, on these devices as well, NumPy's and Python's."""
     state, numpy_state = random.getstate(), np.random.get_state()
     try:

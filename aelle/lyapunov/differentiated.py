@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
+from aelle.errors import in_one_line
 from aelle.lyapunov.step import FlatStep, Jacobian
 
 Inputs = Float[Tensor, "n I"] | None
@@ -123,8 +124,10 @@ def differentiated(
     stochastic: bool = False,
     jacobian: Jacobian | None = None,
 ) -> Vectorised | OneByOne | WithJacobian:
-    """The fastest of them that works on these states. Raises ValueError if none does, with the step's own error."""
+    """The fastest of them that works on these states, by the first of them. Raises ValueError if none does, with the
+    step's own error."""
     driven = x is not None
+    x, states = None if x is None else x[:1], states[:1]
     vectorised, one_by_one = Vectorised(step, driven, N, stochastic), OneByOne(step, N)
     if jacobian is not None:
         given = WithJacobian(jacobian, vectorised if works(vectorised.new, x, states) else one_by_one, driven)
@@ -152,10 +155,9 @@ def works(call: Callable, *arguments: Tensor | None) -> bool:
 
 def _tried(linearized: Callable, failure: str, x: Inputs, states: Float[Tensor, "n S"]) -> None:
     try:
-        linearized(None if x is None else x[:1], states[:1])
+        linearized(x, states)
     except (RuntimeError, IndexError, TypeError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise ValueError(f"{failure}: {lines[0]}") from error
+        raise ValueError(f"{failure}: {in_one_line(error)}") from error
 
 
 def _pairs(x: Inputs, states: Float[Tensor, "n S"]) -> Iterator[tuple[Tensor | None, Tensor]]:

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from aelle.lyapunov.chunks import CPU_CHUNK_NUMBERS
 from aelle.lyapunov.differentiated import OneByOne, Vectorised, differentiated, works
-from aelle.lyapunov.step import REMEDY, FlatStep, Jacobian, Step, agree, check_step, random_state
+from aelle.lyapunov.step import REMEDY, FlatStep, Jacobian, Step, agree, check_step, noise
 from aelle.lyapunov.traced import traced
 
 MAX_BLOCK = 256
 """Steps that are differentiated together, if all their Jacobians have no more than `CPU_CHUNK_NUMBERS` numbers."""
 
 FIRST_BLOCK = 8
-"""If fewer fit and at most half of the exponents are wanted, tangent vectors are pushed step by step instead."""
+"""Steps of the first block, of which the next are twice as long each. If fewer fit and at most half of the exponents
+are wanted, tangent vectors are pushed step by step instead."""
 
 STEPS_WORTH_TRACING = 256
 """Tracing takes as long as some hundred steps without it."""
@@ -62,7 +63,7 @@ class DrivenMap:
         self.inputs, self.N, self.seed = inputs, N, seed
         (B, S), x, flat = state.shape, self._input(0), FlatStep(step, sizes, state)
         check_step(flat, None if x is None else x[0], state[0], seed)
-        with random_state(state.device, seed):
+        with noise(seed, state.device):
             calls = differentiated(flat, x, state, N, stochastic=seed is not None, jacobian=jacobian)
         self.linearized, self.new = calls.linearized, calls.new
         self.most = max(1, min(MAX_BLOCK, CPU_CHUNK_NUMBERS // (B * S * N)))
@@ -92,7 +93,7 @@ class DrivenMap:
 
     def _block(self, t: int, state: Float[Tensor, "B S"]) -> Block:
         if self.most == 1:
-            with nullcontext() if self.seed is None else random_state(state.device, self.seed + t):
+            with nullcontext() if self.seed is None else noise(self.seed + t, state.device):
                 J, new = self.linearized(self._input(t), state)
             new = self.new(self._input(t), state) if new is None else new
             return Block(t, torch.stack([state, new]), J[None])

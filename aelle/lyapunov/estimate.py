@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 from aelle.cells.in_use import stack_in_use
 from aelle.cells.module_cell import ModuleStack
 from aelle.cells.stack import Stack, is_recurrent, with_own_forward
+from aelle.cells.without_trace import in_evaluation_mode
 from aelle.lyapunov.checks import (
     averaged_steps,
     check_noise,
@@ -36,7 +37,7 @@ from aelle.lyapunov.driven_map import DrivenMap
 from aelle.lyapunov.driven_stack import DrivenStack
 from aelle.lyapunov.ensemble import Ensemble, measure
 from aelle.lyapunov.spectrum import Spectrum
-from aelle.lyapunov.step import Jacobian, Step, by_layer, flat_state, in_evaluation_mode
+from aelle.lyapunov.step import Jacobian, Step, by_layer, flat_state
 
 StartingState = Tensor | tuple[Tensor, ...] | None
 
@@ -112,7 +113,8 @@ def lyapunov_spectrum(
     if until is not None:
         check_until(until, inputs, steps, max_steps, ensemble.B)
         steps = max_steps
-    with nullcontext() if stochastic else in_evaluation_mode(network):
+    module = getattr(network, "__self__", network)  # Of a bound method, too.
+    with in_evaluation_mode(module) if isinstance(module, nn.Module) and not stochastic else nullcontext():
         measured = measure(
             ensemble,
             K=checked_k(k, ensemble.N),

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
 from aelle.lyapunov.arrays import as_floats
+from aelle.lyapunov.checks import check_whole
 from aelle.lyapunov.spectrum import common_length, signed_exp, signed_log
 
 
@@ -137,7 +138,6 @@ def spectra_so_far(spectra: Any, epochs: int, exponents: Any = None) -> SpectraS
     if spectra.ndim != 3 or 0 in spectra.shape[1:]:
         raise UserError(f"spectra of shape {list(spectra.shape)}: give [V, e + 1, M], those of epochs 0 to e")
     last = spectra.shape[1] - 1
-    if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs < max(last, 1):
-        raise UserError(f"epochs={epochs}: give how many the trainings have, a whole number of at least {max(last, 1)}")
+    check_whole("epochs", epochs, max(last, 1), "give how many the trainings have, ")
     every = SpectraSoFar.of(spectra, np.arange(last + 1) / epochs, exponents)
     return every[last :: last + 1]

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from aelle.lyapunov.checks import check_whole
 
 
 def floor(dtype: torch.dtype, N: int) -> float:
@@ -129,8 +130,7 @@ def kaplan_yorke_dimension(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*
 
 def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V M"]:
     """Exponent against index fraction, linearly interpolated at `points` fractions from 0 to 1, ends included."""
-    if not isinstance(points, Integral) or isinstance(points, bool) or points < 1:
-        raise ValueError(f"points={points!r}: give a whole number of at least 1")
+    check_whole("points", points, 1)
     K = exponents.shape[-1]
     at = torch.linspace(0, K - 1, points, dtype=exponents.dtype, device=exponents.device)
     left = at.floor().long().clamp(max=max(K - 2, 0))

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from aelle.cells.without_trace import random_states_kept
+from aelle.errors import in_one_line
 from aelle.lyapunov.checks import check_real, finite
 
 Step = Callable[..., Tensor | tuple[Tensor, ...]]
@@ -32,16 +34,13 @@ class FlatStep:
         self.step, self.sizes = _in_precision(step, like), sizes
 
     def __call__(self, x: Float[Tensor, "I"] | None, flat: Float[Tensor, "S"]) -> Float[Tensor, "S_new"]:
-        return joined(self.step(x, self.parts(flat)))
+        new = self.step(x, self.parts(flat))
+        return new if isinstance(new, Tensor) else torch.cat(tuple(new))
 
     def parts(self, flat: Float[Tensor, "S"]) -> Tensor | tuple[Tensor, ...]:
         """The state as the step takes it, in memory of its own: a step may change it in place."""
         flat = flat.clone()
         return flat if self.sizes is None else flat.split(tuple(self.sizes))
-
-
-def joined(state: Tensor | Sequence[Tensor]) -> Tensor:
-    return state if isinstance(state, Tensor) else torch.cat(tuple(state))
 
 
 def check_step(step: FlatStep, x: Float[Tensor, "I"] | None, state: Float[Tensor, "S"], seed: int | None) -> None:
@@ -52,10 +51,9 @@ def check_step(step: FlatStep, x: Float[Tensor, "I"] | None, state: Float[Tensor
     try:
         new, again = _called_twice(step, x, state, seed)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
         raise ValueError(
-            f"step fails on a state of {len(state)} numbers in {state.dtype}: {lines[0]} ({_how_it_is_called(x, state)}"
-            f"; its tensors must have that dtype: convert them, or choose another dtype=…)"
+            f"step fails on a state of {len(state)} numbers in {state.dtype}: {in_one_line(error)} "
+            f"({_how_it_is_called(x)}; its tensors must have that dtype: convert them, or choose another dtype=…)"
         ) from error
     if new.shape != state.shape or new.dtype != state.dtype:
         raise ValueError(
@@ -81,27 +79,12 @@ def agree(one: Tensor, other: Tensor, exactly: bool = False) -> bool:
 
 
 @contextmanager
-def random_state(device: torch.device, seed: int | None) -> Iterator[None]:
-    """PyTorch's global generators start from `seed`, or from where they are; afterwards they are as they were."""
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+def noise(seed: int | None, device: torch.device) -> Iterator[None]:
+    """PyTorch's global generators start from `seed`, if there is one; afterwards all are as they were."""
+    with random_states_kept({device}):
         if seed is not None:
             torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def in_evaluation_mode(network: object) -> Iterator[None]:
-    """A module, or the one whose method it is, without dropout and the like; afterwards as it was."""
-    module = getattr(network, "__self__", network)
-    training = [part for part in module.modules() if part.training] if isinstance(module, nn.Module) else []
-    try:
-        for part in training:
-            part.training = False
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def by_layer(state: Tensor | Sequence[Tensor], layers: int) -> Tensor | Sequence[Tensor]:
@@ -126,7 +109,8 @@ def flat_state(
     counts = {len(part) for part in parts if part.ndim == 2} | (set() if sequences is None else {sequences})
     if not parts or any(part.ndim not in (1, 2) or 0 in part.shape for part in parts) or len(counts) > 1:
         driven = "" if sequences is None else f"; the inputs have {sequences} sequences"
-        more = "; flatten states of more axes, and reshape them inside the step" if _has_more_axes(parts) else ""
+        wide = any(part.ndim > 2 for part in parts)
+        more = "; flatten states of more axes, and reshape them inside the step" if wide else ""
         raise ValueError(
             f"state of shape {shapes}: give [N], the same for every sequence, or [B, N], one for each{driven}{more}"
         )
@@ -136,13 +120,9 @@ def flat_state(
     return torch.cat(parts, -1), sizes
 
 
-def _has_more_axes(parts: Sequence[Tensor]) -> bool:
-    return any(part.ndim > 2 for part in parts)
-
-
 def _called_twice(step: FlatStep, x: Tensor | None, state: Tensor, seed: int | None) -> list[Tensor]:
     results = []
-    with random_state(state.device, None):
+    with random_states_kept({state.device}):
         for _ in range(2):
             if seed is not None:
                 torch.manual_seed(seed)
@@ -150,7 +130,7 @@ def _called_twice(step: FlatStep, x: Tensor | None, state: Tensor, seed: int | N
     return results
 
 
-def _how_it_is_called(x: Tensor | None, state: Tensor) -> str:
+def _how_it_is_called(x: Tensor | None) -> str:
     given = "no x" if x is None else f"x of {list(x.shape)}"
     return f"it is called for one sequence, with {given} and without a batch axis"
 

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from aelle import LyapunovCallback, lyapunov_spectrum
 from aelle.model.estimator import AeLLE
@@ -101,6 +102,10 @@ class Validated(Ordinary):
     def validation_step(self, batch, _):
         self.log("val_loss", self.training_step(batch, 0))
 
+    def val_dataloader(self):
+        x = torch.randn(24, 7, 2, generator=torch.Generator().manual_seed(1))
+        return DataLoader(TensorDataset(x, x.sum((1, 2))[:, None]), batch_size=8)
+
 
 SAVING = [{"save_on_train_epoch_end": False}, {"every_n_train_steps": 3}, {"save_on_train_epoch_end": True}]
 
@@ -111,19 +116,7 @@ def test_a_checkpoint_of_the_moment_before_an_epoch_is_measured_loses_no_epoch(t
     """Written after a validation or the last batch, or by a training without the callback."""
 
     def fit(epochs: int, callbacks: list, start=None) -> None:
-        torch.manual_seed(1)
-        x = torch.randn(24, 7, 2)
-        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x.sum((1, 2))[:, None]), batch_size=8)
-        made = pl.Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=any(isinstance(one, ModelCheckpoint) for one in callbacks),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        made.fit(Validated(), loader, loader, ckpt_path=start, weights_only=start is not None or None)
+        train(callbacks, tmp_path / "logs", epochs, Validated(), start)
 
     def callbacks() -> tuple[LyapunovCallback, PredictionCallback]:
         lyapunov = LyapunovCallback("encoder.rnn", probe())
