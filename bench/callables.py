@@ -11,6 +11,7 @@ straightforward: the callable's Jacobian by `torch.func` at every step, and a QR
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # nn.GRUCell under torch.func
     competitors, other = competitors_for_lorenz(options.steps), lyapax_run(options.steps)
     if other is not None:
         competitors["lyapax"] = other
