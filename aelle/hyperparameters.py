@@ -16,6 +16,7 @@ NOT_READ = math.nan
 RESERVED = (
     *("variant", "number", "run", "row", "state", "error", "complete", "epoch", "seconds"),
     *("val_loss", "spectrum", "test_spectrum", "init_seed", "shuffle_seed", "final_loss", "low_error", "outside"),
+    "checksum",
 )
 """Columns of a run's, a sweep's and a report's tables, which no hyperparameter can have as its name."""
 

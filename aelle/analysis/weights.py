@@ -3,8 +3,6 @@
 Axes: n variant, V variant of a pack, D weight.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aelle.errors import in_one_line
+from aelle.runs.checkpoint import read_checkpoint
 from aelle.runs.reader import DamagedRunError
 from aelle.sweep.table import SweepTable
 
@@ -73,7 +72,7 @@ def load_weights(folder: Path, sweep: SweepTable) -> tuple[TrainedWeights | None
     for run, variants in sweep.variants.groupby("run"):
         rows, members = variants.index.to_numpy(), variants["row"].to_numpy()
         try:
-            what, weights = _read(folder / str(run) / "checkpoint.ckpt", sweep.epochs, int(members.max()) + 1)
+            what, weights = _read(folder / str(run), sweep.epochs, members, variants["number"].tolist())
         except DamagedRunError as error:
             problems.append(f"{run}: {error}")
             continue
@@ -100,32 +99,24 @@ def _some(packs: list[PackWeights], n: int) -> list[PackWeights]:
     return [PackWeights(pack.weights, pack.rows[take], pack.members[take]) for pack, take in masks if take.any()]
 
 
-def _read(path: Path, epoch: int, networks: int) -> tuple[str, Float[Tensor, "V ..."]]:
-    """What the weights are, and the weights after that epoch, memory-mapped. Raises DamagedRunError, also for fewer
-    networks than given.
-
-    `torch.load` does not verify checksums. Those of the structure and of the weights are verified here, not those of
-    the optimiser's state.
-    """
+def _read(folder: Path, epoch: int, members: Int[np.ndarray, "n"], numbers: list[int]) -> tuple[str, Tensor]:
+    """What the weights are, and the weights [V, ...] after that epoch, memory-mapped. Raises DamagedRunError, also
+    unless the checkpoint has these variants there."""
+    epochs, variants, contents = read_checkpoint(folder, "cpu")
     try:
-        if not path.is_file():
-            raise ValueError("it is missing")
-        with zipfile.ZipFile(path) as archive:
-            checksums = {entry.CRC for entry in archive.infolist()}
-            for structure in (name for name in archive.namelist() if name.endswith("data.pkl")):
-                archive.read(structure)
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        if checkpoint["epoch"] + 1 != epoch:
-            raise ValueError(f"it is of epoch {checkpoint['epoch'] + 1}, not {epoch}")
-        state = checkpoint["state_dict"]
+        if epochs != epoch:
+            raise ValueError(f"it is of epoch {epochs}, not {epoch}")
+        if int(members.max()) >= len(variants) or [variants[member] for member in members] != numbers:
+            raise ValueError("it is of other variants than variants.parquet")
+        state = contents["state_dict"]
         name = next((name for name in NAMES if name in state), None)
         if name is None:
             raise ValueError(f"it contains neither {' nor '.join(NAMES)}")
         weights = state[name]
-        if zlib.crc32(weights.numpy()) not in checksums:
-            raise ValueError(f"{name} does not match its checksum")
-        if len(weights) < networks:
-            raise ValueError(f"it contains {len(weights)} networks, variants.parquet at least {networks}")
-    except Exception as error:
-        raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
+        if weights.ndim < 2 or len(weights) != len(variants) or not weights.is_floating_point():
+            raise ValueError(
+                f"{name} is of shape {list(weights.shape)}, and has no weights of {len(variants)} networks"
+            )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedRunError(f"checkpoint.ckpt: {in_one_line(error)}") from error
     return NAMES[name], weights

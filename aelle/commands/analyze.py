@@ -255,7 +255,6 @@ def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Pa
     where = results_folder(request.folder, found.name) / "model"
     print_findings(found, request.details)
     if fitted is not None:
-        where.parent.mkdir(exist_ok=True)
         fitted.save(where)
     elif where.exists():
         remove_predictor(where)

@@ -49,7 +49,9 @@ def collect(folder: Path, to: Path) -> bool:
 
 def _schema(found: Selection) -> pa.Schema:
     schema = pa.unify_schemas([run.epochs.schema for run in found.runs], promote_options="permissive")
-    return schema.with_metadata({"config": json.dumps(found.runs[0].config)})
+    config = found.runs[0].config
+    task = {**config["task"], "threshold": found.threshold}
+    return schema.with_metadata({"config": json.dumps({**config, "task": task})})
 
 
 def _write(file: Path, schema: pa.Schema, found: Selection) -> list[int]:

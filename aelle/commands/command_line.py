@@ -22,8 +22,12 @@ from aelle.commands.launchers import INSTALL, lost_job
 from aelle.commands.unknown_option import meaning
 from aelle.errors import UserError, reason
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
-"""Errors of a full disk, an exceeded quota, a protected location, and a file in the place of a folder."""
+UNWRITABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+"""Errors of a full disk, an exceeded quota, a limit of file sizes, a protected location, a file in the place of a
+folder, and a name that is too long."""
 
 
 @contextmanager
@@ -69,12 +73,6 @@ def errors_in_one_line() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _place(error: OSError) -> str:
-    """The file that could not be written, by its final name: files are written under a temporary one first."""
-    name = re.sub(r"(^|/)\.([^/]+)\.\d+\.tmp$", r"\1\2", str(error.filename or ""))
-    return name or "a file"
-
-
 @contextmanager
 def swift_imports() -> Iterator[None]:
     """Import without garbage collection: none of Lightning's thousands of modules is garbage, and searching them again
@@ -100,8 +98,8 @@ def _line(error: BaseException) -> str | None:
         if isinstance(cause, UserError):
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
-            place, why = _place(cause), reason(cause)
-            return f"{place} cannot be written ({why}): fix that and try again; what was written before is intact"
+            what = f"{cause.filename or 'a file'} cannot be written ({reason(cause)})"
+            return f"{what}: fix that and try again; what was written before is intact"
         # Hydra and OmegaConf wrap what is raised while they compose a configuration.
         cause = cause.__cause__ if isinstance(cause, (HydraException, OmegaConfBaseException)) else None
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

@@ -14,14 +14,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from aelle.errors import UserError
-from aelle.files import MODEL_FILES
+from aelle.files import MODEL_FILES, SAVED_FILES, replace_folder
 from aelle.lyapunov.arrays import as_numbers
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import curve, signed_exp
 from aelle.model.autoencoder import Training
 from aelle.model.columns import columns, stage
 from aelle.model.committee import Committee
-from aelle.model.files import Fitted, arrays_of, read_model, reading, write_model
+from aelle.model.files import Fitted, arrays_of, read_model, write_model
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.parameters import check_parameters, is_whole
 from aelle.model.regions import Region
@@ -35,6 +35,7 @@ from aelle.model.samples import (
     warn_of_single,
     without_history,
 )
+from aelle.model.saved import reading
 from aelle.model.scaling import Scaling
 from aelle.model.targets import CLASSES, low_error, target, with_losses
 
@@ -256,10 +257,11 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         return expit(np.stack([-log_odds, log_odds], 1))
 
     def save(self, folder: str | Path) -> None:
-        """Parameters as JSON and arrays as NPZ: nothing that could run code when it is read."""
-        fitted = self._fitted()
-        parameters = {**self.get_params(), "threshold": float(self.threshold), "alphas": list(self.alphas)}
-        write_model(Path(folder), parameters, self.learned_from_, fitted)
+        """JSON and NPZ. The folder is replaced whole; UserError if it contains anything but a saved model."""
+        replace_folder(Path(folder), self.write, SAVED_FILES)
+
+    def write(self, folder: Path) -> None:
+        write_model(folder, self.get_params(), self.learned_from_, self._fitted())
 
     def arrays(self) -> dict[str, Array]:
         """What was fitted, by name."""
@@ -276,11 +278,9 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
                 setattr(model, f"{name}_", value)
             model.learned_from_ = learned_from
             # A mean unlike the spectrum, and no names yet: nothing to warn of.
-            example = replace(
-                spectra_alone(np.zeros((1, model.n_features_in_))), mean=np.ones((1, model.n_features_in_))
-            )
-            covariates = np.zeros((1, model.n_covariates_)) if model.n_covariates_ else None
-            model.predict_proba(example, covariates=covariates)
+            K, c = model.n_features_in_, model.n_covariates_
+            example = replace(spectra_alone(np.zeros((1, K))), mean=np.ones((1, K)))
+            model.predict_proba(example, covariates=np.zeros((1, c)) if c else None)
             model._set_names(fitted.names)
         return model
 

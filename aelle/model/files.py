@@ -1,28 +1,22 @@
-"""A fitted model as two files: parameters as JSON, arrays as NPZ. Nothing that could run code when it is read.
+"""A fitted model as a description and arrays, and what makes them one.
 
 Axes: C component, L latent, F column, S autoencoder, V view.
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from aelle.errors import UserError, in_one_line, reason
-from aelle.files import MODEL_FILES, replace_atomically
+from aelle.files import MODEL_FILES
 from aelle.model.autoencoder import Autoencoders
 from aelle.model.committee import Committee, Gauge, Weights
 from aelle.model.regions import Region
+from aelle.model.saved import check_finite, check_learned_from, read_saved, write_saved
 from aelle.model.scaling import Scaling
-from aelle.model.targets import CLASSES
 
-FORMAT = 5
-
-PARAMETERS, ARRAYS = MODEL_FILES
+FORMAT = 6
 
 
 class Fitted(NamedTuple):
@@ -47,11 +41,10 @@ class Fitted(NamedTuple):
 
 
 def write_model(folder: Path, parameters: dict[str, Any], learned_from: dict[str, Any], fitted: Fitted) -> None:
-    """Write `aelle.json` and `arrays.npz`, each replaced atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = as_json({"format": FORMAT, "parameters": parameters, "learned_from": learned_from})
-    write_arrays(folder / ARRAYS, arrays_of(fitted))
-    replace_atomically(folder / PARAMETERS, lambda path: path.write_text(text))
+    """Write `aelle.json` and `arrays.npz` into a new folder."""
+    parameters = {**parameters, "threshold": float(parameters["threshold"]), "alphas": list(parameters["alphas"])}
+    description = {"format": FORMAT, "parameters": parameters, "learned_from": learned_from}
+    write_saved(folder, MODEL_FILES, description, arrays_of(fitted))
 
 
 def arrays_of(fitted: Fitted) -> dict[str, np.ndarray]:
@@ -70,48 +63,16 @@ def arrays_of(fitted: Fitted) -> dict[str, np.ndarray]:
     return arrays
 
 
-def as_json(description: dict[str, Any]) -> str:
-    """Numbers of NumPy's are written as Python's."""
-    return json.dumps(description, indent=2, default=lambda value: value.item())
-
-
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """As NPZ, replaced atomically."""
-
-    def write(file: Path) -> None:
-        with file.open("wb") as opened:
-            np.savez(opened, allow_pickle=False, **arrays)
-
-    replace_atomically(path, write)
-
-
-@contextmanager
-def reading(folder: Path, description: str, what: str) -> Iterator[None]:
-    """Any error becomes a UserError of one line. `description`: the file by which a folder of `what` is known."""
-    try:
-        yield
-    except OSError as error:
-        if not folder.exists():
-            raise UserError(f"{folder} does not exist") from error
-        inner = folder / "model"
-        meant = f"; did you mean {inner}?" if (inner / description).exists() else ""
-        missing = f"{Path(error.filename or folder).name}: {reason(error)}"
-        raise UserError(f"{folder} contains no complete {what} ({missing}{meant})") from error
-    except Exception as error:
-        raise UserError(f"{folder} contains no complete {what}: {in_one_line(error)}") from error
-
-
 def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
     """The parameters, what the model was fitted to, and the result of the fit. Raises ValueError, or what the readers
     of JSON and NPZ raise, if the files are incomplete or do not belong together."""
-    description = json.loads((folder / PARAMETERS).read_text())
-    if description["format"] != FORMAT:
-        raise ValueError(f"its format is {description['format']}, and this version reads format {FORMAT}")
-    parameters, learned_from = description["parameters"], description.get("learned_from", {})
-    if not isinstance(learned_from, dict) or not all(isinstance(one, (str, int)) for one in learned_from.values()):
-        raise ValueError("learned_from must have a text or a whole number for each name")
-    with np.load(folder / ARRAYS, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    description, arrays = read_saved(folder, MODEL_FILES, FORMAT)
+    parameters, learned_from = description["parameters"], description["learned_from"]
+    check_learned_from(learned_from)
+    # A column that does not vary is divided by infinity.
+    check_finite(arrays, "scaling.scale")
+    if np.isnan(arrays["scaling.scale"]).any():
+        raise ValueError("scaling.scale contains NaN")
     weights, gauge = Weights(**_part(arrays, "weights.")), _part(arrays, "gauge.")
     C, L, F, V = (
         parameters["n_components"],
@@ -119,8 +80,6 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Fitted]:
         arrays["scaling.mean"].size,
         arrays["reconstructing"].size,
     )
-    # Models that were saved before these were: fitted to losses, without names.
-    arrays = {"classes_": CLASSES, "single_until_": np.array(1.0), **arrays}
     names = _part(arrays, "names.")
     networks = Autoencoders.of_arrays(_part(arrays, "network."))
     S, inner = networks.head.weight.shape[:2]

@@ -1,18 +1,14 @@
-"""A fitted EarlyPredictor as files: `predictor.json` and `predictor.npz`, next to those of its AeLLE.
+"""A fitted EarlyPredictor as files: `predictor.json` and `predictor.npz`, next to those of its AeLLE."""
 
-Nothing that could run code when it is read.
-"""
-
-import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
+from aelle.files import MODEL_FILES, PREDICTOR_FILES, SAVED_FILES, digest, refuse_link, replace_folder
 from aelle.model.estimator import AeLLE
-from aelle.model.files import as_json, reading, write_arrays
+from aelle.model.parameters import check_threshold
+from aelle.model.saved import check_finite, check_learned_from, read_saved, reading, write_saved
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.low_chances import LowChances
 from aelle.predictor.members import restored
@@ -22,22 +18,22 @@ from aelle.predictor.stacking import Stack, StackAt
 if TYPE_CHECKING:
     from aelle.predictor.early_predictor import EarlyPredictor
 
-FORMAT = 2
+FORMAT = 3
 
-DESCRIPTION, ARRAYS = PREDICTOR_FILES
+CHANCES = "low/"
+"""Before the names of arrays that may contain NaN: chances of variants that had none."""
 
 
 def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    replace_folder(folder, lambda new: _write(new, predictor), SAVED_FILES)
+
+
+def _write(folder: Path, predictor: "EarlyPredictor") -> None:
+    """Into a new folder."""
     if predictor.model_ is not None:
         predictor.model_.learned_from_ = predictor.learned_from_
-        predictor.model_.save(folder)
-    else:
-        # Those of another predictor, whose AeLLE would be taken for this one's.
-        for name in MODEL_FILES:
-            (folder / name).unlink(missing_ok=True)
-    low = {f"low/{name}": array for name, array in predictor.low_chances_._asdict().items()}
-    write_arrays(folder / ARRAYS, arrays_of(predictor) | low)
+        predictor.model_.write(folder)
+    low = {f"{CHANCES}{name}": array for name, array in predictor.low_chances_._asdict().items()}
     description = {
         "format": FORMAT,
         "threshold": float(predictor.threshold),
@@ -50,15 +46,15 @@ def write_predictor(folder: Path, predictor: "EarlyPredictor") -> None:
         "encoding": predictor.encoding_.state(),
         "members": [member.name for member in predictor.members_],
         "stacks": {"+".join(inputs): [at.members, at.epochs] for inputs, at in predictor.stacks_.items()},
-        "digests": _digests(folder, predictor.model_ is not None),
+        "model": _digests(folder, predictor.model_ is not None),
     }
-    text = as_json(description)
-    replace_atomically(folder / DESCRIPTION, lambda path: path.write_text(text))
+    write_saved(folder, PREDICTOR_FILES, description, arrays_of(predictor) | low)
 
 
 def remove_predictor(folder: Path) -> None:
-    """Remove the files of a saved predictor, and the folder if nothing else is in it."""
-    for name in (*PREDICTOR_FILES, *MODEL_FILES):
+    """Remove the files of a saved predictor, and the folder if nothing else is in it. A link is not followed."""
+    refuse_link(folder)
+    for name in SAVED_FILES:
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
@@ -79,31 +75,27 @@ def arrays_of(predictor: "EarlyPredictor") -> dict[str, np.ndarray]:
 
 def read_predictor(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
     """Raises ValueError if the files are incomplete or do not belong together."""
-    with reading(folder, DESCRIPTION, "predictor"):
-        if (folder / MODEL_FILES[0]).exists() and not (folder / DESCRIPTION).exists():
+    with reading(folder, PREDICTOR_FILES[0], "predictor"):
+        if (folder / MODEL_FILES[0]).exists() and not (folder / PREDICTOR_FILES[0]).exists():
             raise ValueError("it has an AeLLE alone, which aelle.AeLLE.load reads: run analyze.py again")
         return _read(folder, kind)
 
 
 def _read(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredictor":
-    given = json.loads((folder / DESCRIPTION).read_text())
-    if given["format"] != FORMAT:
-        raise ValueError(f"its format is {given['format']}, and this version reads format {FORMAT}")
-    with_model = MODEL_FILES[1] in given["digests"]
-    if _digests(folder, with_model) != given["digests"]:
+    given, arrays = read_saved(folder, PREDICTOR_FILES, FORMAT)
+    with_model = bool(given["model"])
+    if _digests(folder, with_model) != given["model"]:
         raise ValueError("its files do not belong together")
     learned_from = given["learned_from"]
-    if not isinstance(learned_from, dict) or not all(isinstance(one, (str, int)) for one in learned_from.values()):
-        raise ValueError("learned_from must have a text or a whole number for each name")
-    with np.load(folder / ARRAYS, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    check_learned_from(learned_from)
+    check_threshold(given["threshold"])
+    check_finite(arrays, CHANCES)
     predictor = kind(given["threshold"], aelle=given["aelle"], seed=given["seed"])
     predictor.learned_from_ = learned_from
     predictor.epochs_, predictor.base_rate_ = given["epochs"], given["base_rate"]
-    # Predictors that were saved before these were have none.
-    names = given.get("loss_names")
+    names = given["loss_names"]
     predictor.loss_names_ = None if names is None else np.array(names)
-    predictor.low_chances_ = LowChances(**_part(arrays, "low/"))
+    predictor.low_chances_ = LowChances(**_part(arrays, CHANCES))
     predictor.encoding_, predictor.worst_ = Encoding.of_state(given["encoding"]), arrays["worst"]
     predictor.typical_ = arrays["typical"]
     predictor.model_ = AeLLE.load(folder) if with_model else None
@@ -132,6 +124,5 @@ def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 
 def _digests(folder: Path, with_model: bool) -> dict[str, str]:
-    """Of the files that must belong together."""
-    names = (ARRAYS, *(MODEL_FILES if with_model else ()))
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    """Of the files of its AeLLE, if it has one."""
+    return {name: digest(folder / name) for name in (MODEL_FILES if with_model else ())}

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, MultipleLocator, NullLocator
 
 from aelle.analysis.processes import on_all_cores
-from aelle.files import replace_atomically
+from aelle.files import make_folder, replace_atomically
 from aelle.report.still_traces import DASHES, PIXEL, Scale, colour_owner, colour_scale, draw, rgba
 
 FORMATS = ("png", "svg")
@@ -59,7 +59,7 @@ Panels = dict[tuple[str, str], Axes]
 
 def write_stills(folder: Path, figures: dict[str, go.Figure | None]) -> None:
     """Write `NAME.png` and `NAME.svg` of each figure into the folder; remove those of names whose figure is None."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for name in [name for name, figure in figures.items() if figure is None]:
         for kind in FORMATS:
             (folder / f"{name}.{kind}").unlink(missing_ok=True)

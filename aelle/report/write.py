@@ -15,7 +15,7 @@ from aelle.analysis.plane import PLANE_SHARES
 from aelle.analysis.savings import KEPT_SHARE, savings
 from aelle.analysis.scores import PRECISION
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
-from aelle.files import replace_atomically
+from aelle.files import make_folder, replace_atomically
 from aelle.report.figures import FIGURES, IN_THE_PAGE, figures, side_by_side
 from aelle.report.page import (
     SHOWN_ROWS,
@@ -43,7 +43,6 @@ def write_report(folder: Path, found: Findings) -> Path:
     sweep, complete, plane, early = found.sweep, found.complete, found.plane, found.early
     worth = savings(early, complete) if early is not None else None
     results = results_folder(folder, found.name)
-    results.mkdir(exist_ok=True)
     for name, table in tables(found, worth, found.chances).items():
         path = results / f"{name}.csv"
         if table is None:
@@ -103,8 +102,12 @@ def write_report(folder: Path, found: Findings) -> Path:
 
 
 def results_folder(folder: Path, name: str) -> Path:
-    """Where the tables, figures and model of an analysis are: in the sweep's folder, or below it if it has a name."""
-    return folder / f"analysis-{name}" if name else folder
+    """Where the tables, figures and model of an analysis are: in the sweep's folder, or below it if it has a name. Made
+    if it is not there."""
+    results = folder / f"analysis-{name}" if name else folder
+    if name:
+        make_folder(results)
+    return results
 
 
 class Texts:

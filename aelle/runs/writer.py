@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
-from aelle.files import replace_atomically
-from aelle.runs.format import FORMAT
+from aelle.errors import UserError
+from aelle.files import digest, make_folder, naming, replace_atomically, sync, temporary
+from aelle.runs.format import FORMAT, MAX_CONFIG, MAX_ERROR, checksum
 from aelle.runs.locks import lock_file
-from aelle.runs.reader import DamagedRunError, checksum, read_run
+from aelle.runs.reader import DamagedRunError, read_run, read_status
 from aelle.runs.settings import fingerprint
 from aelle.variants import Variant
 
 
 class RunFolder:
-    """One pack's folder, as the process that trains it writes it. `lock`: the one that this process holds."""
+    """One pack's folder, as the process that trains it writes it. `lock`: the one that this process holds.
+
+    Files appear with the next status. It is written before and after them: first it names, for each, the contents that
+    may be there from now on, old and new, then the new ones alone. So a reader knows every file that may be whole,
+    whenever the process is killed.
+    """
 
     def __init__(self, path: Path, config: dict[str, Any], lock: Path | None = None):
         self.path, self.config, self.lock = path, config, lock or lock_file(path)
         self.started = _now()
+        self.written, self.staged = ExitStack(), dict[str, Path]()
+        self.status = self._status_there()
 
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.ckpt"
 
     def begin(self, variants: Sequence[Variant]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         text = OmegaConf.to_yaml(OmegaConf.create(self.config))
-        replace_atomically(self.path / "config.yaml", lambda file: file.write_text(text))
+        if len(text) > MAX_CONFIG:
+            raise UserError(
+                f"{self.path}: its configuration has {len(text)} letters, more than {MAX_CONFIG}: give fewer values, "
+                "or variants as a range, e.g. variants=0-63"
+            )
+        self.status["files"] = {}
+        self._stage("config.yaml", lambda file: file.write_text(text))
         self.write_variants(variants, ["running"] * len(variants))
         self.write_status("running", epoch=0)
 
@@ -46,57 +61,85 @@ class RunFolder:
             columns[name] = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
         columns |= {f"{purpose}_seed": [v.seeds[purpose] for v in variants] for purpose in variants[0].seeds}
         columns |= {"state": list(states), "error": pa.array([error] * len(variants), pa.string())}
-        self._write_table("variants.parquet", pa.table(columns))
+        self._stage_table("variants.parquet", pa.table(columns))
 
     def write_epochs(self, rows: pa.Table) -> None:
-        self._write_table("epochs.parquet", rows)
+        self._stage_table("epochs.parquet", rows)
 
     def write_examples(self, variants: Sequence[Variant], examples: dict[str, pa.Array]) -> None:
-        self._write_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
+        self._stage_table("examples.parquet", pa.table({"variant": [v.number for v in variants], **examples}))
+
+    def write_checkpoint(self, write: Callable[[Path], object]) -> None:
+        self._stage("checkpoint.ckpt", write)
 
     def write_status(
         self, state: str, *, epoch: int, device: str = "", error: str | None = None, refused: bool = False
     ) -> None:
+        """Put what was written since the last status into its place, and write the status."""
         # Imported late: they take seconds, and reading tables and --help do not need them.
         import pytorch_lightning
         import torch
 
-        status = {
-            "format": FORMAT,
-            "state": state,
-            "fingerprint": fingerprint(self.config),
-            "epoch": epoch,
-            "epochs": self.config["epochs"],
-            "started": self.started,
-            "updated": _now(),
-            "host": platform.node(),
-            "process": os.getpid(),
-            "lock": self.lock.name,
-            "device": device,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "pytorch-lightning": pytorch_lightning.__version__,
-            },
-            "error": error,
-            "refused": refused,
-        }
-        status["checksum"] = checksum(status)
-        text = json.dumps(status, indent=2)
-        replace_atomically(self.path / "status.json", lambda file: file.write_text(text))
+        with naming(self.path / "status.json"), self.written:
+            contents = {name: [file.stat().st_size, digest(file)] for name, file in self.staged.items()}
+            if self.staged and "state" in self.status:
+                known = self.status["files"]
+                self._replace_status(
+                    {**self.status, "files": known | {n: [*known.get(n, []), new] for n, new in contents.items()}}
+                )
+            for name, file in self.staged.items():
+                os.replace(file, self.path / name)
+            self.status = {
+                "format": FORMAT,
+                "state": state,
+                "fingerprint": fingerprint(self.config),
+                "epoch": epoch,
+                "epochs": self.config["epochs"],
+                "started": self.started,
+                "updated": _now(),
+                "host": platform.node(),
+                "process": os.getpid(),
+                "lock": self.lock.name,
+                "device": device,
+                "versions": {
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "pytorch-lightning": pytorch_lightning.__version__,
+                },
+                "error": error,
+                "refused": refused,
+                "files": {**self.status["files"], **{name: [new] for name, new in contents.items()}},
+            }
+            self._replace_status(self.status)
+            self.staged.clear()
 
     def write_failure(self, variants: Sequence[Variant], error: str, refused: bool = False) -> None:
         """Record an exception; what the run has written is kept, so that the next start can resume. `refused`: every
         start would fail alike."""
+        self.discard()
         try:
             run = read_run(self.path)
             epoch, pruned = run.status["epoch"], run.pruned
         except DamagedRunError:
             epoch, pruned = 0, set()
+        error = error if len(error) <= MAX_ERROR else f"…{error[-MAX_ERROR:]}"
         self.write_variants(variants, ["pruned" if v.number in pruned else "failed" for v in variants], error)
         self.write_status("failed", epoch=epoch, error=error, refused=refused)
 
-    def _write_table(self, name: str, table: pa.Table) -> None:
+    def discard(self) -> None:
+        """Forget what was written since the last status."""
+        self.staged.clear()
+        self.written.close()
+
+    def _status_there(self) -> dict[str, Any]:
+        """That of an earlier start of the same run; else of none of its files is known what it contains."""
+        try:
+            status = read_status(self.path)
+        except DamagedRunError:
+            return {"files": {}}
+        return status if status["fingerprint"] == fingerprint(self.config) else {"files": {}}
+
+    def _stage_table(self, name: str, table: pa.Table) -> None:
         table = table.replace_schema_metadata({"fingerprint": fingerprint(self.config)})
 
         def write(path: Path) -> None:
@@ -104,7 +147,19 @@ class RunFolder:
             with path.open("wb") as file:
                 pq.write_table(table, file, write_page_checksum=True, compression="zstd")
 
-        replace_atomically(self.path / name, write)
+        self._stage(name, write)
+
+    def _stage(self, name: str, write: Callable[[Path], object]) -> None:
+        with naming(self.path / name):
+            file = self.written.enter_context(temporary(self.path / name))
+            self.staged[name] = file
+            write(file)
+            sync(file)
+
+    def _replace_status(self, status: dict[str, Any]) -> None:
+        status = {name: value for name, value in status.items() if name != "checksum"}
+        text = json.dumps({**status, "checksum": checksum(status)}, indent=2)
+        replace_atomically(self.path / "status.json", lambda file: file.write_text(text))
 
 
 def _now() -> str:

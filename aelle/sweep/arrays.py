@@ -3,6 +3,7 @@
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +17,12 @@ import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
 from aelle.errors import UserError, in_one_line, printable
+from aelle.files import check_regular
 from aelle.hyperparameters import why_reserved
 from aelle.lyapunov.arrays import as_array, as_floats
 from aelle.lyapunov.spectra_so_far import usable
 from aelle.lyapunov.spectrum import common_length
+from aelle.npz import check_npz
 from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra, missing_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
@@ -31,6 +34,9 @@ TEST_SPECTRA = "test_input_spectrum"
 
 ARRAYS = "array file"
 """Stands for the task, which an array file does not name."""
+
+MAX_UNPACKED, UNPACKED_PER_BYTE = 200_000_000, 20
+"""Bytes that the arrays of a file may take in any case, and for each byte of the file."""
 
 WORDS_OF_A_NAME = 10
 """Variants from which words that are all different are taken for names of runs."""
@@ -96,10 +102,13 @@ def load_arrays(path: Path) -> SweepTable:
 def _read(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                with _naming(path, name):
-                    arrays[name] = file[name]
+        size = check_regular(path, sys.maxsize, follow=True)
+        with path.open("rb") as file:
+            names = check_npz(file, max(MAX_UNPACKED, UNPACKED_PER_BYTE * size))
+            with np.load(file, allow_pickle=False) as opened:
+                for name in names:
+                    with _naming(path, name):
+                        arrays[name] = opened[name]
     except UserError:
         raise
     except Exception as error:

@@ -5,6 +5,7 @@ from typing import Any
 
 from aelle.errors import UserError
 from aelle.hyperparameters import why_reserved
+from aelle.runs.format import MAX_EPOCHS, MAX_VARIANTS
 from aelle.sweep.pruning_model import check_prediction
 from aelle.terminal import option, pasted
 from aelle.variants import check_space, check_spec, check_where
@@ -41,9 +42,10 @@ def _with_text_keys(spec: Any) -> Any:
 def check_options(config: dict[str, Any]) -> None:
     """Raise UserError for a value that no run could use."""
     check_space({name: config.get(name) for name in config["hyperparameters"]})
-    for name, least in (("epochs", 1), ("pack_size", 1), ("size", 1), ("seed", 0), ("repeats", 1)):
+    for name, most in (("epochs", MAX_EPOCHS), ("pack_size", MAX_VARIANTS), ("size", MAX_VARIANTS), ("repeats", None)):
         if not (name == "size" and config[name] is None):
-            check_whole(name, config[name], least)
+            check_whole(name, config[name], 1, most)
+    check_whole("seed", config["seed"], 0)
     check_reference(config)
     if config["repeats"] > 1 and config.get("variant_seed") is not None:
         raise UserError("repeats and variant_seed: repeated variants would be identical; give one of the two")
@@ -122,6 +124,7 @@ def reference_space(config: dict[str, Any]) -> dict[str, Any]:
     return space | ({"variant_seed": None} if "variant_seed" in space else {}) | reference_values(config)
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{name}={value}: give a whole number of at least {least}")
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{name}={value}: give a whole number {allowed}")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UnwritableError, UserError, reason
-from aelle.files import replace_atomically
-from aelle.runs.format import MAX_VARIANTS
+from aelle.files import read_regular, refuse_link, replace_atomically
+from aelle.runs.format import MAX_STATUS, MAX_VARIANTS, checksum
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
 from aelle.sweep.completion import complete_numbers
@@ -102,10 +102,10 @@ class Plan:
 
     def _started(self) -> dict[str, Any]:
         try:
-            started = json.loads(self.file.read_text())
-            if not isinstance(started, dict):
+            started = json.loads(read_regular(self.file, MAX_STATUS))
+            if started.pop("checksum") != checksum(started):
                 raise ValueError
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise self._damaged() from None
         return started
 
@@ -114,11 +114,14 @@ class Plan:
 
     def start(self) -> None:
         """Write the sweep's settings, which must not change from now on, to its folder."""
+        # Hydra writes its record through a link.
+        refuse_link(self.folder / "multirun.yaml")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.config["size"] is not None and not self.file.exists():
                 keep_model(self.folder, self.config)
-                text = json.dumps(self.identity, indent=2)
+                identity = json.loads(json.dumps(self.identity))
+                text = json.dumps({**identity, "checksum": checksum(identity)}, indent=2)
                 replace_atomically(self.file, lambda file: file.write_text(text))
         except OSError as error:
             raise UnwritableError(

@@ -1,16 +1,18 @@
 """Checks of the options for prediction during training, and the identity of the model that prunes."""
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError, reason
-from aelle.files import MODEL_FILES, PREDICTOR_FILES, replace_atomically
+from aelle.files import MODEL_FILES, PREDICTOR_FILES, SAVED_FILES, read_regular, replace_folder
 from aelle.terminal import option, pasted
 
 MODEL_COPY = "pruning-model"
 """In a pruned sweep's folder: a copy of the model that prunes it, as an analysis may overwrite the original."""
+
+MAX_MODEL = 1 << 30
+"""Bytes of each of its files."""
 
 AUTO = "auto"
 """As `prediction.prune`: the chance by which at most the share `prediction.may_lose` of low-error variants is lost."""
@@ -82,9 +84,8 @@ def keep_model(sweep: Path, config: dict[str, Any]) -> None:
         raise UserError(
             f"{sweep} was pruned by the model in {kept}: use that one, or start another sweep with sweep=NAME"
         )
-    kept.mkdir(exist_ok=True)
-    for name in _files(source):
-        replace_atomically(kept / name, lambda file, name=name: shutil.copyfile(source / name, file))
+    files = {name: read_regular(source / name, MAX_MODEL) for name in _files(source)}
+    replace_folder(kept, lambda new: [(new / name).write_bytes(files[name]) for name in files], SAVED_FILES)
 
 
 def check_digest(prediction: dict[str, Any]) -> None:
@@ -125,5 +126,5 @@ def _files(folder: Path) -> list[str]:
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in _files(folder):
-        digest.update((folder / name).read_bytes())
+        digest.update(read_regular(folder / name, MAX_MODEL))
     return digest.hexdigest()[:16]

@@ -1,5 +1,6 @@
 """Which folder a job trains in, and where a stopped run resumes."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -8,8 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aelle.runs.format import check_complete
-from aelle.runs.reader import FILES, DamagedRunError, Run, read_checkpoint_epoch, read_run
+from aelle.files import refuse_link
+from aelle.runs.checkpoint import read_checkpoint
+from aelle.runs.format import FILES, check_complete
+from aelle.runs.reader import DamagedRunError, Run, read_run
 from aelle.runs.settings import fingerprint
 from aelle.sweep.plan import Plan
 from aelle.variants import Variant
@@ -46,7 +49,7 @@ def find_place(plan: Plan, folder: Path, missing: list[Variant]) -> tuple[Place,
     wanted = {v.number for v in missing}
     for path in _names(folder):
         # With settings and variants only, the run was stopped before training began.
-        if not any((path / name).exists() for name in FILES if name not in ("config.yaml", "variants.parquet")):
+        if not any(os.path.lexists(path / name) for name in FILES if name not in ("config.yaml", "variants.parquet")):
             return Place(path, missing), None
         try:
             run = read_run(path)
@@ -54,23 +57,27 @@ def find_place(plan: Plan, folder: Path, missing: list[Variant]) -> tuple[Place,
                 continue
             if not wanted & set(run.numbers):
                 continue
-            if not (path / "checkpoint.ckpt").exists():
+            if "checkpoint.ckpt" not in run.status["files"] or not os.path.lexists(path / "checkpoint.ckpt"):
                 return Place(path, missing), None
             return _stopped(plan, run), None
         except DamagedRunError:
-            return Place(path, missing), _set_aside(path)
+            return Place(path, missing), set_aside(path)
     raise AssertionError("names do not end")
 
 
 def _stopped(plan: Plan, run: Run) -> Place:
     """Rows later than the checkpoint are discarded."""
-    epoch = read_checkpoint_epoch(run.path / "checkpoint.ckpt")
+    checkpoint = read_checkpoint(run.path)
+    epoch = checkpoint.epoch
     rows = run.epochs.filter(pc.field("epoch") <= epoch)
     try:
         check_complete(run.numbers, run.pruned, rows, epoch)
     except ValueError as error:
         raise DamagedRunError(f"{error}, according to its checkpoint") from error
-    return Place(run.path, [plan.variant(number) for number in run.numbers], rows)
+    place = Place(run.path, [plan.variant(number) for number in run.numbers], rows)
+    if checkpoint.variants != [variant.number for variant in place.left]:
+        raise DamagedRunError("checkpoint.ckpt: it is of other variants")
+    return place
 
 
 def _names(folder: Path) -> Iterator[Path]:
@@ -79,11 +86,12 @@ def _names(folder: Path) -> Iterator[Path]:
         yield folder.with_name(f"{folder.name}-{n}")
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Move the files of a damaged run to a folder of their own, so that nothing is lost."""
-    aside = next(p for n in count(1) if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists())
+    refuse_link(path)
+    aside = next(p for n in count(1) if not os.path.lexists(p := path.with_name(f"{path.name}.damaged-{n}")))
     aside.mkdir()
     for name in FILES:
-        if (path / name).exists():
+        if os.path.lexists(path / name):
             (path / name).rename(aside / name)
     return aside

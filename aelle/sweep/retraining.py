@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from aelle.files import read_regular
+from aelle.runs.format import MAX_CONFIG
 from aelle.runs.reader import DamagedRunError, read_run
 from aelle.sweep.table import SweepTable
 from aelle.terminal import command, option
@@ -82,7 +84,7 @@ def retraining(folder: Path, sweep: SweepTable) -> Retraining | None:
 
 def _recorded(record: Path) -> list[str] | None:
     try:
-        options = yaml.safe_load(record.read_text())["hydra"]["overrides"]["task"]
+        options = yaml.safe_load(read_regular(record, MAX_CONFIG))["hydra"]["overrides"]["task"]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):

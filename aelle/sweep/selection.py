@@ -19,11 +19,12 @@ RANK = {"complete": 0, "running": 1, "failed": 2}
 @dataclass(frozen=True)
 class Selection:
     """The runs with the settings that most variants have; for each, the `rows` of its variants that count; and
-    `problems`: what could not be read or does not belong to the sweep, a line each."""
+    `problems`: what could not be read or does not belong to the sweep, a line each. `threshold`: of most variants."""
 
     runs: list[Run]
     rows: list[list[int]]
     problems: list[str]
+    threshold: float
 
 
 def select(folder: Path, reduced: Callable[[Run], Run] = lambda run: run) -> Selection:
@@ -55,14 +56,29 @@ def select(folder: Path, reduced: Callable[[Run], Run] = lambda run: run) -> Sel
         for run, identity in zip(runs, identities, strict=True)
         if identity != wanted
     ]
-    return Selection(alike, _rows_that_count(alike), problems)
+    threshold, others = _threshold(alike)
+    return Selection(alike, _rows_that_count(alike), [*problems, *others], threshold)
+
+
+def _threshold(runs: list[Run]) -> tuple[float, list[str]]:
+    """The threshold of most variants, and the runs that have another, a line each: it may be changed on resuming."""
+    counts: Counter[float] = Counter()
+    for run in runs:
+        counts[run.config["task"]["threshold"]] += len(run.numbers)
+    usual = counts.most_common(1)[0][0] if counts else float("nan")
+    others = [(run.path.name, run.config["task"]["threshold"]) for run in runs]
+    return usual, [
+        f"{name}: its threshold {own:g} does not count, but that of most variants, {usual:g}"
+        for name, own in others
+        if own != usual
+    ]
 
 
 def _identity(run: Run) -> str:
     """What the runs of a sweep share: all settings; of runs started one by one, all but hyperparameters and seed."""
     config = run.config
     if config["size"] is not None:
-        return run.status["fingerprint"]
+        return f"{run.status['fingerprint']} {config['size']}"
     shared = settings({**config, "hyperparameters": [], "seed": 0})
     return json.dumps([sorted(config["hyperparameters"]), shared], sort_keys=True)
 

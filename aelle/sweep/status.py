@@ -78,7 +78,7 @@ def sweep_status(folder: Path) -> Status:
         problems.append(str(error))
     if plan is None and not run_folders(folder):
         raise UserError(f"{folder} contains no sweep: give the folder of a sweep, e.g. outputs/digits")
-    if plan and found.runs and fingerprint(plan.config) != fingerprint(found.runs[0].config):
+    if plan and found.runs and _settings(plan.config) != _settings(found.runs[0].config):
         problems.append(f"{plan.file} has other settings than {found.runs[0].path.name}")
         plan = None
     states = [run_state(run) for run in found.runs]
@@ -110,6 +110,10 @@ def sweep_status(folder: Path) -> Status:
         fixed={name: one[0] for name, one in values.items() if len(one) == 1 and one[0] not in (None, default(name))},
         problems=[*problems, *found.problems],
     )
+
+
+def _settings(config: dict[str, Any]) -> tuple[str, int | None]:
+    return fingerprint(config), config["size"]
 
 
 def run_state(run: Run) -> str:

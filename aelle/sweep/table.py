@@ -24,6 +24,9 @@ from aelle.sweep.draws import repeated_draws
 from aelle.sweep.options import reference_values
 from aelle.sweep.selection import Selection, select
 
+MAX_ENTRIES = 100_000_000
+"""Of a table of spectra: 0.8 GB."""
+
 
 class Reference(NamedTuple):
     """Networks to compare the sweep with: what they have instead of draws, and their final losses, ascending."""
@@ -163,6 +166,11 @@ def _assemble(name: str, found: Selection) -> SweepTable:
     order = np.argsort(variants["variant"].to_numpy(), kind="stable")
     places = np.argsort(order).tolist()
     V = len(variants)
+    if V * E * max(M, 1) > MAX_ENTRIES:
+        raise UserError(
+            f"{found.runs[0].path.parent}: a table of {V} variants, {E} epochs and {M} exponents would take "
+            f"{8e-9 * V * E * M:.1f} GB of memory: measure fewer exponents, or analyse fewer variants"
+        )
     losses, spectra = np.full((V, E), np.nan), np.full((V, E, M), np.nan)
     with_test = any("test_spectrum" in run.epochs.column_names for run, _ in used)
     test_spectra = np.full((V, E, M), np.nan) if with_test else None
@@ -176,7 +184,7 @@ def _assemble(name: str, found: Selection) -> SweepTable:
     table = SweepTable(
         name=name,
         task=config["task"]["name"],
-        threshold=config["task"]["threshold"],
+        threshold=found.threshold,
         size=len(variants) if size is None else size,
         hyperparameters=hyperparameters,
         variants=variants,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aelle.errors import UserError
+from aelle.files import make_folder
 from aelle.tracking.tracker import Outcome, Pack, Row
 
 
@@ -27,6 +28,8 @@ class TensorBoardFolders:
         self.writers = {}
         for variant in pack.variants:
             folder = pack.folder.parent / "tensorboard" / pack.folder.name / f"{variant.number:04d}"
+            for part in (folder.parent.parent, folder.parent, folder):
+                make_folder(part)
             for file in folder.glob("events.out.tfevents.*"):
                 file.unlink()
             self.writers[variant.number] = self.writer(str(folder))

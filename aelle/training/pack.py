@@ -12,11 +12,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from aelle.errors import UnwritableError, UserError, in_one_line, reason
+from aelle.files import refuse_link
+from aelle.runs.checkpoint import misfit, read_checkpoint
 from aelle.runs.locks import lock_file
+from aelle.runs.reader import DamagedRunError
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.pruning_model import check_digest
-from aelle.sweep.resuming import Place, find_place
+from aelle.sweep.resuming import Place, find_place, set_aside
 from aelle.terminal import count
 from aelle.tracking import Tracking
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -37,6 +40,7 @@ class PackResult(Enum):
     TRAINED = auto()
     FAILED = auto()
     TOO_LARGE = auto()
+    MISFIT = auto()
 
 
 def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, progress: Progress) -> bool:
@@ -44,6 +48,7 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
     False if training failed, which is recorded in the run folder."""
     check_digest(plan.config["prediction"])
     plan.start()
+    refuse_link(lock_file(folder))
     try:
         # `python -m aelle status` may hold the lock for an instant.
         with FileLock(lock_file(folder), timeout=0.2):
@@ -51,14 +56,14 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
             while missing := plan.incomplete(variants):
                 place, damaged = find_place(plan, folder, missing[:room])
                 if damaged:
-                    progress.say(
-                        f"{place.path} was damaged and has been moved to {damaged.name}; its variants are trained again"
-                    )
+                    _say_moved(place.path, damaged, progress)
                 outcome = _train(RunFolder(place.path, plan.config, lock_file(folder)), place, parts, progress)
                 if outcome is PackResult.FAILED:
                     return False
                 # Otherwise it would be trained again and again.
                 assert outcome is not PackResult.TRAINED or not plan.incomplete(place.variants)
+                if outcome is PackResult.MISFIT:
+                    _say_moved(place.path, set_aside(place.path), progress)
                 if outcome is PackResult.TOO_LARGE:
                     room = len(place.variants) // 2
                     progress.say(
@@ -78,6 +83,8 @@ def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Pa
             _fit(run, place, parts, progress, tracking)
     except UserError:
         raise
+    except DamagedRunError:
+        return PackResult.MISFIT
     except Exception as error:
         # If memory runs out after the first epoch, another process has taken it: no reason to train halves.
         if isinstance(error, torch.cuda.OutOfMemoryError) and len(place.variants) > 1 and not run.checkpoint.exists():
@@ -93,7 +100,13 @@ def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> Pa
         what = f"failed with {type(error).__name__}: {in_one_line(error)} (traceback in {run.path / 'status.json'})"
         progress.say(f"{count(len(place.variants), 'variant')} cannot be trained: {error}" if refused else what)
         return PackResult.FAILED
+    finally:
+        run.discard()
     return PackResult.TRAINED
+
+
+def _say_moved(path: Path, damaged: Path, progress: Progress) -> None:
+    progress.say(f"{path} was damaged and has been moved to {damaged.name}; its variants are trained again")
 
 
 def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, tracking: Tracking) -> None:
@@ -103,6 +116,8 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
         module = parts.module(parts.data, place.left)
     except UserError as error:
         raise NotBuiltError(str(error)) from error
+    if place.rows is not None and (why := misfit(read_checkpoint(run.path), module.state_dict())):
+        raise DamagedRunError(f"{run.checkpoint.name}: {why}")
     lyapunov = parts.lyapunov()
     prediction, report = _prediction(parts, lyapunov, place, progress.say)
     predicting = None if report is None else report.prediction

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from aelle.files import replace_atomically
 from aelle.lyapunov.spectrum import Spectrum
+from aelle.runs.checkpoint import IDENTITY, identity
+from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.tasks.module import PopulationModule
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -24,11 +25,11 @@ class RunRecorder(Checkpoint):
     """After each epoch writes the rows so far, then states, then checkpoint and status, each replaced atomically.
 
     In this order a checkpoint never contains an epoch without rows, nor lacks a variant that is not recorded as pruned;
-    rows later than the checkpoint are discarded on resuming. `variants` are all of the pack, pruned ones included.
-    Lightning runs its `Checkpoint`s last, so the rows contain what the module and the other callbacks measured.
-    `seconds` is the pack's time for that epoch, measuring and writing included, divided by its number of variants.
-    Every tensor [V] in the module's `metrics` becomes a column, and so does what `prediction` calls `outside`.
-    `tell` is called with an epoch's rows once written.
+    rows later than the checkpoint are discarded on resuming. A checkpoint says whose it is. `variants` are all of the
+    pack, pruned ones included. Lightning runs its `Checkpoint`s last, so the rows contain what the module and the other
+    callbacks measured. `seconds` is the pack's time for that epoch, measuring and writing included, divided by its
+    number of variants. Every tensor [V] in the module's `metrics` becomes a column, and so does what `prediction` calls
+    `outside`. `tell` is called with an epoch's rows once written.
     """
 
     def __init__(
@@ -51,6 +52,10 @@ class RunRecorder(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         self._write_epoch(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: PopulationModule, checkpoint: dict[str, Any]) -> None:
+        numbers = [v.number for v in pl_module.variants]
+        checkpoint[IDENTITY] = identity(fingerprint(self.folder.config), numbers)
 
     def finish(self, pl_module: PopulationModule) -> None:
         # If all variants were pruned, there are no examples.
@@ -84,7 +89,7 @@ class RunRecorder(Checkpoint):
         self.folder.write_epochs(pa.concat_tables(self.rows, promote_options="default"))
         self.folder.write_variants(self.variants, variant_states(self.variants, pl_module, "running"))
         if epoch > 0:
-            replace_atomically(self.folder.checkpoint, lambda file: trainer.save_checkpoint(file))
+            self.folder.write_checkpoint(trainer.save_checkpoint)
         self.folder.write_status("running", epoch=epoch, device=str(pl_module.device))
         self.tell(self.rows[-1])
 

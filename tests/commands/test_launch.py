@@ -13,11 +13,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from aelle.files import replace_atomically
 from aelle.runs.reader import read_run, read_status
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import load_sweep
+from run_files import on_replacing
 from sweeps import ROOT, SMALL, command, rows, runs, weights
 
 
@@ -186,12 +186,11 @@ def test_ordinary_hydra_sweeping_trains_one_variant_per_job(tmp_path):
 def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeypatch):
     blocked = tmp_path / "outputs" / "digits" / "pack-0001"
 
-    def full(path, write):
+    def full(path, times):
         if path == Path("outputs/digits/pack-0001/epochs.parquet"):
             raise OSError("No space left on device")
-        replace_atomically(path, write)
 
-    monkeypatch.setattr("aelle.runs.writer.replace_atomically", full)
+    on_replacing(monkeypatch, before=full)
     code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
     assert code == 1 and "pack 2 of 3: failed with OSError: No space left on device" in out
     assert err == (

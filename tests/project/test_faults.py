@@ -12,10 +12,10 @@ import time
 import pytest
 import torch
 
-from aelle.files import replace_atomically
 from aelle.runs.reader import run_folders
 from aelle.sweep.status import sweep_status
 from aelle.training.recorder import RunRecorder
+from run_files import on_replacing
 from sweeps import ROOT, SMALL, rows, runs
 
 WHOLE = ["-m", "experiment=digits", *SMALL]
@@ -45,13 +45,12 @@ def test_a_signal_ends_in_one_line_and_the_sweep_goes_on_from_there(
 ):
     written = []
 
-    def stopped_after_the_second_checkpoint(path, write):
-        replace_atomically(path, write)
+    def stopped_after_the_second_checkpoint(path, times):
         written.append(path.name)
-        if written.count("checkpoint.ckpt") == 2:
+        if (path.name, times) == ("checkpoint.ckpt", 2):
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("aelle.training.recorder.replace_atomically", stopped_after_the_second_checkpoint)
+    on_replacing(monkeypatch, after=stopped_after_the_second_checkpoint)
     before = signal.getsignal(signal.SIGTERM)
     code, _, err = main("train.py", *start)
     assert code == 128 + number

@@ -18,36 +18,67 @@ from hypothesis import strategies as st
 from aelle.commands.collect import collect
 from aelle.commands.status_text import status_text
 from aelle.errors import UserError
+from aelle.files import digest
 from aelle.model.estimator import AeLLE
-from aelle.runs.reader import DamagedRunError, checksum, read_checkpoint_epoch, read_example, read_run
+from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.runs.checkpoint import read_checkpoint
+from aelle.runs.format import checksum
+from aelle.runs.reader import DamagedRunError, read_example, read_run
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.plan import Plan
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
-from run_files import CONFIG, epoch_rows
+from run_files import CONFIG, checkpoint_of, endorse, epoch_rows, write_status
 
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 OURS = (UserError, DamagedRunError)
 
 
-def read_sweep(sweep: Path) -> None:
-    """All that reads a run: alone, and in each command."""
+def read_sweep(sweep: Path) -> list[object]:
+    """All that reads a run: alone, and in each command; what of it is accepted."""
+    accepted: list[object] = []
     with suppress(DamagedRunError):
-        read_run(sweep / "pack-0000")
+        run = read_run(sweep / "pack-0000")
+        accepted += [run.status, run.config, run.variants.to_pylist(), run.epochs.to_pylist()]
     for read in (load_sweep, lambda folder: status_text(sweep_status(folder))):
         with suppress(UserError):
             read(sweep)
     with suppress(UserError):
         collect(sweep, sweep / "collected.parquet")
+    return accepted
 
 
-def read_plan(sweep: Path) -> None:
+def read_plan(sweep: Path) -> list[object]:
+    accepted: list[object] = []
     with suppress(UserError):
-        Plan.started(sweep)
+        accepted += [Plan.started(sweep).config]
     with suppress(UserError):
         status_text(sweep_status(sweep))
+    return accepted
+
+
+def read_model(sweep: Path) -> list[object]:
+    model = AeLLE.load(sweep / "model")
+    return [model.get_params(), model.learned_from_, arrays_as_lists(model.arrays())]
+
+
+def read_predictor(sweep: Path) -> list[object]:
+    predictor = EarlyPredictor.load(sweep / "predictor")
+    said = predictor.predict_proba(LOSSES[:, :2], SPECTRA[:, :2], {"p": LOSSES[:, 0]}, epoch=1)
+    return [predictor.learned_from_, predictor.threshold, arrays_as_lists(predictor.arrays()), said.tolist()]
+
+
+def arrays_as_lists(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Comparable, NaN included."""
+    return {name: repr(array.tolist()) for name, array in arrays.items()}
+
+
+def read_stored_checkpoint(sweep: Path) -> list[object]:
+    checkpoint = read_checkpoint(sweep / "pack-0000", "cpu")
+    weights = {name: tensor.tolist() for name, tensor in checkpoint.contents["state_dict"].items()}
+    return [checkpoint.epoch, checkpoint.variants, weights]
 
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -55,13 +86,21 @@ READERS: dict[str, Callable[[Path], object]] = {
     "pack-0000/config.yaml": read_sweep,
     "pack-0000/variants.parquet": read_sweep,
     "pack-0000/epochs.parquet": read_sweep,
-    "pack-0000/examples.parquet": lambda sweep: read_example(sweep / "pack-0000", 1),
-    "pack-0000/checkpoint.ckpt": lambda sweep: read_checkpoint_epoch(sweep / "pack-0000" / "checkpoint.ckpt"),
+    "pack-0000/examples.parquet": lambda sweep: [read_example(sweep / "pack-0000", 1)],
+    "pack-0000/checkpoint.ckpt": read_stored_checkpoint,
     "sweep.json": read_plan,
-    "model/aelle.json": lambda sweep: AeLLE.load(sweep / "model"),
-    "model/arrays.npz": lambda sweep: AeLLE.load(sweep / "model"),
-    "mine.npz": lambda sweep: load_arrays(sweep / "mine.npz"),
+    "model/aelle.json": read_model,
+    "model/arrays.npz": read_model,
+    "predictor/predictor.json": read_predictor,
+    "predictor/predictor.npz": read_predictor,
+    "predictor/aelle.json": read_predictor,
+    "predictor/arrays.npz": read_predictor,
+    "mine.npz": lambda sweep: load_arrays(sweep / "mine.npz") and [],
 }
+"""What each reads, as far as it is accepted. An array file is the user's own, and has no checksum but its archive's."""
+
+RNG = np.random.default_rng(0)
+LOSSES, SPECTRA = RNG.uniform(0.1, 0.9, (40, 3)), RNG.normal(size=(40, 3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +115,20 @@ def whole(tmp_path_factory) -> Path:
     table = epoch_rows(epochs=1).append_column("seconds", pa.array([0.1] * 4))
     run.write_epochs(table.append_column("spectrum", pa.array([[0.5, -1.0]] * 4)))
     run.write_examples(variants, {"output": pa.array([[0.1, 0.2]] * 2)})
-    torch.save({"epoch": 0, "weights": torch.full((3, 4), 1234.5)}, run.checkpoint)
+    run.write_checkpoint(lambda file: torch.save(checkpoint_of(config, [0, 1]), file))
     run.write_status("running", epoch=1, device="cpu")
-    (sweep / "sweep.json").write_text(json.dumps(plan.identity))
-    rng = np.random.default_rng(0)
-    losses = rng.uniform(0.1, 0.9, 40)
-    AeLLE(0.5, epochs=1, latent_size=2).fit(rng.normal(size=(40, 3)), losses).save(sweep / "model")
-    np.savez(sweep / "mine.npz", val_loss=rng.uniform(1, 2, (4, 2)), spectrum=rng.normal(size=(4, 2, 3)), p=np.ones(4))
+    plan.start()
+    small = {"epochs": 1, "latent_size": 2}
+    AeLLE(0.5, **small).fit(SPECTRA[:, -1], LOSSES[:, -1]).save(sweep / "model")
+    EarlyPredictor(0.5, aelle=small).fit(LOSSES, SPECTRA, {"p": LOSSES[:, 0]}).save(sweep / "predictor")
+    np.savez(sweep / "mine.npz", val_loss=1 + LOSSES[:4, :2], spectrum=SPECTRA[:4, :2], p=np.ones(4))
     return sweep
+
+
+@pytest.fixture(scope="module")
+def written(whole) -> dict[str, object]:
+    """What is read of the whole files."""
+    return {name: READERS[name](whole) for name in READERS}
 
 
 @pytest.fixture
@@ -93,14 +138,14 @@ def sweep(whole, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_whole_file_is_read(sweep, name):
-    READERS[name](sweep)
+def test_a_whole_file_is_read(sweep, name, written):
+    assert READERS[name](sweep) == written[name] and (written[name] or name == "mine.npz")
 
 
 @pytest.mark.parametrize("name", READERS)
 @SETTINGS
 @given(data=st.data())
-def test_damaged_bytes(whole, sweep, name, data):
+def test_what_is_accepted_of_damaged_bytes_is_what_was_written(whole, written, sweep, name, data):
     content = bytearray((whole / name).read_bytes())
     place = st.integers(0, len(content) - 1)
     how = data.draw(st.sampled_from(["flip", "flip at the end", "cut", "insert", "random"]))
@@ -117,13 +162,21 @@ def test_damaged_bytes(whole, sweep, name, data):
         content = data.draw(st.binary(max_size=200))
     (sweep / name).write_bytes(content)
     with suppress(*OURS):
-        READERS[name](sweep)
+        assert READERS[name](sweep) in ([], written[name])
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 DOCUMENTS = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
 )
+
+
+def with_checksum(document: object) -> object:
+    """As another program could write it that knows how it is made."""
+    if not isinstance(document, dict):
+        return document
+    document = {name: value for name, value in document.items() if name != "checksum"}
+    return {**document, "checksum": checksum(document)}
 
 
 def altered(data, document: dict) -> dict:
@@ -148,11 +201,7 @@ def altered(data, document: dict) -> dict:
 @given(data=st.data())
 def test_a_status_of_any_content(whole, sweep, data):
     status = json.loads((whole / "pack-0000" / "status.json").read_text())
-    del status["checksum"]
-    document = data.draw(DOCUMENTS) if data.draw(st.booleans()) else altered(data, status)
-    if isinstance(document, dict):
-        document["checksum"] = checksum(document)
-    (sweep / "pack-0000" / "status.json").write_text(json.dumps(document))
+    write_status(sweep / "pack-0000", data.draw(DOCUMENTS) if data.draw(st.booleans()) else altered(data, status))
     read_sweep(sweep)
 
 
@@ -163,15 +212,14 @@ def test_a_configuration_of_any_content(whole, sweep, data):
     document = data.draw(DOCUMENTS) if data.draw(st.booleans()) else altered(data, {**CONFIG, "pack_size": 2})
     run = sweep / "pack-0000"
     (run / "config.yaml").write_text(yaml.safe_dump(document))
-    status = json.loads((whole / "pack-0000" / "status.json").read_text())
-    del status["checksum"]
+    known = json.loads((whole / "pack-0000" / "status.json").read_text())["fingerprint"]
     with suppress(Exception):
-        status["fingerprint"] = fingerprint(document)
-    (run / "status.json").write_text(json.dumps({**status, "checksum": checksum(status)}))
+        known = fingerprint(document)
     for name in ("variants", "epochs"):
         table = pq.read_table(whole / "pack-0000" / f"{name}.parquet")
-        table = table.replace_schema_metadata({"fingerprint": status["fingerprint"]})
-        pq.write_table(table, run / f"{name}.parquet")
+        pq.write_table(table.replace_schema_metadata({"fingerprint": known}), run / f"{name}.parquet")
+    shutil.copy(whole / "pack-0000" / "status.json", run)
+    endorse(run, fingerprint=known)
     read_sweep(sweep)
 
 
@@ -180,7 +228,7 @@ def test_a_configuration_of_any_content(whole, sweep, data):
 def test_a_plan_of_any_content(whole, sweep, data):
     plan = json.loads((whole / "sweep.json").read_text())
     document = data.draw(DOCUMENTS) if data.draw(st.booleans()) else altered(data, plan)
-    (sweep / "sweep.json").write_text(json.dumps(document))
+    (sweep / "sweep.json").write_text(json.dumps(with_checksum(document)))
     read_plan(sweep)
 
 
@@ -188,7 +236,7 @@ def test_a_plan_of_any_content(whole, sweep, data):
 @given(data=st.data())
 def test_a_model_of_any_parameters(whole, sweep, data):
     model = json.loads((whole / "model" / "aelle.json").read_text())
-    (sweep / "model" / "aelle.json").write_text(json.dumps(altered(data, model)))
+    (sweep / "model" / "aelle.json").write_text(json.dumps(with_checksum(altered(data, model))))
     with suppress(UserError):
         AeLLE.load(sweep / "model").predict_proba(np.zeros((2, 3)))
 
@@ -220,6 +268,8 @@ def test_a_table_of_any_columns(whole, sweep, name, data):
     if data.draw(st.booleans()):
         table = table.append_column(data.draw(st.sampled_from(["run", "complete", "p", "spectrum"])), table.column(0))
     pq.write_table(table.slice(0, data.draw(st.integers(0, 4))), sweep / "pack-0000" / f"{name}.parquet")
+    shutil.copy(whole / "pack-0000" / "status.json", sweep / "pack-0000")
+    endorse(sweep / "pack-0000")
     read_sweep(sweep)
 
 
@@ -249,5 +299,8 @@ def test_a_model_of_any_arrays(whole, sweep, data):
         arrays = dict(file)
     arrays[data.draw(st.sampled_from(sorted(arrays)))] = data.draw(ARRAYS)
     np.savez(sweep / "model" / "arrays.npz", **arrays)
+    description = json.loads((whole / "model" / "aelle.json").read_text())
+    description["arrays"] = digest(sweep / "model" / "arrays.npz")
+    (sweep / "model" / "aelle.json").write_text(json.dumps(with_checksum(description)))
     with suppress(UserError):
         AeLLE.load(sweep / "model").predict_proba(np.zeros((2, 3)))

@@ -6,11 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from aelle.runs.reader import DamagedRunError, read_checkpoint_epoch, read_example, read_run, read_status, run_folders
+from aelle.runs.checkpoint import read_checkpoint
+from aelle.runs.reader import DamagedRunError, read_example, read_run, read_status, run_folders
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
-from run_files import CONFIG, damage, epoch_rows, stopped_run
+from run_files import CONFIG, checkpoint_of, damage, endorse, epoch_rows, stopped_run
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_a_reader_refuses_a_damaged_file_by_name(run, name, how):
 @pytest.mark.parametrize("how", ["empty", "truncated", "flipped", "missing", "folder"])
 def test_a_damaged_example_is_refused_by_name(run, plan, how):
     run.write_examples([plan.variant(0)], {"output": pa.array([[0.1, 0.2]])})
+    run.write_status("running", epoch=1)
     assert read_example(run.path, 0) == {"output": [0.1, 0.2]}
     damage(run.path / "examples.parquet", how)
     with pytest.raises(DamagedRunError, match=r"examples\.parquet"):
@@ -51,7 +53,11 @@ def test_files_of_another_run_are_refused(run, plan):
     other = RunFolder(plan.folder / "pack-0001", {**CONFIG, "seed": 1})
     other.begin([plan.variant(0)])
     other.write_epochs(epoch_rows(epochs=1, variants=1))
+    other.write_status("running", epoch=1)
     (other.path / "epochs.parquet").rename(run.path / "epochs.parquet")
+    with pytest.raises(DamagedRunError, match="changed since it was written"):
+        read_run(run.path)
+    endorse(run.path)
     with pytest.raises(DamagedRunError, match="another run"):
         read_run(run.path)
 
@@ -65,12 +71,14 @@ def test_a_complete_run_has_a_row_for_every_variant_and_epoch(run):
 @pytest.mark.parametrize("wrong", [[0, 0, 1, 1, 1], [0, 7]])
 def test_rows_that_are_not_one_per_variant_and_epoch_are_refused(run, wrong):
     run.write_epochs(pa.table({"variant": wrong, "epoch": [1] * len(wrong), "val_loss": [1.0] * len(wrong)}))
+    run.write_status("running", epoch=1)
     with pytest.raises(DamagedRunError, match="one per variant and epoch"):
         read_run(run.path)
 
 
 def test_a_missing_column_is_named(run):
     run.write_epochs(epoch_rows(epochs=1).drop_columns("val_loss"))
+    run.write_status("running", epoch=1)
     with pytest.raises(DamagedRunError, match="lacks val_loss"):
         read_run(run.path)
 
@@ -82,6 +90,9 @@ def test_any_reader_of_parquet_can_read_the_tables(run):
 def test_a_changed_configuration_does_not_match_its_fingerprint(run):
     file = run.path / "config.yaml"
     file.write_text(file.read_text().replace("hidden_size: 8", "hidden_size: 9"))
+    with pytest.raises(DamagedRunError, match=r"config\.yaml: it has changed"):
+        read_run(run.path)
+    endorse(run.path)
     with pytest.raises(DamagedRunError, match=r"config\.yaml.*fingerprint"):
         read_run(run.path)
 
@@ -101,14 +112,15 @@ def test_a_status_edited_by_hand_is_refused(run):
         read_status(run.path)
 
 
-def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+def test_a_checkpoint_that_would_run_code_is_refused(run, tmp_path):
     class Evil:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "ran"),))
 
-    torch.save({"epoch": 0, "evil": Evil()}, tmp_path / "checkpoint.ckpt")
-    with pytest.raises(DamagedRunError):
-        read_checkpoint_epoch(tmp_path / "checkpoint.ckpt")
+    torch.save({**checkpoint_of(CONFIG, [0, 1]), "evil": Evil()}, run.checkpoint)
+    endorse(run.path)
+    with pytest.raises(DamagedRunError, match=r"checkpoint\.ckpt: Weights only load failed"):
+        read_checkpoint(run.path)
     assert not (tmp_path / "ran").exists()
 
 

@@ -228,6 +228,7 @@ def test_of_a_trained_sweep_too(sweep):
     rows.loc[at, "spectrum"] = rows.loc[at, "spectrum"].map(lambda one: one * np.nan)
     folder = RunFolder(run.path, run.config)
     folder.write_epochs(run.epochs.from_pandas(rows, schema=run.epochs.schema.remove_metadata()))
+    folder.write_status(run.status["state"], epoch=run.status["epoch"])
     found = load_sweep(sweep).anomalies
     assert [one.variants for one in found] == [(run.numbers[0],), (run.numbers[1],)]
     assert "no finite val_loss" in found[0].what and "no spectrum" in found[1].what

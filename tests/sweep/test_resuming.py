@@ -1,12 +1,24 @@
 """Where a pack goes on: from its checkpoint, anew, or beside a run that is not its own."""
 
+import zipfile
+
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from aelle.runs.reader import run_folders
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.resuming import find_place
-from run_files import CONFIG, damage, epoch_rows, stopped_run
+from run_files import (
+    CONFIG,
+    checkpoint_of,
+    damage,
+    endorse,
+    epoch_rows,
+    killed_before_its_last_status,
+    stopped_run,
+)
 
 
 @pytest.fixture
@@ -23,8 +35,10 @@ def place(plan: Plan, *numbers: int):
     return find_place(plan, plan.folder / "pack-0000", [plan.variant(n) for n in numbers])
 
 
-def test_a_stopped_run_goes_on_from_its_checkpoint(run, plan):
+def test_a_run_killed_between_its_files_goes_on_from_its_checkpoint(run, plan, monkeypatch):
     run.write_epochs(epoch_rows(epochs=2))
+    killed_before_its_last_status(monkeypatch, run, "running", epoch=2)
+    assert pq.read_table(run.path / "epochs.parquet").num_rows == 6
     found, damaged = place(plan, 0, 1)
     assert damaged is None and found.path == run.path and found.rows.equals(epoch_rows(epochs=1))
     assert found.variants == [plan.variant(0), plan.variant(1)]
@@ -67,3 +81,33 @@ def test_a_folder_that_another_run_has_taken_is_left_alone(run, plan):
     run.write_epochs(epoch_rows(epochs=2))
     run.write_status("complete", epoch=2)
     assert place(plan, 0, 1)[0].path.name == "pack-0000-2" and plan.complete() == {0, 1}
+
+
+def of_other_variants(run, plan):
+    torch.save(checkpoint_of(CONFIG, [0, 2]), run.checkpoint)
+
+
+def of_another_sweep(run, plan):
+    torch.save(checkpoint_of({**CONFIG, "seed": 1}, [0, 1]), run.checkpoint)
+
+
+def of_nobody(run, plan):
+    torch.save({"epoch": 0}, run.checkpoint)
+
+
+def compressed(run, plan):
+    with zipfile.ZipFile(run.checkpoint) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(run.checkpoint, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("swap", [of_other_variants, of_another_sweep, of_nobody, compressed])
+@pytest.mark.parametrize("endorsed", [True, False])
+def test_a_checkpoint_of_another_run_is_moved_aside_and_the_pack_trained_anew(run, plan, swap, endorsed):
+    swap(run, plan)
+    if endorsed:
+        endorse(run.path)
+    found, damaged = place(plan, 0, 1)
+    assert found.path == run.path and found.rows is None and (damaged / "checkpoint.ckpt").exists()

@@ -14,14 +14,13 @@ import pytest
 import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aelle.files import replace_atomically
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.resuming import Place
 from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
 from aelle.tracking.wandb import SETTINGS, check_access
-from run_files import CONFIG
+from run_files import CONFIG, on_replacing
 from sweeps import SMALL, report_of, results_of, rows, runs, weights
 from wandb_files import saved_runs
 from wandb_server import Server
@@ -77,15 +76,12 @@ def same_training(sweep: Path, small_sweep: Path) -> bool:
 
 def fail_at(monkeypatch, file: str, time: int) -> None:
     """Let the disk be full when this file is written for that time."""
-    times = []
 
-    def full(path, write):
-        times.extend([path] if str(path).endswith(file) else [])
-        if str(path).endswith(file) and len(times) == time:
+    def full(path, times):
+        if str(path).endswith(file) and times == time:
             raise OSError("No space left on device")
-        replace_atomically(path, write)
 
-    monkeypatch.setattr("aelle.runs.writer.replace_atomically", full)
+    on_replacing(monkeypatch, before=full)
 
 
 def hold(history: dict[int, dict], written: dict, number: int, epochs: range) -> None:

@@ -17,7 +17,6 @@ from aelle.commands.collect import collect
 from aelle.commands.score import predicted
 from aelle.commands.status_text import status_text
 from aelle.errors import UserError
-from aelle.files import replace_atomically
 from aelle.predictor.differences import differences
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.runs.reader import read_run, run_folders
@@ -27,6 +26,7 @@ from aelle.sweep.table import load_sweep
 from aelle.tasks import SequenceClassification
 from aelle.training.parts import _cut
 from aelle.training.recorder import RunRecorder
+from run_files import on_replacing
 from sweeps import QUICK, SMALL, KilledError, assert_equal, command, report_of, results, results_of, rows, synthetic
 
 SWEEP = ["train.py", "-m", "experiment=digits", *SMALL]
@@ -256,17 +256,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
     (whole,) = tmp_path.glob("whole/*/variants-*/")
     assert 0 < len(read_run(whole).pruned) < 4
 
-    written: list[str] = []
-
-    def killed(path, write):
-        written.append(path.name)
-        if len(written) == 2 and when == "before":
-            raise KilledError
-        replace_atomically(path, write)
-        if len(written) == 2:
+    def killed(path, times):
+        if (path.name, times) == ("checkpoint.ckpt", 2):
             raise KilledError
 
-    monkeypatch.setattr("aelle.training.recorder.replace_atomically", killed)
+    on_replacing(monkeypatch, **{when: killed})
     with pytest.raises(KilledError):
         main(*line, "outputs=resumed")
     monkeypatch.undo()

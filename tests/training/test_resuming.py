@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from aelle.files import replace_atomically
 from aelle.runs.reader import read_run, read_status
 from aelle.runs.writer import RunFolder
+from run_files import on_replacing
 from sweeps import KilledError, assert_equal, results
 
 SWEEPS = {
@@ -26,15 +26,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(main, tmp_path, monkeypatch, 
     assert main("train.py", *line, "outputs=whole")[0] == 0
     (whole,) = tmp_path.glob("whole/*/*/")
 
-    replace, written = replace_atomically, []
-
-    def killed_after_the_second_checkpoint(path, write):
-        replace(path, write)
-        written.append(path.name)
-        if written.count("checkpoint.ckpt") == 2:
+    def killed_after_the_second_checkpoint(path, times):
+        if (path.name, times) == ("checkpoint.ckpt", 2):
             raise KilledError
 
-    monkeypatch.setattr("aelle.training.recorder.replace_atomically", killed_after_the_second_checkpoint)
+    on_replacing(monkeypatch, after=killed_after_the_second_checkpoint)
     with pytest.raises(KilledError):
         main("train.py", *line, "outputs=resumed")
     monkeypatch.undo()
