@@ -3,6 +3,7 @@
 import math
 import zipfile
 from io import BufferedIOBase
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -39,7 +40,7 @@ def read_npz(file: BufferedIOBase, limit: int) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in names}
 
 
-def _check_array(opened: BufferedIOBase, entry: zipfile.ZipInfo) -> None:
+def _check_array(opened: Any, entry: zipfile.ZipInfo) -> None:
     version = npy.read_magic(opened)
     if version not in HEADERS:
         raise ValueError(f"{entry.filename} is of version {version}, and not an array of numbers or words")

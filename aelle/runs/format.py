@@ -165,8 +165,6 @@ def check_table(name: str, table: pa.Table, needed: Collection[str], hyperparame
     names = table.column_names
     if missing := [column for column in needed if names.count(column) != 1]:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    if len(set(names)) < len(names):
-        raise ValueError("it has several columns of the same name")
     for column in names if name in COLUMNS else ():
         kind = table.schema.field(column).type
         if column in hyperparameters and name == "variants.parquet":

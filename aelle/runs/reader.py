@@ -188,6 +188,8 @@ def _read_table(path: Path, status: dict[str, Any], config: dict[str, Any], need
 def _unpacked(file: pa.BufferReader) -> pa.Table:
     """Words are stored once each, and may be long."""
     schema = pq.read_schema(file)
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError("it has several columns of the same name")
     words = [field.name for field in schema if pa.types.is_string(field.type)]
     table = pq.ParquetFile(file, read_dictionary=words).read(use_threads=False)
     for name in words:
