@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aelle.errors import UserError
+from aelle.errors import UnwritableError, UserError
 
 MODEL_FILES = ("aelle.json", "arrays.npz")
 """The files of a saved AeLLE. `aelle.model.files` writes and reads them, but takes seconds to import."""
@@ -99,13 +99,13 @@ def replace_folder(path: Path, write: Callable[[Path], object], names: Collectio
 
 
 def refuse_link(path: Path) -> None:
-    """Raises UserError for a link in a folder that may be foreign."""
+    """Raises UnwritableError for a link in a folder that may be foreign."""
     if path.is_symlink():
-        raise UserError(f"{path} is a link, and what is written there could end up anywhere: remove it")
+        raise UnwritableError(f"{path} is a link, and what is written there could end up anywhere: remove it")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder within one that may be foreign. Raises UserError for a link."""
+    """Make a folder within one that may be foreign. Raises UnwritableError for a link."""
     refuse_link(path)
     path.mkdir(parents=True, exist_ok=True)
 

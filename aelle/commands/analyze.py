@@ -34,7 +34,7 @@ from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.files import remove_predictor
 from aelle.report.figures import figures
 from aelle.report.printed import print_findings, print_sweep, print_warnings
-from aelle.report.write import results_folder, write_report
+from aelle.report.write import refuse_links, results_folder, write_report
 from aelle.runs.reader import run_folders
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.retraining import retraining
@@ -90,6 +90,7 @@ def analyze(config: DictConfig) -> None:
         return
     request = replace(request, generalise=check_generalise(request.generalise, sweep.complete()))
     request.folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(request.folder, name)
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
     for other in others:
         problems += [f"elsewhere: {other.name}: {warning}" for warning in other.warnings]

@@ -15,7 +15,7 @@ from aelle.analysis.plane import PLANE_SHARES
 from aelle.analysis.savings import KEPT_SHARE, savings
 from aelle.analysis.scores import PRECISION
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
-from aelle.files import make_folder, replace_atomically
+from aelle.files import make_folder, refuse_link, replace_atomically
 from aelle.report.figures import FIGURES, IN_THE_PAGE, figures, side_by_side
 from aelle.report.page import (
     SHOWN_ROWS,
@@ -99,6 +99,13 @@ def write_report(folder: Path, found: Findings) -> Path:
     assert not set(stills) - {*FIGURES, *IN_THE_PAGE}, f"FIGURES lacks some of {list(stills)}"
     write_stills(results / "figures", {name: stills.get(name) for name in FIGURES})
     return path
+
+
+def refuse_links(folder: Path, name: str) -> None:
+    """Raises UnwritableError for a link in the place of a folder that the analysis would write to."""
+    results = folder / f"analysis-{name}" if name else folder
+    for inner in ([results] if name else []) + [results / "model", results / "figures"]:
+        refuse_link(inner)
 
 
 def results_folder(folder: Path, name: str) -> Path:
