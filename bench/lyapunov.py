@@ -79,7 +79,7 @@ def automatic(weights: Weights, x: Tensor) -> Tensor:
 def dense(stack: Stack, x: Tensor, full: bool) -> Tensor:
     """[V, B, N] of any stack: our Jacobians, assembled as one matrix, with a QR at every step."""
     system = DrivenStack(stack, x, full)
-    identity = torch.eye(system.N, dtype=x.dtype).repeat(len(stack), len(x), 1, 1)
+    identity = torch.eye(system.N, dtype=torch.float64).repeat(len(stack), len(x), 1, 1)
     J, Q, total, state = torch.empty_like(identity), identity, 0, system.start(None)
     for t in range(x.shape[1]):
         state = system.advance(t, state, identity, J)
@@ -150,6 +150,26 @@ def main() -> None:
         others = {"straightforward": lambda s=stack, x=x, o=over: dense(s, x, o == "full")}
         ours = partial(of_network, net, x, over=over)
         report(label, 15, stack.dimension(over == "full"), 50, ours, others, max(2, rounds // 2))
+
+    print("float32 beside float64 of the same network")
+    for label, net, x, over in (
+        ("  LSTM, 64 units", nn.LSTM(16, 64, batch_first=True), torch.randn(15, 50, 16), "hidden"),
+        ("  LSTM, 128 units", nn.LSTM(16, 128, batch_first=True), torch.randn(15, 50, 16), "hidden"),
+        ("  LSTM, 256 units", nn.LSTM(16, 256, batch_first=True), torch.randn(15, 50, 16), "hidden"),
+        ("  GRU, 128 units", nn.GRU(16, 128, batch_first=True), torch.randn(15, 50, 16), "hidden"),
+        ("  LSTM over (h, c), 64 units", nn.LSTM(16, 64, batch_first=True), torch.randn(15, 50, 16), "full"),
+        ("  GRU, 32 units, p = 2.5", uniform(nn.GRU(8, 32, batch_first=True), 2.5), torch.rand(32, 28, 8), "hidden"),
+    ):
+        precisions = (torch.float32, torch.float64)
+        both = {str(dtype): partial(of_network, net, x, over=over, dtype=dtype) for dtype in precisions}
+        single, double = least_times(both, 2 * rounds).values()
+        print(f"{label:34} {single / double:.2f}× the time of float64", flush=True)
+
+
+def uniform(net: nn.Module, p: float) -> nn.Module:
+    for weight in net.parameters():
+        nn.init.uniform_(weight, -p, p)
+    return net
 
 
 def of_network(net: nn.Module, x: Tensor, **options) -> Tensor:

@@ -33,9 +33,9 @@ def jacobian_by_autograd(net: nn.RNNBase, x: torch.Tensor, flat: torch.Tensor) -
 
 
 def jacobians(net: nn.RNNBase, x: torch.Tensor, full: bool) -> torch.Tensor:
-    """[T, B, N, N] along the trajectories from zero."""
+    """[T, B, N, N] along the trajectories from zero, in float64 whatever the precision of the network."""
     system = DrivenStack(stack_of(net), x, full)
-    identity = torch.eye(system.N, dtype=x.dtype).repeat(1, len(x), 1, 1)
+    identity = torch.eye(system.N, dtype=torch.float64).repeat(1, len(x), 1, 1)
     state, J = system.start(None), []
     with torch.no_grad():
         for t in range(x.shape[1]):

@@ -33,6 +33,10 @@ class Slopes(NamedTuple):
     driven: Float[Tensor, "V B P G H"]
     carried: Float[Tensor, "V B P H"] | None
 
+    def double(self) -> "Slopes":
+        carried = None if self.carried is None else self.carried.double()
+        return Slopes(self.recurrent.double(), self.driven.double(), carried)
+
 
 class Cell(ABC):
     """One-step map (x, state) -> state'. The state's first part is h."""

@@ -22,6 +22,11 @@ class ClosedLoop:
 
     def __init__(self, A: Float[Tensor, "V N N"], dt: float):
         self.A, self.dt, self.N = A, dt, A.shape[-1]
+        self.A_double = A.double()
+
+    def products(self, K: int) -> torch.dtype:
+        """The precision in which K tangent vectors are advanced."""
+        return torch.float64
 
     def advance(
         self, t: int, state: Float[Tensor, "V B N"], D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]
@@ -30,7 +35,7 @@ class ClosedLoop:
         r, slope = tanh_and_slope(state)
         stays, moves = 1 - self.dt, self.dt
         pushed = (D * slope[:, :, None]).flatten(1, 2)
-        torch.baddbmm(D.flatten(1, 2), pushed, self.A.mT, beta=stays, alpha=moves, out=out.view(pushed.shape))
+        torch.baddbmm(D.flatten(1, 2), pushed, self.A_double.mT, beta=stays, alpha=moves, out=out.view(pushed.shape))
         return torch.baddbmm(state, r, self.A.mT, beta=stays, alpha=moves)
 
     def finite(self, state: Float[Tensor, "V B N"]) -> Bool[Tensor, "V B"]:

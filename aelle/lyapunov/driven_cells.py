@@ -33,6 +33,10 @@ class DrivenCells:
         V, B = len(self.stack), len(self.inputs)
         return self.inputs.new_zeros(V, B, self.N) if flat is None else flat.expand(V, -1, -1)
 
+    def products(self, K: int) -> torch.dtype:
+        """The precision in which K tangent vectors are advanced."""
+        return self.inputs.dtype if self._pushes(K) else torch.float64
+
     def advance(
         self, t: int, state: Float[Tensor, "V B N"], D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]
     ) -> Float[Tensor, "V B N"]:
@@ -46,17 +50,21 @@ class DrivenCells:
         """Which sequences' states contain no NaN and no infinity."""
         return state.isfinite().all(-1)
 
+    def _pushes(self, K: int) -> bool:
+        """Whether K tangent vectors are advanced by forward-mode derivatives, in the precision of the state."""
+        return 2 * K <= self.N and self._forward_mode
+
     def _advanced(
         self, x: Float[Tensor, "B I"], tensors: tuple[Tensors, ...], state: Float[Tensor, "B N"], D: Tensor
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B K N"]]:
         """One network's."""
         step = partial(self.stack.step, tensors, x)
-        if 2 * D.shape[1] <= self.N and self._forward_mode:
-            return step(state), _pushed(step, state, D)
+        if self._pushes(D.shape[1]):
+            return step(state), _pushed(step, state, D.to(state.dtype))
         new, pulled = vjp(step, state)[:2]
         rows = torch.eye(self.N, dtype=state.dtype, device=state.device)
         J = vmap(lambda row: pulled(row.expand_as(state))[0], out_dims=1)(rows)  # [B, N, N]
-        return new, D @ J.mT
+        return new, D @ J.mT.double()
 
     @cached_property
     def _forward_mode(self) -> bool:

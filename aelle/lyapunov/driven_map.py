@@ -60,7 +60,7 @@ class DrivenMap:
         jacobian: Jacobian | None = None,
         seed: int | None = None,
     ):
-        self.inputs, self.N, self.seed = inputs, N, seed
+        self.inputs, self.N, self.seed, self.dtype = inputs, N, seed, state.dtype
         (B, S), x, flat = state.shape, self._input(0), FlatStep(step, sizes, state)
         check_step(flat, None if x is None else x[0], state[0], seed)
         with noise(seed, state.device):
@@ -75,12 +75,16 @@ class DrivenMap:
             self.pushed = calls.pushed if works(calls.pushed, x, state, state.new_zeros(B, 1, N)) else None
         self.block: Block | None = None
 
+    def products(self, K: int) -> torch.dtype:
+        """The precision in which K tangent vectors are advanced."""
+        return self.dtype if self._pushes(K) else torch.float64
+
     def advance(
         self, t: int, state: Float[Tensor, "B S"], D: Float[Tensor, "1 B K N"], out: Float[Tensor, "1 B K N"]
     ) -> Float[Tensor, "B S"]:
         """The state after step t; `out` becomes the tangent vectors D after it."""
-        if self.pushed is not None and 2 * D.shape[2] <= self.N:
-            new, out[0] = self.pushed(self._input(t), state, D[0])
+        if self.pushed is not None and self._pushes(D.shape[2]):
+            new, out[0] = self.pushed(self._input(t), state, D[0].to(self.dtype))
             return new
         block = self.block
         if block is None or not block.start <= t < block.start + len(block.J):
@@ -91,12 +95,16 @@ class DrivenMap:
     def finite(self, state: Float[Tensor, "B S"]) -> Bool[Tensor, "1 B"]:
         return state.isfinite().all(-1)[None]
 
+    def _pushes(self, K: int) -> bool:
+        """Whether each step advances K tangent vectors by forward-mode derivatives, in the precision of the state."""
+        return self.pushed is not None and 2 * K <= self.N
+
     def _block(self, t: int, state: Float[Tensor, "B S"]) -> Block:
         if self.most == 1:
             with nullcontext() if self.seed is None else noise(self.seed + t, state.device):
                 J, new = self.linearized(self._input(t), state)
             new = self.new(self._input(t), state) if new is None else new
-            return Block(t, torch.stack([state, new]), J[None])
+            return Block(t, torch.stack([state, new]), J[None].double())
         if self.traceable and t >= STEPS_WORTH_TRACING:
             self.new, self.traceable = _traced(self.new, self._input(t), state), False
         length = FIRST_BLOCK if self.block is None else 2 * len(self.block.J)
@@ -110,7 +118,7 @@ class DrivenMap:
         J, new = self.linearized(x, states[:-1].flatten(0, 1))
         if new is not None and not agree(new, states[1:].flatten(0, 1)):
             raise ValueError(f"step is not one map: between steps {t} and {times.stop} it changed; {REMEDY}")
-        return Block(t, states, J.unflatten(0, (len(times), -1)))
+        return Block(t, states, J.unflatten(0, (len(times), -1)).double())
 
     def _input(self, t: int) -> Float[Tensor, "B I"] | None:
         return None if self.inputs is None else self.inputs[:, t]

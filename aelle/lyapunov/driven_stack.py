@@ -24,8 +24,8 @@ class DrivenStack:
         self.parts = stack.cell.parts if full else 1
         self.N = stack.dimension(full)
         B, gates = len(inputs), stack.cell.gates
-        self.recurrent = [Block(layer.weight_hh, gates, B, self.parts) for layer in stack.layers]
-        self.driven = [Block(layer.weight_ih, gates, B, self.parts) for layer in stack.layers[1:]]
+        self.recurrent = [Block(layer.weight_hh.double(), gates, B, self.parts) for layer in stack.layers]
+        self.driven = [Block(layer.weight_ih.double(), gates, B, self.parts) for layer in stack.layers[1:]]
 
     def start(self, flat: Float[Tensor, "1 B S"] | None) -> tuple[State, ...]:
         """The zero state, or the layers' states from a flat one: layer by layer, h before c."""
@@ -34,6 +34,10 @@ class DrivenStack:
             flat = self.inputs.new_zeros(1, len(self.inputs), layers * parts * H)
         tensors = flat.expand(len(self.stack), -1, -1).split(H, -1)
         return tuple(tuple(tensors[i : i + parts]) for i in range(0, layers * parts, parts))
+
+    def products(self, K: int) -> torch.dtype:
+        """The precision in which K tangent vectors are advanced."""
+        return torch.float64
 
     def advance(
         self, t: int, state: tuple[State, ...], D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]
@@ -44,6 +48,7 @@ class DrivenStack:
         x, states = self.inputs[:, t].expand(len(self.stack), -1, -1), []
         for l, weights in enumerate(self.stack.layers):
             new, slopes = self.stack.cell.linearize(weights, x, state[l], self.full)
+            slopes = slopes.double()
             at = l * width
             by_state = self.recurrent[l](slopes.recurrent)
             if slopes.carried is not None and self.parts == 1:

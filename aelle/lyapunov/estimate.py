@@ -80,12 +80,14 @@ def lyapunov_spectrum(
 
     `over`: "hidden", ∂h/∂h with the cell state held fixed, or "full", the whole state; for a tuple state, "hidden" is
     its first tensor. `k`: the leading k exponents in QR's order. `orthonormalize_every`: "auto" stays within 1e-6 nats
-    (1e-3 in float32) of a QR at every step; a number of steps is reduced only if the product would leave the range of
-    `dtype`. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ, as in the paper's code. `history`: keep
-    the running exponents, for a convergence plot. `diverged`: "raise" if a trajectory does not stay finite, or "nan",
-    its exponents being NaN and the means over the others. `stochastic`: the step draws noise from PyTorch's global
-    generators, which are seeded from `generator` for every step and left as they were; the same noise serves the state
-    and its derivative.
+    (1e-3 in float32) of a QR at every step, in float64 and along the same trajectory; a number of steps is reduced only
+    if the product would leave the range of float64. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ,
+    as in the paper's code. `history`: keep the running exponents, for a convergence plot. `diverged`: "raise" if a
+    trajectory does not stay finite, or "nan", its exponents being NaN and the means over the others. `stochastic`: the
+    step draws noise from PyTorch's global generators, which are seeded from `generator` for every step and left as they
+    were; the same noise serves the state and its derivative. `dtype`: the precision of states, slopes and results;
+    tangent vectors are multiplied and factorised in float64, except that forward-mode derivatives, of a large callable
+    or of a cell that is a module, multiply in `dtype`.
 
     Raises ValueError, naming the cause, for bidirectional and projected networks, packed inputs, wrong shapes, values
     or options, non-finite weights, inputs or states, a step that gives two answers to the same question, and a

@@ -41,9 +41,13 @@ MAX_ORTHONORMALITY_ERROR = 1e-12
 
 
 class Factorizer:
-    """LU with row pivoting of stacks of one shape, with its own buffers."""
+    """LU with row pivoting of stacks of one shape, with its own buffers.
 
-    def __init__(self, like: Float[Tensor, "V B K N"]):
+    `products`: the precision in which the matrices have been multiplied, if less than their own.
+    """
+
+    def __init__(self, like: Float[Tensor, "V B K N"], products: torch.dtype | None = None):
+        self.precision = torch.finfo(products or like.dtype)
         V, B, K, N = like.shape
         self.pivots = torch.empty(V, B, K, dtype=torch.int32, device=like.device)
         self.info = torch.empty(V, B, dtype=torch.int32, device=like.device)
@@ -65,7 +69,7 @@ class Factorizer:
         column, row = self.sizes(A, out)
         torch.linalg.lu_factor_ex(A.mT, out=(A.mT, self.pivots, self.info))
         diagonal, row, condition = self.unpack(A, row, out)
-        return _judged(out, diagonal, column, row, condition, cancelled)
+        return _judged(out, diagonal, column, row, condition, cancelled, self.precision)
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
         """The length of each tangent vector [V, B, K], and the size of each dimension over all of them, scaled to the
@@ -120,8 +124,8 @@ class CompiledFactorizer(Factorizer):
         return diagonal, sizes, condition
 
 
-def factorizer(like: Float[Tensor, "V B K N"]) -> Factorizer:
-    return (CompiledFactorizer if like.device.type == "cpu" else Factorizer)(like)
+def factorizer(like: Float[Tensor, "V B K N"], products: torch.dtype | None = None) -> Factorizer:
+    return (CompiledFactorizer if like.device.type == "cpu" else Factorizer)(like, products)
 
 
 def _judged(
@@ -131,8 +135,9 @@ def _judged(
     row: Float[Tensor, "V B K"],
     condition: Float[Tensor, "V B"],
     cancelled: Float[Tensor, "V B 1"] | float,
+    precision: torch.finfo,
 ) -> Factors:
-    N, tiny, eps = basis.shape[-1], torch.finfo(basis.dtype).tiny, torch.finfo(basis.dtype).eps
+    N, tiny, eps = basis.shape[-1], precision.tiny, precision.eps
     # Some LAPACKs multiply by the reciprocal of a pivot, which is infinite for a subnormal pivot.
     condition = torch.where(column.isfinite().all(-1), condition.nan_to_num(torch.inf, torch.inf), condition)
     error = column * row / diagonal * (eps * max(N, 32) / 32 * condition[..., None] * cancelled)

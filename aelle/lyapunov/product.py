@@ -2,6 +2,10 @@
 
 Between orthonormalisations (`orthonormalize`) the columns of the product turn towards its leading direction, and the
 smaller ones lose digits: `interval` decides after how many steps the next one is due.
+
+Tangent vectors are in float64, also where the states are not. A saturated network's directions differ by more orders of
+magnitude than single precision has digits: a product or a factorisation in float32 loses the smaller ones, at whatever
+interval, and errors of a tenth of a nat are common then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +23,14 @@ from aelle.lyapunov.spectrum import floor
 
 @runtime_checkable
 class System(Protocol):
-    """A driven dynamical system of N dimensions: states are of any type, tangent vectors are rows [V, B, K, N]."""
+    """A driven dynamical system of N dimensions: states are of any type, tangent vectors are rows [V, B, K, N] in
+    float64."""
 
     N: int
+
+    def products(self, K: int) -> torch.dtype:
+        """The precision in which K tangent vectors are advanced."""
+        ...
 
     def advance(self, t: int, state: Any, D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]) -> Any:
         """The state after step t; `out` becomes the tangent vectors D after it."""
@@ -37,6 +46,9 @@ class Transposed:
 
     def __init__(self, system: System):
         self.system, self.N, self.finite = system, system.N, system.finite
+
+    def products(self, K: int) -> torch.dtype:
+        return self.system.products(self.N)
 
     def advance(self, t: int, state: Any, D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]) -> Any:
         V, B, _, N = D.shape
@@ -73,18 +85,19 @@ def growth(
 ) -> Growth:
     """(1/steps) log |diag R|, J ··· J Q = Q' R over `steps` steps, from the Q that `warmup` steps have aligned.
 
-    `in_blocks`: estimate `stderr`, else NaN. `until`: stop as soon as none exceeds it.
+    `basis` is in the precision of the states. `in_blocks`: estimate `stderr`, else NaN. `until`: stop as soon as none
+    exceeds it.
     """
+    (V, B, K, N), dtype = basis.shape, basis.dtype
+    basis, lowest = basis.double(), floor(dtype, N)
     if warmup:
-        aligned = stretch(system, state, basis, range(warmup), every)
+        aligned = stretch(system, state, basis, range(warmup), every, dtype)
         state, basis = aligned.state, orthonormalize(aligned.basis)[0]
-    V, B, K, N = basis.shape
-    lowest = floor(basis.dtype, N)
     record = torch.empty(steps, V, B, K, dtype=torch.float64, device=basis.device) if history else None
     averages, total, done = BlockAverages(), torch.zeros(V, B, K, dtype=torch.float64, device=basis.device), 0
     for end in _ends(averages, steps, in_blocks, until, lowest):
         part = None if record is None else record[done:end]
-        reached = stretch(system, state, basis, range(warmup + done, warmup + end), every, part)
+        reached = stretch(system, state, basis, range(warmup + done, warmup + end), every, dtype, part)
         if part is not None:
             part += total
         state, basis, total, done = reached.state, reached.basis, total + reached.log_stretch, end
@@ -146,12 +159,18 @@ def stretch(
     basis: Float[Tensor, "V B K N"],
     span: range,
     every: int | str,
+    dtype: torch.dtype,
     record: Float[Tensor, "steps V B K"] | None = None,
 ) -> Point:
-    """Carry `basis` through the steps of `span`. `record[i]` becomes log |diag R| of the product of the first i + 1."""
-    controller, factorize, buffers = IntervalController(every, basis), factorizer(basis), Buffers(basis)
+    """Carry `basis` through the steps of `span` of a system with states of `dtype`.
+
+    `record[i]` becomes log |diag R| of the product of the first i + 1.
+    """
+    products = system.products(basis.shape[-2])
+    controller = IntervalController(every, basis, dtype, products)
+    factorize, buffers = factorizer(basis, products), Buffers(basis)
     length = controller.first_length
-    start = before = Point(span.start, state, basis, basis.new_zeros(basis.shape[:-1], dtype=torch.float64))
+    start = before = Point(span.start, state, basis, basis.new_zeros(basis.shape[:-1]))
     while start.t < span.stop:
         # Advance.
         states, trail = [start.state], [start.basis]

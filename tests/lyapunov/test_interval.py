@@ -16,7 +16,7 @@ def found(error: float, growth: tuple[float, ...] = (0.0, -1.0, -2.0), condition
 
 
 def interval(every: int | str = "auto") -> IntervalController:
-    return IntervalController(every, torch.eye(3, dtype=torch.float64)[None, None])
+    return IntervalController(every, torch.eye(3, dtype=torch.float64)[None, None], torch.float64, torch.float64)
 
 
 def test_it_widens_while_nothing_is_lost():

@@ -1,0 +1,119 @@
+"""float32: states in single precision, and exponents within 1e-3 of those of exact factors.
+
+A chaotic network's trajectory in float32 departs from the one in float64. So the reference is made of the Jacobians
+along the same float32 trajectory, by QR at every step in float64 or by 60 digits.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from aelle import lyapunov_spectrum
+from aelle.cells.stack import Stack, stack_of
+from aelle.lyapunov.estimate import population_spectrum
+from aelle.lyapunov.spectrum import floor
+from reference import NETWORKS, by_many_digits, by_qr, jacobians
+
+PROMISE = 1e-3
+
+
+def saturated(kind: str, I: int, H: int, p: float, seed: int, layers: int = 1) -> nn.RNNBase:
+    torch.manual_seed(seed)
+    net = NETWORKS[kind](I, H, num_layers=layers, batch_first=True)
+    for weight in net.parameters():
+        nn.init.uniform_(weight, -p, p)
+    return net
+
+
+def inputs(B: int, T: int, I: int, seed: int) -> torch.Tensor:
+    return torch.rand(B, T, I, generator=torch.Generator().manual_seed(seed))
+
+
+def errors(net: nn.RNNBase, x: torch.Tensor, over: str = "hidden", **options) -> torch.Tensor:
+    """How far float32 is from QR at every step in float64, both clamped at the floor of float32."""
+    J = jacobians(net, x, over == "full").double()
+    found = lyapunov_spectrum(net, x, over=over, dtype=torch.float32, **options).per_sequence.double()
+    return found - by_qr(J).clamp(min=floor(torch.float32, J.shape[-1]))
+
+
+@pytest.mark.parametrize("every", ["auto", 1])
+def test_sixty_saturated_grus(every):
+    """Their gates are shut for many units, and rows of the Jacobians differ by ten orders of magnitude."""
+    worst = [
+        errors(saturated("gru", 8, 32, 2 + seed % 5 / 4, seed), inputs(2, 28, 8, seed), orthonormalize_every=every)
+        .abs()
+        .max()
+        for seed in range(60)
+    ]
+    assert max(worst) < PROMISE
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("I, p", [(2, 3), (8, 3)])
+def test_many_steps(I, p, seed):
+    assert errors(saturated("gru", I, 22, p, seed), inputs(1, 200, I, seed)).abs().max() < PROMISE
+
+
+@pytest.mark.parametrize(
+    "kind, H, layers, over, ps",
+    [
+        ("lstm", 16, 1, "full", (0.5, 1, 2, 3)),
+        ("lstm", 17, 2, "hidden", (0.5, 1, 2)),
+        ("lstm", 33, 1, "hidden", (1, 2, 3)),
+        ("gru", 19, 2, "full", (1, 1.5, 2)),
+        ("rnn", 31, 1, "hidden", (0.3, 1, 2)),
+        ("rnn", 9, 3, "full", (0.5, 1)),
+    ],
+)
+def test_other_cells_states_and_depths(kind, H, layers, over, ps):
+    for p in ps:
+        for seed in range(6):
+            net, x = saturated(kind, 8, H, p, seed, layers), inputs(2, 28, 8, seed)
+            assert errors(net, x, over).abs().max() < PROMISE, (p, seed)
+
+
+def test_against_sixty_digits():
+    """Where single precision's own QR has lost the smaller directions."""
+    net, x = saturated("gru", 8, 12, 3, 5), inputs(1, 12, 8, 5)
+    J = jacobians(net, x, full=False)
+    exact = by_many_digits(J[:, 0])
+    assert exact.min() > floor(torch.float32, 12)
+    assert (by_qr(J.float())[0] - exact).abs().max() > PROMISE
+    found = lyapunov_spectrum(net, x, dtype=torch.float32).per_sequence[0]
+    torch.testing.assert_close(found.double(), exact, atol=1e-4, rtol=0)
+
+
+def test_populations_warm_up_history_and_the_leading_ones():
+    nets, x = [saturated("lstm", 8, 12, 2, seed) for seed in range(3)], inputs(2, 20, 8, 0)
+    stacks = [stack_of(net) for net in nets]
+    layers = zip(*(stack.layers for stack in stacks), strict=True)
+    joined = Stack(stacks[0].cell, tuple(type(l[0])(*(torch.cat(w) for w in zip(*l, strict=True))) for l in layers))
+    together = population_spectrum(joined, x, over="full", dtype=torch.float32).per_sequence
+    for net, found in zip(nets, together, strict=True):
+        exact = by_qr(jacobians(net, x, full=True)).clamp(min=floor(torch.float32, 24))
+        torch.testing.assert_close(found.double(), exact, atol=PROMISE, rtol=0)
+        rest = lyapunov_spectrum(net, x, over="full", warmup=5, k=7, history=True, dtype=torch.float32)
+        exact = by_qr(jacobians(net, x, full=True), warmup=5)[:, :7]
+        torch.testing.assert_close(rest.per_sequence.double(), exact, atol=PROMISE, rtol=0)
+        torch.testing.assert_close(rest.history[-1], rest.exponents, atol=1e-5, rtol=0)
+        assert rest.exponents.dtype == rest.history.dtype == torch.float32
+
+
+@pytest.mark.parametrize("k", [8, 90])
+def test_tangent_vectors_that_are_pushed_one_by_one(k):
+    """Of a large callable, of which at most half of the exponents are wanted: those products are in float32."""
+    cell = nn.RNNCell(2, 192)
+    torch.manual_seed(0)
+    for weight in cell.parameters():
+        nn.init.normal_(weight, std=0.06)
+    x = inputs(1, 30, 2, 0)
+    exact = lyapunov_spectrum(cell, x, dtype=torch.float32).per_sequence[:, :k]
+    W, V = cell.weight_hh.detach(), cell.weight_ih.detach()
+    found = lyapunov_spectrum(
+        lambda x, h: torch.tanh(V @ x + W @ h + cell.bias_hh.detach() + cell.bias_ih.detach()),
+        x,
+        state=torch.zeros(192),
+        k=k,
+        dtype=torch.float32,
+    )
+    torch.testing.assert_close(found.per_sequence, exact, atol=PROMISE, rtol=0)
