@@ -34,7 +34,7 @@ from aelle.sweep.plan import Plan
 from aelle.variants import check_space
 from sweeps import ROOT, report_of, results_of
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACEHOLDERS = {"…": "x", "NAME": "x", "FOLDER": "x"}
 """What a reader fills in."""
 
@@ -346,7 +346,7 @@ def test_links_and_named_files_exist():
         for name in re.findall(r"`((?:docs|bench|conf|examples|tests|aelle)/[\w/.-]+)`", page.read_text()):
             assert name in own or (ROOT / name).exists(), f"{page.name}: {name}"
     index = (ROOT / "README.md").read_text()
-    assert all(f"(docs/{page.name})" in index for page in PAGES[1:])
+    assert all(f"({page.relative_to(ROOT)})" in index for page in PAGES[1:])
 
 
 def test_the_pages_name_all_that_there_is():

@@ -142,10 +142,8 @@ def test_a_whole_file_is_read(sweep, name, written):
     assert READERS[name](sweep) == written[name] and (written[name] or name == "mine.npz")
 
 
-@pytest.mark.parametrize("name", READERS)
-@SETTINGS
-@given(data=st.data())
-def test_what_is_accepted_of_damaged_bytes_is_what_was_written(whole, written, sweep, name, data):
+def mutate(whole: Path, written: dict[str, object], sweep: Path, name: str, data) -> None:
+    """Damage the bytes of a file, and read it: what is accepted is what was written."""
     content = bytearray((whole / name).read_bytes())
     place = st.integers(0, len(content) - 1)
     how = data.draw(st.sampled_from(["flip", "flip at the end", "cut", "insert", "random"]))
@@ -163,6 +161,21 @@ def test_what_is_accepted_of_damaged_bytes_is_what_was_written(whole, written, s
     (sweep / name).write_bytes(content)
     with suppress(*OURS):
         assert READERS[name](sweep) in ([], written[name])
+
+
+@pytest.mark.parametrize("name", READERS)
+@SETTINGS
+@given(data=st.data())
+def test_what_is_accepted_of_damaged_bytes_is_what_was_written(whole, written, sweep, name, data):
+    mutate(whole, written, sweep, name, data)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", READERS)
+@settings(SETTINGS, max_examples=10_000 // len(READERS) + 1)
+@given(data=st.data())
+def test_ten_thousand_damaged_files(whole, written, sweep, name, data):
+    mutate(whole, written, sweep, name, data)
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
