@@ -265,6 +265,23 @@ def test_a_module_starts_from_a_state_in_pytorch_s_layout(kind):
         lyapunov_spectrum(net, x, state=torch.zeros(5))
 
 
+def test_a_tuple_that_is_not_in_pytorch_s_layout_is_refused():
+    """h of all layers and then c of all layers would be read as h and c of each layer."""
+    net, x = nn.LSTM(2, 3, num_layers=2, batch_first=True).double(), torch.randn(4, 9, 2, dtype=torch.float64)
+    h, c = torch.randn(2, 2, 4, 3, dtype=torch.float64)
+    flat = h.transpose(0, 1).flatten(1), c.transpose(0, 1).flatten(1)
+    for state in (flat, [part[0] for part in flat], (h, c, h), (h,), (h, flat[1]), (h[0], c[0], h[1], c[1])):
+        with pytest.raises(ValueError, match=r"state is a tuple of shapes.*give h and c.*\[2, B, H\] each") as caught:
+            lyapunov_spectrum(net, x, state=state if isinstance(state, tuple) else tuple(state))
+        assert "\n" not in str(caught.value)
+    one = nn.LSTM(2, 3, batch_first=True).double()
+    expected = lyapunov_spectrum(one, x, state=torch.cat((h[0], c[0]), -1)).per_sequence
+    for state in ((h[:1], c[:1]), (h[0], c[0])):
+        assert torch.equal(lyapunov_spectrum(one, x, state=state).per_sequence, expected)
+    with pytest.raises(ValueError, match="state is a tuple of shapes"):
+        lyapunov_spectrum(one, x, state=(h[0, :, :2], torch.cat((h[0, :, 2:], c[0]), -1)))
+
+
 def test_exponents_per_unit_of_time():
     per_step = lyapunov_spectrum(lorenz_step, state=torch.tensor([1.0, 1.0, 20.0]), steps=500, history=True)
     per_time = lyapunov_spectrum(lorenz_step, state=torch.tensor([1.0, 1.0, 20.0]), steps=500, history=True, dt=0.01)
