@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aelle.lyapunov.chunks import CPU_CHUNK_NUMBERS
 from aelle.lyapunov.differentiated import OneByOne, Vectorised, WithJacobian, differentiated, works
+from aelle.lyapunov.finite_differences import check_derivative
 from aelle.lyapunov.one_map import Transition, Witness, agree, check_one_map, check_step, noise
 from aelle.lyapunov.step import REMEDY, FlatStep, Jacobian, Step, StepError, blamed, modules_of
 from aelle.lyapunov.traced import traced
@@ -82,6 +83,8 @@ class DrivenMap:
         if isinstance(calls, Vectorised) and seed is None and self.most < FIRST_BLOCK:
             one = (None if x is None else x[:1], state[:1], state.new_zeros(1, 1, N))
             self.pushed = calls.pushed if works([calls.pushed], *one, modules=modules) else None
+        first = (None if x is None else x[:1], state[:1])
+        check_derivative(self._values, self._derivatives, *first, N, by_jacobian=jacobian is not None)
         self.block: Block | None = None
 
     def advance(
@@ -127,6 +130,18 @@ class DrivenMap:
         if new is not None and not agree(new, states[1:].flatten(0, 1)):
             raise StepError(f"step is not one map: between steps {t} and {times.stop} it changed; {REMEDY}")
         return Block(t, states, J.unflatten(0, (len(times), -1)))
+
+    def _values(self, x: Float[Tensor, "n I"] | None, states: Float[Tensor, "n S"]) -> Float[Tensor, "n S"]:
+        with noise(self.seed, states.device):
+            return self.new(x, states)
+
+    def _derivatives(
+        self, x: Float[Tensor, "n I"] | None, states: Float[Tensor, "n S"], v: Float[Tensor, "n N"]
+    ) -> Float[Tensor, "n N"]:
+        with noise(self.seed, states.device):
+            if self.pushed is not None:
+                return self.pushed(x, states, v[:, None])[1][:, 0]
+            return (self.linearized(x, states)[0] @ v[..., None])[..., 0]
 
     def _again(self, t: int, x: Float[Tensor, "B I"] | None, state: Float[Tensor, "B S"]) -> Float[Tensor, "some S"]:
         """The new states after step t, by the user's own code; one by one, that of the first sequence only."""

@@ -55,14 +55,19 @@ def check_one_map(
     """
     with blamed(name, x, state):
         _ask_twice(name, function, x, state, seed)
-    u = torch.rand(len(state), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(state)
-    for sign in (1.0, -1.0):
+    for other in nearby(state):
         try:
-            _ask_twice(name, function, x, state + sign * NEARBY * (0.5 + u) * (1 + state.abs()), seed)
+            _ask_twice(name, function, x, other, seed)
         except StepError:
             raise
         except Exception:
             continue
+
+
+def nearby(state: Float[Tensor, "S"], distance: float = NEARBY) -> list[Float[Tensor, "S"]]:
+    """Two states beside it, on opposite sides."""
+    u = torch.rand(len(state), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(state)
+    return [state + sign * distance * (0.5 + u) * (1 + state.abs()) for sign in (1.0, -1.0)]
 
 
 def _ask_twice(name: str, function: Callable, x: Tensor | None, state: Tensor, seed: int | None) -> None:

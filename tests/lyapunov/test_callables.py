@@ -55,7 +55,7 @@ def test_a_step_that_changes_on_the_way_is_refused(steps):
 
     def step(_, x):
         calls.append(None)
-        return x * (2.0 if len(calls) < 20 else 0.25)
+        return x * (2.0 if len(calls) < 40 else 0.25)
 
     with pytest.raises(ValueError, match="step is not one map: between steps"):
         lyapunov_spectrum(step, state=torch.ones(1), steps=steps)
