@@ -1,8 +1,8 @@
 """Running a module's code for its result alone: what it changes meanwhile is as before afterwards."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,20 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def without_trace(module: nn.Module) -> Iterator[None]:
-    """Inside, the module and its parts are in evaluation mode and record no gradients, and may change. Afterwards their
-    attributes, the numbers in their tensors, their lists and dictionaries, and all random states are as before, bit for
-    bit."""
+def without_trace(module: nn.Module, evaluation: bool = True) -> Iterator[None]:
+    """Inside, the module and its parts are in evaluation mode (or, on request, in their own) and record no gradients,
+    and may change. Afterwards their attributes, the numbers in their tensors, their lists and dictionaries, and all
+    random states are as before, bit for bit."""
     parts = [(part, dict(vars(part))) for part in module.modules()]
     contents = [(value, value.copy()) for _, own in parts for value in own.values() if isinstance(value, (dict, list))]
     held = [*(own for _, own in parts), *(content for _, content in contents)]
     tensors = {id(value): value for values in held for value in _values(values) if isinstance(value, Tensor)}
-    numbers = [(tensor, tensor.detach().clone()) for tensor in tensors.values()]
+    numbers = [(tensor, part, part.clone()) for tensor in tensors.values() for part in _numbers(tensor)]
+    recording = {id(tensor) for tensor in tensors.values() if tensor.grad_fn is not None}
     try:
         devices = {tensor.device for tensor in tensors.values()}
-        with random_states_kept(devices), in_evaluation_mode(module), torch.no_grad():
+        mode = in_evaluation_mode(module) if evaluation else nullcontext()
+        with random_states_kept(devices), mode, torch.no_grad():
             yield
     finally:
         for part, own in parts:
@@ -31,9 +33,32 @@ def without_trace(module: nn.Module) -> Iterator[None]:
         for value, content in contents:
             value.clear()
             value.extend(content) if isinstance(value, list) else value.update(content)
-        for tensor, before in numbers:
-            if not torch.equal(tensor, before):
-                tensor.data.copy_(before)
+        for tensor, part, before in numbers:
+            if tensor.grad_fn is not None and id(tensor) not in recording:
+                tensor.detach_()
+            if not torch.equal(part, before):
+                part.copy_(before)
+
+
+@contextmanager
+def all_without_trace(modules: Iterable[nn.Module], evaluation: bool = True) -> Iterator[None]:
+    """`without_trace` of several."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(without_trace(module, evaluation))
+        yield
+
+
+def _numbers(tensor: Tensor) -> Iterator[Tensor]:
+    """The array in memory in which its numbers are, if it is of a kind that has one."""
+    # Of .data, because changing it does not count as a change of the tensor for autograd.
+    tensor = tensor.data
+    if tensor.layout == torch.sparse_coo:
+        yield tensor._values()
+    elif tensor.layout != torch.strided:
+        yield tensor.values()
+    elif not (tensor.is_meta or tensor.is_nested or tensor.is_quantized):
+        yield tensor
 
 
 def _values(values: dict | list) -> Any:

@@ -5,7 +5,7 @@ vector.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
-from aelle.errors import in_one_line
-from aelle.lyapunov.step import FlatStep, Jacobian
+from aelle.cells.without_trace import all_without_trace
+from aelle.lyapunov.step import FlatStep, Jacobian, StepError, blamed, draws_random_numbers
 
 Inputs = Float[Tensor, "n I"] | None
 
@@ -75,11 +75,12 @@ class OneByOne:
         return Linearized(torch.stack([J for J, _ in found]), torch.stack([new for _, new in found]))
 
     def _of_one(self, x: Tensor | None, state: Float[Tensor, "S"]) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            state = state.detach().requires_grad_()
+        # Nothing is recorded in inference mode, nor for tensors made in it.
+        with torch.inference_mode(False), torch.enable_grad():
+            state = state.detach().clone().requires_grad_()
             new = self.step(x, state)
             if not new.requires_grad:
-                raise ValueError(
+                raise StepError(
                     "step cannot be differentiated by PyTorch: its new state does not depend on the old one by "
                     "PyTorch's operations (NumPy, .item() and .detach() break the chain); give jacobian=…"
                 )
@@ -99,16 +100,16 @@ class WithJacobian:
         self.linearized = self.at_once
 
     def at_once(self, x: Inputs, states: Float[Tensor, "n S"]) -> Linearized:
-        return Linearized(vmap(self._of_one, self.in_dims)(x, states), None)
+        return Linearized(vmap(self.of_one, self.in_dims)(x, states), None)
 
     def one_by_one(self, x: Inputs, states: Float[Tensor, "n S"]) -> Linearized:
-        return Linearized(torch.stack([self._of_one(x_n, state) for x_n, state in _pairs(x, states)]), None)
+        return Linearized(torch.stack([self.of_one(x_n, state) for x_n, state in _pairs(x, states)]), None)
 
-    def _of_one(self, x: Tensor | None, state: Float[Tensor, "S"]) -> Float[Tensor, "N N"]:
-        J = self.jacobian(x, self.step.parts(state))
+    def of_one(self, x: Tensor | None, state: Float[Tensor, "S"]) -> Float[Tensor, "N N"]:
+        J = self.jacobian(*self.step.arguments(x, state))
         if not isinstance(J, Tensor) or J.shape != (self.N, self.N) or J.dtype != state.dtype:
             given = f"{list(J.shape)} in {J.dtype}" if isinstance(J, Tensor) else type(J).__name__
-            raise ValueError(
+            raise StepError(
                 f"jacobian returned {given}: return the {self.N} × {self.N} matrix ∂(new state)/∂(state), a tensor in "
                 f"{state.dtype}"
             )
@@ -123,41 +124,52 @@ def differentiated(
     *,
     stochastic: bool = False,
     jacobian: Jacobian | None = None,
+    modules: Sequence[nn.Module] = (),
 ) -> Vectorised | OneByOne | WithJacobian:
-    """The fastest of them that works on these states, by the first of them. Raises ValueError if none does, with the
-    step's own error."""
+    """The fastest of them that works on these states, by the first of them. Raises StepError if none does, with the
+    step's own error, or if vectorisation finds out that it draws random numbers. `modules`: those that it uses."""
     driven = x is not None
     x, states = None if x is None else x[:1], states[:1]
     vectorised, one_by_one = Vectorised(step, driven, N, stochastic), OneByOne(step, N)
     if jacobian is not None:
-        given = WithJacobian(jacobian, vectorised if works(vectorised.new, x, states) else one_by_one, driven)
-        if not works(given.at_once, x, states):
+        calls = vectorised if works([vectorised.new], x, states, modules=modules) else one_by_one
+        given = WithJacobian(jacobian, calls, driven)
+        if not works([given.at_once, given.new], x, states, name="jacobian", modules=modules):
             given.linearized = given.one_by_one
-            _tried(given.linearized, "jacobian fails", x, states)
+            with blamed("jacobian", x, states):
+                given.linearized(x, states)
         return given
-    if works(vectorised.linearized, x, states):
+    if works([vectorised.linearized, vectorised.new], x, states, modules=modules):
         return vectorised
-    _tried(one_by_one.linearized, "step cannot be differentiated by PyTorch", x, states)
+    with blamed("step cannot be differentiated by PyTorch: it", x, states):
+        one_by_one.linearized(x, states)
     return one_by_one
 
 
-def works(call: Callable, *arguments: Tensor | None) -> bool:
-    """Whether it can be done at all: what is refused by vectorisation may well work without it."""
+def works(
+    calls: Sequence[Callable], x: Inputs, *tensors: Tensor, name: str = "step", modules: Sequence[nn.Module] = ()
+) -> bool:
+    """Whether these can be called at all, with 2 and then with 3 copies of one sequence: what is refused by
+    vectorisation may well work without it, but random numbers are refused for good.
+
+    A module that keeps a vectorised tensor, and needs it in its next call, works once only; it must not have it any
+    more when the next way is tried.
+    """
     with warnings.catch_warnings():
         # PyTorch's first forward-mode derivative warns of PyTorch's own use of torch.jit.
         warnings.simplefilter("ignore", FutureWarning)
         try:
-            call(*arguments)
-        except Exception:
+            with all_without_trace(modules, evaluation=False):
+                for n in (2, 3):
+                    several = [None if part is None else part.expand(n, *part.shape[1:]) for part in (x, *tensors)]
+                    for call in calls:
+                        call(*several)
+        except Exception as error:
+            if draws_random_numbers(error):
+                with blamed(name, x, tensors[0]):
+                    raise
             return False
     return True
-
-
-def _tried(linearized: Callable, failure: str, x: Inputs, states: Float[Tensor, "n S"]) -> None:
-    try:
-        linearized(x, states)
-    except (RuntimeError, IndexError, TypeError) as error:
-        raise ValueError(f"{failure}: {in_one_line(error)}") from error
 
 
 def _pairs(x: Inputs, states: Float[Tensor, "n S"]) -> Iterator[tuple[Tensor | None, Tensor]]:

@@ -8,8 +8,8 @@ Axes: V variant, B sequence, T step, I input, N state dimension, K exponent.
 """
 
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,9 +19,10 @@ from torch.nn.utils.rnn import PackedSequence
 from aelle.cells.in_use import stack_in_use
 from aelle.cells.module_cell import ModuleStack
 from aelle.cells.stack import Stack, is_recurrent, with_own_forward
-from aelle.cells.without_trace import in_evaluation_mode
+from aelle.cells.without_trace import all_without_trace, random_states_kept
 from aelle.lyapunov.checks import (
     averaged_steps,
+    check_dense,
     check_noise,
     check_options,
     check_positive,
@@ -37,7 +38,7 @@ from aelle.lyapunov.driven_map import DrivenMap
 from aelle.lyapunov.driven_stack import DrivenStack
 from aelle.lyapunov.ensemble import Ensemble, measure
 from aelle.lyapunov.spectrum import Spectrum
-from aelle.lyapunov.step import Jacobian, Step, by_layer, flat_state
+from aelle.lyapunov.step import Jacobian, Step, by_layer, flat_state, modules_of, own_module
 
 StartingState = Tensor | tuple[Tensor, ...] | None
 
@@ -68,10 +69,10 @@ def lyapunov_spectrum(
 
     `network`: `nn.RNN`, `nn.GRU`, `nn.LSTM` (any number of layers), their `*Cell` forms, or a callable
     `step(x, state) -> state` for one sequence (state: a tensor [N] or a tuple of tensors; x: [I], or None for an
-    autonomous map). Modules are measured in evaluation mode. They start from zeros, or from `state`: as PyTorch has it
-    ([layers, B, H], or a tuple of h and c), or flat, layer by layer, h before c; a callable needs `state`: [N], the
-    same for every sequence, or [B, N], one for each. `jacobian(x, state) -> [N, N]`: ∂(new state)/∂(state), instead of
-    automatic differentiation; the fastest way.
+    autonomous map). Modules are measured in evaluation mode, and are as before afterwards. They start from zeros,
+    or from `state`: as PyTorch has it ([layers, B, H], or a tuple of h and c), or flat, layer by layer, h before c; a
+    callable needs `state`: [N], the same for every sequence, or [B, N], one for each. `jacobian(x, state) -> [N, N]`:
+    ∂(new state)/∂(state), instead of automatic differentiation; the fastest way.
 
     `inputs` [B, T, I]: the first `warmup` steps only advance the state and align the tangent directions, the rest are
     averaged. Without inputs, `steps` steps are averaged after `warmup` ones, or as many as it takes until no exponent's
@@ -115,8 +116,7 @@ def lyapunov_spectrum(
     if until is not None:
         check_until(until, inputs, steps, max_steps, ensemble.B)
         steps = max_steps
-    module = getattr(network, "__self__", network)  # Of a bound method, too.
-    with in_evaluation_mode(module) if isinstance(module, nn.Module) and not stochastic else nullcontext():
+    with _undisturbed(network, jacobian, ensemble.device, evaluation=not stochastic):
         measured = measure(
             ensemble,
             K=checked_k(k, ensemble.N),
@@ -138,13 +138,28 @@ def lyapunov_spectrum(
             'diverged="nan"'
         )
     spectrum = measured.of_variant(0)
-    if until is not None and not (spectrum.stderr <= until).all():
+    if until is not None and not lost.any() and not (spectrum.stderr <= until).all():
         largest = float(spectrum.stderr.max())
+        known = f"{largest:.2g}, above" if largest == largest else "unknown, as they are too few, not below"
         warnings.warn(
-            f"after max_steps={max_steps} steps the largest standard error is {largest:.2g}, above until={until}",
+            f"after max_steps={max_steps} steps the largest standard error is {known} until={until}",
             stacklevel=3,
         )
     return spectrum
+
+
+@contextmanager
+def _undisturbed(step: object, jacobian: object, device: torch.device, evaluation: bool) -> Iterator[None]:
+    """Inside, the module that a step is, or is a method of, is in evaluation mode; afterwards all modules that it uses,
+    and the global random states, are as before."""
+    own = own_module(step)
+    others = [module for module in (*modules_of(step), *modules_of(jacobian)) if module is not own]
+    with (
+        random_states_kept({device}),
+        all_without_trace([] if own is None else [own], evaluation),
+        all_without_trace(others, evaluation=False),
+    ):
+        yield
 
 
 @torch.no_grad()
@@ -186,7 +201,8 @@ def _of_stack(
     start, carried = None, stack.dimension(full=True)
     if state is not None:
         layers = len(stack.layers) if isinstance(stack, Stack) else 1
-        start = flat_state(by_layer(state, layers), len(inputs), stack.device, dtype)[0]
+        parts = carried // stack.dimension(full=False)
+        start = flat_state(by_layer(state, layers, parts), len(inputs), stack.device, dtype)[0]
         if start.shape[-1] != carried:
             raise ValueError(
                 f"state of {start.shape[-1]} numbers: give the {carried} of the network, layer by layer, h before c, "
@@ -222,8 +238,11 @@ def _of_map(
         )
     if not callable(step):
         raise ValueError(f"network={step!r}: give nn.RNN, nn.GRU, nn.LSTM, one of their Cells, or a step(x, state)")
-    parameters = step.parameters() if isinstance(step, nn.Module) else ()
-    device = next((t.device for t in parameters), None)
+    module = own_module(step) or nn.Module()
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if isinstance(step, nn.Module) and tensor.layout == torch.strided:
+            check_dense(f"{type(module).__name__}.{name}", tensor)
+    device = next((t.device for t in module.parameters()), None)
     driven_by = None if inputs is None else checked_inputs(inputs, None, device, dtype)
     device = device if driven_by is None else driven_by.device
     start, sizes = flat_state(state, None if inputs is None else len(inputs), device, dtype)

@@ -93,13 +93,13 @@ def growth(
     if warmup:
         aligned = stretch(system, state, basis, range(warmup), every, dtype)
         state, basis = aligned.state, orthonormalize(aligned.basis)[0]
-    record = torch.empty(steps, V, B, K, dtype=torch.float64, device=basis.device) if history else None
+    records: list[Tensor] = []
     averages, total, done = BlockAverages(), torch.zeros(V, B, K, dtype=torch.float64, device=basis.device), 0
     for end in _ends(averages, steps, in_blocks, until, lowest):
-        part = None if record is None else record[done:end]
+        part = torch.empty(end - done, V, B, K, dtype=torch.float64, device=basis.device) if history else None
         reached = stretch(system, state, basis, range(warmup + done, warmup + end), every, dtype, part)
         if part is not None:
-            part += total
+            records.append(part.add_(total))
         state, basis, total, done = reached.state, reached.basis, total + reached.log_stretch, end
         averages.add(end, total + log_diagonal(basis))
         if until is not None and not system.finite(state).any():
@@ -107,9 +107,10 @@ def growth(
     rates, stderr = averages.sums[-1] / done, averages.stderr(lowest)
     lost = ~system.finite(state)
     rates[lost], stderr[lost] = torch.nan, torch.nan
-    if record is not None:
-        passed = torch.arange(1, done + 1, dtype=record.dtype, device=record.device)
-        record = record[:done].permute(1, 2, 0, 3) / passed[:, None]
+    record = None
+    if history:
+        passed = torch.arange(1, done + 1, dtype=torch.float64, device=basis.device)
+        record = torch.cat(records).permute(1, 2, 0, 3) / passed[:, None]
     return Growth(rates, stderr, record, done)
 
 

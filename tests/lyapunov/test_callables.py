@@ -55,7 +55,7 @@ def test_a_step_that_changes_on_the_way_is_refused(steps):
 
     def step(_, x):
         calls.append(None)
-        return x * (2.0 if len(calls) < 20 else 0.25)
+        return x * (2.0 if len(calls) < 40 else 0.25)
 
     with pytest.raises(ValueError, match="step is not one map: between steps"):
         lyapunov_spectrum(step, state=torch.ones(1), steps=steps)
@@ -263,6 +263,23 @@ def test_a_module_starts_from_a_state_in_pytorch_s_layout(kind):
     torch.testing.assert_close(later.per_sequence.sum(-1), going_on.per_sequence.sum(-1), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match=r"\[2, B, H\] as PyTorch has it"):
         lyapunov_spectrum(net, x, state=torch.zeros(5))
+
+
+def test_a_tuple_that_is_not_in_pytorch_s_layout_is_refused():
+    """h of all layers and then c of all layers would be read as h and c of each layer."""
+    net, x = nn.LSTM(2, 3, num_layers=2, batch_first=True).double(), torch.randn(4, 9, 2, dtype=torch.float64)
+    h, c = torch.randn(2, 2, 4, 3, dtype=torch.float64)
+    flat = h.transpose(0, 1).flatten(1), c.transpose(0, 1).flatten(1)
+    for state in (flat, [part[0] for part in flat], (h, c, h), (h,), (h, flat[1]), (h[0], c[0], h[1], c[1])):
+        with pytest.raises(ValueError, match=r"state is a tuple of shapes.*give h and c.*\[2, B, H\] each") as caught:
+            lyapunov_spectrum(net, x, state=state if isinstance(state, tuple) else tuple(state))
+        assert "\n" not in str(caught.value)
+    one = nn.LSTM(2, 3, batch_first=True).double()
+    expected = lyapunov_spectrum(one, x, state=torch.cat((h[0], c[0]), -1)).per_sequence
+    for state in ((h[:1], c[:1]), (h[0], c[0])):
+        assert torch.equal(lyapunov_spectrum(one, x, state=state).per_sequence, expected)
+    with pytest.raises(ValueError, match="state is a tuple of shapes"):
+        lyapunov_spectrum(one, x, state=(h[0, :, :2], torch.cat((h[0, :, 2:], c[0]), -1)))
 
 
 def test_exponents_per_unit_of_time():

@@ -113,7 +113,7 @@ def test_wrong_types_are_said_in_one_line():
         "inputs of type ndarray: give a tensor, e.g. torch.as_tensor(inputs)",
         "network=None: give nn.RNN, nn.GRU, nn.LSTM, one of their Cells, or a step(x, state)",
         "steps=3.0: without inputs, give the number of steps to average, a whole number of at least 1",
-        "state of type float: give a tensor, e.g. torch.as_tensor(state)",
+        "state is a list of float: give one tensor, e.g. torch.as_tensor(state), or a tuple of tensors",
         "dt=True: give the length of a step, a finite number above 0",
         "until='1e-3': give the standard error at which to stop, a finite number above 0",
         "max_steps=1000000.0: give a whole number of at least 1",

@@ -1,6 +1,7 @@
 """Whether the standard error of a single trajectory is its error, and when to stop."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -32,14 +33,17 @@ SYSTEMS = {
     # Sprott 2003; the sum is exact.
     "Hénon": (henon, uniform(200, 2, 0.1), 1024, 100, [0.41922, math.log(0.3) - 0.41922]),
     "Lorenz": (lorenz_step, uniform(100, 3, 20.0), 1000, 4000, [0.009056, 0.0, -0.145723]),
+    "logistic": (lambda _, x: 4 * x * (1 - x), 0.1 + uniform(100, 1, 0.8), 1024, 100, [math.log(2)]),
 }
+MADE_UP_FOR = ("Lorenz", "logistic")
+"""Growth in one block is made up for in the next: in a flow's orbit, and where log |f'(x)| = λ + g(x) − g(f(x))."""
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_error_of_one_trajectory_is_its_standard_error(name):
     """Errors of many trajectories, each in units of the standard error that it claims, have a spread of about one.
 
-    Along a flow's orbit, growth in one block is made up for in the next: there it may be too large, never too small.
+    Where growth in one block is made up for in the next it may be too large, never too small.
     """
     step, starts, steps, warmup, exact = SYSTEMS[name]
     system = DrivenMap(step, None, starts, None, len(exact))
@@ -48,7 +52,7 @@ def test_the_error_of_one_trajectory_is_its_standard_error(name):
         grown = growth(system, starts, basis, warmup=warmup, steps=steps, every="auto", in_blocks=True)
     z = (grown.rates[0] - torch.tensor(exact, dtype=torch.float64)) / grown.stderr[0]
     spread = z.square().mean(0).sqrt()
-    assert (spread < 1.2).all() and (spread > (0.1 if name == "Lorenz" else 0.85)).all(), spread
+    assert (spread < 1.2).all() and (spread > (0.1 if name in MADE_UP_FOR else 0.85)).all(), spread
 
 
 def test_a_single_trajectory_has_that_standard_error():
@@ -111,6 +115,18 @@ def test_a_tolerance_that_is_not_reached_is_warned_of(max_steps):
 def test_a_trajectory_that_escapes_ends_the_run():
     with pytest.raises(ValueError, match="became NaN or infinite"):
         lyapunov_spectrum(lambda _, x: x**2, state=torch.tensor([2.0]), until=1e-3)
+
+
+def test_a_trajectory_that_escapes_is_not_one_that_needs_more_steps():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        escaped = lyapunov_spectrum(lambda _, x: x**2, state=torch.tensor([2.0]), until=0.01, diverged="nan")
+    assert escaped.exponents.isnan().all() and escaped.steps == 32
+
+
+def test_history_takes_the_memory_of_the_steps_that_were_made():
+    found = lyapunov_spectrum(henon, state=torch.zeros(2), until=0.05, history=True, max_steps=10**12)
+    assert found.history.shape == (found.steps, 2) and found.steps < 10_000
 
 
 @pytest.mark.parametrize(
