@@ -14,8 +14,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from aelle.errors import UserError
-from aelle.lyapunov.arrays import as_array, as_floats
-from aelle.model.targets import low_error
+from aelle.lyapunov.arrays import as_array
+from aelle.model.targets import as_losses, low_error
 
 if TYPE_CHECKING:
     from aelle.model.estimator import AeLLE
@@ -57,8 +57,8 @@ class LossRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, spectra: Any, y: Any, **options: Any) -> "LossRegressor":
         """Fit to spectra [n, M], nats per step, and final losses [n], with the options of `AeLLE.fit`, which says what
-        it raises."""
-        losses = None if y is None else as_floats("y", y)
+        it raises; and for classes."""
+        losses = None if y is None else as_losses("y", y)
         self.model_ = type(self.model)(**self.model.get_params()).fit(spectra, losses, **options)
         return self
 
