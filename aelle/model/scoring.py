@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils import Tags
@@ -54,6 +54,11 @@ class LossRegressor(RegressorMixin, BaseEstimator):
     @property
     def n_features_in_(self) -> int:
         return self.model_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> Shaped[np.ndarray, "_"]:
+        """Of a fit to a frame whose columns are named by texts."""
+        return self.model_.feature_names_in_
 
     def fit(self, spectra: Any, y: Any, **options: Any) -> "LossRegressor":
         """Fit to spectra [n, M], nats per step, and final losses [n], with the options of `AeLLE.fit`, which says what
