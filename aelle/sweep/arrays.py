@@ -18,8 +18,7 @@ from jaxtyping import Float, Int, Shaped
 from aelle.errors import UserError, in_one_line, printable
 from aelle.hyperparameters import why_reserved
 from aelle.lyapunov.arrays import as_array, as_floats
-from aelle.lyapunov.spectra_so_far import usable
-from aelle.lyapunov.spectrum import common_length
+from aelle.lyapunov.spectra_so_far import comparable
 from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra, missing_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
@@ -82,7 +81,7 @@ def load_arrays(path: Path) -> SweepTable:
     if test_spectra is not None:
         test_spectra = test_spectra.astype(float)
         anomalies += in_spectra(TEST_SPECTRA, numbers, test_spectra)
-        given, test_spectra = np.any(~np.isnan(test_spectra), 2), _curves(test_spectra)[0]
+        given, test_spectra = np.any(~np.isnan(test_spectra), 2), comparable(test_spectra)[0]
         anomalies += missing_spectra(TEST_SPECTRA, numbers, table.losses, test_spectra, given)
     return replace(
         table,
@@ -256,7 +255,7 @@ def _table(
         "complete": True,
     }
     variants = pd.DataFrame({**columns, **hyperparameters})
-    curves, exponents = _curves(spectra)
+    curves, exponents = comparable(spectra)
     return SweepTable(
         name=ARRAYS,
         task=ARRAYS,
@@ -270,8 +269,3 @@ def _table(
         exponents=exponents.max(1, initial=1),
         draws=repeated_draws(variants, list(hyperparameters), None),
     )
-
-
-def _curves(spectra: Float[np.ndarray, "V E K"]) -> tuple[Float[np.ndarray, "V E K"], Int[np.ndarray, "V E"]]:
-    """`common_length` of those that are usable."""
-    return common_length(np.where(usable(spectra)[..., None], spectra, np.nan))
