@@ -3,8 +3,9 @@
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
 
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -85,6 +86,31 @@ def missing_spectra(
     without = np.isfinite(losses) & ~has & has.any(0)
     without &= True if given is None else ~given
     return _at_epochs(f"no {name}", "others have one", numbers, without)
+
+
+def in_arrays(
+    losses: Float[np.ndarray, "V E"],
+    spectra: Float[np.ndarray, "V E K"],
+    used: Float[np.ndarray, "V E _"],
+    hyperparameters: Mapping[str, Shaped[np.ndarray, "V"]],
+) -> list[Anomaly]:
+    """Of arrays that a script has: as of an array file, but for epochs at which nobody has a loss or a spectrum, as
+    where not every epoch is measured. `used`: the spectra that are left."""
+    numbers = np.arange(len(losses))
+    return [
+        *faulty_spectra("spectrum", numbers, spectra),
+        *in_measurements(numbers, losses, used, given=np.any(~np.isnan(spectra), 2)),
+        *in_hyperparameters(numbers, losses[:, -1], hyperparameters),
+    ]
+
+
+def warn_of(anomalies: Sequence[Anomaly], stacklevel: int = 3) -> None:
+    """One warning of all."""
+    if anomalies:
+        numbered = len(anomalies) > 1
+        said = "; ".join(f"({i}) {one}" if numbered else str(one) for i, one in enumerate(anomalies, 1))
+        start = f"{len(anomalies)} things look" if numbered else "something looks"
+        warnings.warn(f"{start} wrong in the arrays: {said}", stacklevel=stacklevel)
 
 
 def _at_epochs(
@@ -185,7 +211,7 @@ def in_hyperparameters(
         if follows := _follows(values, final_loss):
             what = f"{name} may be an outcome, not a hyperparameter: {follows}"
             found.append(Anomaly(f"{what}; leave it out if it is known only after training, as a test loss is"))
-    constant = [name for name, values in hyperparameters.items() if len(set(values.tolist())) == 1]
+    constant = [name for name, values in hyperparameters.items() if len(set(_plain(values).tolist())) == 1]
     if constant and len(numbers) > 1:
         found.append(Anomaly(f"the same value for all variants, and thus not used: {', '.join(constant)}"))
     return found
@@ -193,7 +219,7 @@ def in_hyperparameters(
 
 def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]) -> str:
     """How a hyperparameter follows the final loss, if it does so almost without exception; otherwise ""."""
-    finite = np.isfinite(final_loss)
+    values, finite = _plain(values), np.isfinite(final_loss)
     groups = [final_loss[values == value] for value in np.unique(values)[: MAX_GROUPS + 1]]
     if 1 < len(groups) <= MAX_GROUPS:
         # A diverged variant ranks as the largest loss.
@@ -202,11 +228,22 @@ def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]
         apart = all(high < low for (_, high), (low, _) in pairwise(ranges))
         enough = len(values) >= MIN_VARIANTS and min(map(len, groups)) >= MIN_GROUP
         return "its values have final losses that do not overlap" if apart and enough else ""
+    if values.dtype.kind == "f":
+        finite &= np.isfinite(values)
     if values.dtype.kind not in "fiu" or finite.sum() < MIN_VARIANTS or np.ptp(final_loss[finite]) == 0:
         return ""
     known, loss = (pd.Series(each[finite]).rank() for each in (values, final_loss))
     rho = known.corr(loss)
     return f"its rank correlation with the final loss is {rho:.3f}" if abs(rho) >= OUTCOME else ""
+
+
+def _plain(values: Shaped[np.ndarray, "V"]) -> Shaped[np.ndarray, "V"]:
+    """Objects as numbers, if those that are there are numbers, or as words."""
+    if values.dtype.kind in "biufU":
+        return values
+    there = pd.notna(values)
+    numbers = pd.to_numeric(pd.Series(values).where(there, np.nan), errors="coerce").to_numpy(float)
+    return numbers if np.isfinite(numbers[there]).all() else np.where(there, values, "none").astype(str)
 
 
 def _of(numbers: Int[np.ndarray, "V"], rows: Int[np.ndarray, "n"]) -> tuple[int, ...]:

@@ -19,7 +19,15 @@ from aelle.errors import UserError, in_one_line, printable
 from aelle.hyperparameters import why_reserved
 from aelle.lyapunov.arrays import as_array, as_floats
 from aelle.lyapunov.spectra_so_far import comparable
-from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra, missing_spectra
+from aelle.sweep.anomalies import (
+    Anomaly,
+    in_arrays,
+    in_hyperparameters,
+    in_losses,
+    in_measurements,
+    in_spectra,
+    missing_spectra,
+)
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
 
@@ -170,7 +178,8 @@ def _kind(array: np.ndarray) -> str:
 def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> SweepTable:
     """A sweep from arrays: validation losses [V, E] of epochs 0 to the last, spectra [V, E, K] in nats per step, NaN
     where not measured and after the last exponent of a smaller network, and a mapping or frame of names to values [V].
-    Raises ValueError for other shapes, for losses that are not above 0 and for `RESERVED` names of hyperparameters."""
+    What looks wrong is in `anomalies`. Raises ValueError for other shapes, for losses that are not above 0 and for
+    `RESERVED` names of hyperparameters."""
     losses = as_floats("losses", losses)
     spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else as_floats("spectra", spectra)
     if losses.ndim != 2 or spectra.ndim != 3:
@@ -184,7 +193,8 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
     for name in values:
         if clash := why_reserved(name):
             raise UserError(f"hyperparameters contain {name}: {clash}")
-    return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+    table = _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+    return replace(table, anomalies=in_arrays(table.losses, spectra, table.spectra, values))
 
 
 def as_frame(hyperparameters: Any) -> pd.DataFrame:

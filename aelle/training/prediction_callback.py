@@ -15,13 +15,16 @@ import pyarrow.compute as pc
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from sklearn.utils.validation import check_is_fitted
 
+from aelle.errors import check_kind
 from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.model.chances import chances_of
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import Observed
+from aelle.predictor.prediction import NO_SPECTRUM
 from aelle.tasks.module import PopulationModule
 from aelle.training.lasting_callback import LastingCallback, between_epochs, log_now
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -52,6 +55,16 @@ class PredictionCallback(LastingCallback):
         hyperparameters: Mapping[str, Any] | None = None,
         monitor: str = "val_loss",
     ):
+        check_kind("predictor", predictor, (EarlyPredictor, AeLLE), "fit or load one")
+        check_kind("lyapunov", lyapunov, LyapunovCallback, "the callback that measures the network")
+        if isinstance(predictor, EarlyPredictor):
+            predictor.check_fitted()
+        else:
+            check_is_fitted(predictor, "committee_")
+        if hyperparameters is not None:
+            check_kind("hyperparameters", hyperparameters, Mapping, "their names and the network's values")
+            if isinstance(predictor, EarlyPredictor):
+                predictor.encoding_.check_names(hyperparameters)
         self.predictor, self.lyapunov = predictor, lyapunov
         self.hyperparameters, self.monitor = hyperparameters, monitor
         self.aelle = predictor if isinstance(predictor, AeLLE) else predictor.model_
@@ -207,8 +220,10 @@ class PredictionCallback(LastingCallback):
         if isinstance(self.predictor, EarlyPredictor):
             prediction = self.predictor.predict(given)
             return prediction.chance, prediction.outside
-        nothing = np.full(len(given), np.nan)
-        return nothing if given.spectra is None else chances_of(self.predictor, given.spectra), [""] * len(given)
+        if given.spectra is None:
+            return np.full(len(given), np.nan), [""] * len(given)
+        outside = np.where(given.spectra.known | given.diverged, "", NO_SPECTRUM)
+        return chances_of(self.predictor, given.spectra), outside.tolist()
 
     def _epochs(self, trainer: pl.Trainer, epoch: int) -> int:
         """How long the training is, at most; if it is open-ended, how long those were that the predictor was fitted to;
