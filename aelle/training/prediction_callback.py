@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from sklearn.utils.validation import check_is_fitted
 
-from aelle.errors import check_kind
+from aelle.errors import UserError, check_kind
 from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.model.chances import chances_of
@@ -142,6 +142,18 @@ class PredictionCallback(LastingCallback):
         if not self.goes_on:
             self._losses = {epoch: losses.numpy() for epoch, losses in state_dict["losses"].items()}
             self.mean.total, self.mean.count = state_dict["total"].numpy(), state_dict["count"].numpy()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raises UserError unless the spectra of an epoch are there when it is predicted from."""
+        super().setup(trainer, pl_module, stage)
+        callbacks: list[pl.Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        before = callbacks[: callbacks.index(self)]
+        if stage == "fit" and not any(one is self.lyapunov for one in before):
+            where = "comes after it" if any(one is self.lyapunov for one in callbacks) else "is not there"
+            raise UserError(
+                f"PredictionCallback among the trainer's callbacks: its LyapunovCallback of {self.network!r} {where}; "
+                "give callbacks=[lyapunov, prediction]"
+            )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Predict before training, or where a resumed training's last epoch has only now been measured."""
