@@ -10,6 +10,8 @@ import sklearn
 import torch
 from scipy.stats import spearmanr
 from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, get_scorer, get_scorer_names, mean_squared_error, roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -214,6 +216,42 @@ def test_own_scorers_know_the_threshold_and_the_predicted_loss():
     for wrong in ("auc", "", "neg_mean_square_error"):
         with pytest.raises(ValueError, match="give a name of"):
             loss_scorer(wrong)
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "neg_mean_absolute_error"])
+def test_own_scorers_score_what_ends_in_a_model(scoring):
+    scorer, halved = loss_scorer(scoring), FunctionTransformer(lambda x: x / 2)
+    model = sklearn.clone(MODEL).fit(SPECTRA, LOSSES)
+    expected = scorer(model, SPECTRA, LOSSES)
+    grid = {"max_steps": [30]}
+    for estimator in (
+        LossRegressor(MODEL),
+        make_pipeline(sklearn.clone(MODEL)),
+        make_pipeline(FunctionTransformer(), LossRegressor(MODEL)),
+        GridSearchCV(MODEL, grid, scoring=scorer, cv=3),
+        GridSearchCV(make_pipeline(MODEL), {"aelle__max_steps": [30]}, scoring=scorer, cv=3, error_score="raise"),
+        make_pipeline(FunctionTransformer(), GridSearchCV(MODEL, grid, scoring=scorer, cv=3)),
+    ):
+        assert scorer(estimator.fit(SPECTRA, LOSSES), SPECTRA, LOSSES) == expected
+    scaled = make_pipeline(halved, sklearn.clone(MODEL)).fit(SPECTRA, LOSSES)
+    assert scorer(scaled, SPECTRA, LOSSES) == scorer(scaled[-1], SPECTRA / 2, LOSSES)
+    found = cross_val_score(make_pipeline(halved, MODEL), SPECTRA, LOSSES, scoring=scorer, cv=3, error_score="raise")
+    assert np.isfinite(found).all()
+
+
+def test_own_scorers_say_what_they_score():
+    scorer = loss_scorer("roc_auc")
+    others = [LogisticRegression(), make_pipeline(FunctionTransformer(), LogisticRegression())]
+    for estimator in (*others, CalibratedClassifierCV(MODEL, cv=2), GridSearchCV(MODEL, {"seed": [0]}, refit=False)):
+        fitted = estimator.fit(SPECTRA, LOW)
+        with pytest.raises(
+            ValueError, match=r"^loss_scorer: \w+ is no AeLLE or LossRegressor, and no pipeline or [^\n]*$"
+        ):
+            scorer(fitted, SPECTRA, LOSSES)
+    with pytest.raises(NotFittedError):
+        scorer(sklearn.clone(MODEL), SPECTRA, LOSSES)
+    with pytest.raises(ValueError, match="losses of bool: give final losses as numbers"):
+        loss_scorer("r2")(sklearn.clone(MODEL).fit(SPECTRA, LOSSES), SPECTRA, LOW)
 
 
 def test_a_regressor_of_the_loss_is_compared_with_losses():
