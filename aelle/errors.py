@@ -1,6 +1,7 @@
 """Errors that a user can fix, and messages that are safe to print."""
 
 import os
+from typing import Any
 
 
 class UserError(ValueError):
@@ -17,6 +18,13 @@ class TooFewError(UserError):
 
 class NothingVariesError(TooFewError):
     """The spectra to learn from are all equal."""
+
+
+def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], remedy: str) -> None:
+    """Raises UserError for a value of another type."""
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise UserError(f"{name} is of type {type(value).__name__}: give {wanted}; {remedy}")
 
 
 def reason(error: OSError) -> str:

@@ -25,6 +25,7 @@ from aelle.analysis.shares import shares
 from aelle.analysis.verdict import verdict
 from aelle.analysis.weights import load_weights
 from aelle.commands.analysis_name import analysis_name, in_words
+from aelle.commands.array_source import check_source, record_source
 from aelle.commands.command_line import count_cores_quietly
 from aelle.commands.score import score_sweep
 from aelle.errors import TooFewError, UserError
@@ -83,13 +84,13 @@ def analyze(config: DictConfig) -> None:
     request = checked(config)
     sweep, others, name = load(request)
     if request.model is not None:
-        request.folder.mkdir(parents=True, exist_ok=True)
+        _begin(request)
         print_sweep(sweep)
         print_warnings(sweep)
         score(request, sweep)
         return
     request = replace(request, generalise=check_generalise(request.generalise, sweep.complete()))
-    request.folder.mkdir(parents=True, exist_ok=True)
+    _begin(request)
     refuse_links(request.folder, name)
     examples, problems = ([], []) if request.of_arrays else load_examples(request.folder, sweep)
     for other in others:
@@ -104,21 +105,30 @@ def analyze(config: DictConfig) -> None:
         show_analysis(request.tracker, _shown(request.folder, found, report))
 
 
+def _begin(request: Request) -> None:
+    request.folder.mkdir(parents=True, exist_ok=True)
+    if request.of_arrays:
+        record_source(request.folder, request.source)
+
+
 def checked(config: DictConfig) -> Request:
     """The options of `conf/analyze.yaml`. Raises UserError for one that no analysis could use."""
     if OmegaConf.is_missing(config, "sweep"):
         raise UserError("no sweep given: name its folder, e.g. python analyze.py sweep=outputs/digits")
+    if not isinstance(config.sweep, str):
+        raise UserError(f"sweep={config.sweep}: give the path of a sweep's folder, or of an array file")
+    if config.model is not None and not isinstance(config.model, str):
+        raise UserError(f"model={config.model}: give the folder of a model saved by analyze.py")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
     if config.threshold is not None and not (is_number(config.threshold) and 0 < config.threshold < np.inf):
         raise UserError(
             f"threshold={config.threshold}: give a final validation loss above 0, or null for the task's threshold"
         )
-    split_shares = [float(share) if is_number(share) else 0.0 for share in config.shares]
+    shares = list(config.shares) if OmegaConf.is_list(config.shares) else config.shares
+    split_shares = [float(one) if is_number(one) else 0.0 for one in (shares if isinstance(shares, list) else ())]
     if len(split_shares) != 3 or min(split_shares) <= 0 or abs(sum(split_shares) - 1) > 1e-6:
-        raise UserError(
-            f"shares={list(config.shares)}: give three numbers above 0 that sum to 1, for training, validation and test"
-        )
+        raise UserError(f"shares={shares}: give three numbers above 0 that sum to 1, for training, validation and test")
     parameters: dict[str, Any] = OmegaConf.to_container(config.aelle, resolve=True)  # pyright: ignore[reportAssignmentType]
     AeLLE(1.0, **parameters).check_parameters()
     pictures = check_pictures(list(config.pictures) if OmegaConf.is_list(config.pictures) else config.pictures)
@@ -143,11 +153,14 @@ def checked(config: DictConfig) -> Request:
             f"threshold=null: {source} has no task to take it from; give the final validation loss below which a "
             "variant is low-error"
         )
-    if _is_array_file(source) and run_folders(Path("outputs") / source.stem):
-        raise UserError(
-            f"sweep={source}: its report would be written to outputs/{source.stem}, which is the folder of a sweep; "
-            "rename the file"
-        )
+    if _is_array_file(source):
+        folder = Path("outputs") / source.stem
+        if run_folders(folder):
+            raise UserError(
+                f"sweep={source}: its report would be written to {folder}, which is the folder of a sweep; rename the "
+                "file"
+            )
+        check_source(folder, source)
     return Request(
         source=source,
         threshold=None if config.threshold is None else float(config.threshold),

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -19,7 +20,7 @@ from joblib import cpu_count
 from omegaconf.errors import OmegaConfBaseException
 
 from aelle.commands.launchers import INSTALL, lost_job
-from aelle.commands.unknown_option import meaning
+from aelle.commands.unknown_option import meaning, without_name
 from aelle.errors import UserError, reason
 
 UNWRITABLE = (
@@ -114,11 +115,19 @@ def _line(error: BaseException) -> str | None:
         return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}; correct the YAML there"
     if resolved := re.match(r"UserError raised while resolving interpolation: (.*)", str(error)):
         return resolved.group(1)
+    if isinstance(error, (TypeError, ValueError)) and _is_of_hydra(error):
+        return without_name()
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
         # Hydra's advice to append with + does not help with a misspelt name.
         return "; ".join(line for line in lines if line and "+" not in line) + _remedy(str(error))
     return None
+
+
+def _is_of_hydra(error: BaseException) -> bool:
+    """Whether Hydra's own code raised it."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith("hydra.")
 
 
 def _remedy(message: str) -> str:

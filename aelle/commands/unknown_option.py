@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -32,6 +33,26 @@ def meaning(name: str) -> str:
             names |= {f"aelle.{one}" for one in _dotted(_read(file))}
         return _nearest(name, names)
     return ""
+
+
+def without_name() -> str | None:
+    """What to say of an option that is chosen by a name, and is a number or a list of numbers instead; None if none
+    is."""
+    conf = Path(sys.argv[0]).resolve().parent / "conf"
+    for word in sys.argv[1:]:
+        name, is_option, value = word.lstrip("+").partition("=")
+        if is_option and (conf / name).is_dir() and not _are_names(value):
+            names = sorted(file.stem for file in (conf / name).glob("*.yaml"))
+            return f"{word}: {name} is chosen by its name; choose one of {', '.join(names)}"
+    return None
+
+
+def _are_names(value: str) -> bool:
+    try:
+        found = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return True
+    return all(isinstance(one, str) for one in (found if isinstance(found, list) else [found]))
 
 
 def _of_training(name: str, conf: Path, words: list[str]) -> str:

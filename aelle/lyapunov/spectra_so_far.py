@@ -48,8 +48,28 @@ def usable(spectra: Float[np.ndarray, "V E K"]) -> Bool[np.ndarray, "V E"]:
     return whole & (number == np.where(whole, number, 0).max(1, keepdims=True, initial=0))
 
 
-def running_mean(spectra: Float[np.ndarray, "V E M"]) -> Float[np.ndarray, "V E M"]:
-    """The mean of the spectra up to each epoch (`RunningMean`), nats per step; NaN where the epoch's is not finite."""
+def running_mean(spectra: Any) -> Float[np.ndarray, "V E M"]:
+    """The mean of the spectra [V, E, M] of V networks up to each of E epochs (`RunningMean`), nats per step; NaN where
+    the epoch's is not known. Spectra of smaller networks, which end in NaN, are resampled to M points (`common_length`)
+    before; one that is incomplete (`usable`) is not known.
+
+    Raises ValueError for another shape.
+    """
+    spectra = as_floats("spectra", spectra)
+    if spectra.ndim != 3 or 0 in spectra.shape:
+        raise UserError(
+            f"spectra of shape {list(spectra.shape)}: give [V, E, M], V networks at E epochs (V = 1 for a single one)"
+        )
+    return mean_curves(comparable(spectra)[0])
+
+
+def comparable(spectra: Float[np.ndarray, "V E K"]) -> tuple[Float[np.ndarray, "V E K"], Int[np.ndarray, "V E"]]:
+    """`common_length` of those that are usable."""
+    return common_length(np.where(usable(spectra)[..., None], spectra, np.nan))
+
+
+def mean_curves(spectra: Float[np.ndarray, "V E M"]) -> Float[np.ndarray, "V E M"]:
+    """`running_mean` of spectra of a common length; NaN where the epoch's is not finite."""
     mean = RunningMean()
     return np.stack([mean.add(spectra[:, epoch]) for epoch in range(spectra.shape[1])], axis=1)
 
@@ -110,11 +130,11 @@ class SpectraSoFar:
             )
         V, E, M = spectra.shape
         if exponents is None:
-            spectra, found = common_length(np.where(usable(spectra)[..., None], spectra, np.nan))
+            spectra, found = comparable(spectra)
             exponents = found.max(1, initial=1)
         elif np.shape(exponents) != (V,):
             raise UserError(f"exponents of shape {list(np.shape(exponents))}: give [{V}], one for each network")
-        lengths, means = np.asarray(exponents), running_mean(spectra)
+        lengths, means = np.asarray(exponents), mean_curves(spectra)
         return cls(spectra.reshape(V * E, M), means.reshape(V * E, M), np.tile(share, V), lengths.repeat(E))
 
     @classmethod

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from aelle.errors import UserError
 from aelle.files import MODEL_FILES, SAVED_FILES, replace_folder
-from aelle.lyapunov.arrays import as_numbers
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
 from aelle.lyapunov.spectrum import curve, signed_exp
 from aelle.model.autoencoder import Training
@@ -28,9 +27,11 @@ from aelle.model.regions import Region
 from aelle.model.samples import (
     NAN_ALLOWED,
     Sample,
+    are_texts,
     check_names,
     checked_covariates,
     checked_history,
+    last_spectra,
     spectra_alone,
     warn_of_single,
     without_history,
@@ -296,10 +297,8 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         history = isinstance(spectra, SpectraSoFar)
         if self.history_ and not history:
             raise UserError("this model was fitted to aelle.SpectraSoFar: give these, see aelle.spectra_so_far")
-        last = as_numbers("spectra", spectra.last if history else spectra)
-        last = np.asarray(
-            validate_data(self, last, reset=False, dtype=np.float64, order="C", ensure_all_finite=NAN_ALLOWED)
-        )
+        options: Any = {"reset": False, "dtype": np.float64, "order": "C", "ensure_all_finite": NAN_ALLOWED}
+        last = np.asarray(validate_data(self, last_spectra(spectra), **options))
         check_names("spectra", spectra, self.names_.get("spectra"))
         seen = checked_history(spectra, last) if history else spectra_alone(last)
         if self.history_:
@@ -337,7 +336,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         """`feature_names_in_` is scikit-learn's, of spectra whose columns are named by texts."""
         self.names_ = names
         vars(self).pop("feature_names_in_", None)
-        if "spectra" in names and names["spectra"].dtype.kind == "U":
+        if "spectra" in names and are_texts(names["spectra"]):
             self.feature_names_in_ = names["spectra"].astype(object)
 
     def _errors(self, values: Float[Array, "n F"], decoded: Float[Array, "n F"]) -> Float[Array, "n"]:

@@ -30,7 +30,10 @@ LEAST_OF_A_CLASS = 10
 
 
 Names = Shaped[np.ndarray, "_"]
-"""Of the columns of a frame."""
+"""Of the columns of a frame: texts, whole numbers, or, after `NO_TEXT`, what others are as text."""
+
+NO_TEXT = "\x1f"
+"""Before the name of a column that is neither a text nor a whole number, e.g. a float or the tuple of a MultiIndex."""
 
 
 class Sample(NamedTuple):
@@ -61,9 +64,8 @@ def checked(sample: Sample) -> Rows:
     """Raises ValueError for spectra that are not finite, and for arrays of different lengths."""
     losses = np.asarray(column_or_1d(as_numbers("losses", sample.losses), warn=True), dtype=np.float64)
     history = isinstance(sample.spectra, SpectraSoFar)
-    last = sample.spectra.last if history else sample.spectra
     options = {"dtype": "float64", "order": "C", "ensure_min_samples": MIN_ROWS, "ensure_all_finite": NAN_ALLOWED}
-    last, _ = check_X_y(as_numbers("spectra", last), np.nan_to_num(losses), **options)
+    last, _ = check_X_y(last_spectra(sample.spectra), np.nan_to_num(losses), **options)
     seen = checked_history(sample.spectra, last) if history else spectra_alone(last)
     covariates = None if sample.covariates is None else checked_covariates(sample.covariates, len(last))
     groups = np.arange(len(losses)) if sample.groups is None else np.asarray(as_array(sample.groups, "groups"))
@@ -98,22 +100,45 @@ def names_of(sample: Sample) -> dict[str, Names]:
 
 
 def column_names(values: Any) -> Names | None:
-    """Of a frame, if they are texts or whole numbers."""
-    names = np.array(list(getattr(values, "columns", ())))
-    return names if names.ndim == 1 and names.dtype.kind in "Ui" else None
+    """Of a frame."""
+    if (columns := getattr(values, "columns", None)) is None:
+        return None
+    given = list(columns)
+    if all(isinstance(name, str) for name in given) or all(isinstance(name, (int, np.integer)) for name in given):
+        return np.array(given)
+    return np.array([f"{NO_TEXT}{name}" for name in given])
+
+
+def are_texts(names: Names) -> bool:
+    """Whether scikit-learn knows columns by such names, too."""
+    return names.dtype.kind == "U" and not any(name.startswith(NO_TEXT) for name in names.tolist())
 
 
 def check_names(what: str, given: Any, known: Names | None) -> None:
-    """Raises UserError for a frame whose columns are not named as the `known` ones, as far as there are both."""
+    """Raises UserError for a frame whose columns are not named as the `known` ones, as far as there are both. Numbers
+    from 0 on may be those of a frame without names."""
     names = column_names(given)
     if names is None or known is None or names.dtype.kind != known.dtype.kind:
         return
-    for column, (name, expected) in enumerate(zip(names, known, strict=False)):
+    for column, (name, expected) in enumerate(zip(names.tolist(), known.tolist(), strict=False)):
         if name != expected:
+            found, wanted = (str(one).removeprefix(NO_TEXT) for one in (name, expected))
             raise UserError(
-                f"column {column} of {what} is {name}, and was {expected} in the fit: give the columns of the fit, in "
+                f"column {column} of {what} is {found}, and was {wanted} in the fit: give the columns of the fit, in "
                 "their order"
             )
+
+
+def last_spectra(spectra: Any) -> Any:
+    """Numbers, or a frame of them. Raises UserError for what scikit-learn would answer with a TypeError."""
+    last = as_numbers("spectra", spectra.last if isinstance(spectra, SpectraSoFar) else spectra)
+    kinds = {isinstance(name, str) for name in getattr(last, "columns", ())}
+    if len(kinds) > 1:
+        raise UserError(
+            "spectra have columns named by texts and by others: give names of one type, e.g. "
+            "spectra.set_axis(spectra.columns.astype(str), axis=1)"
+        )
+    return last
 
 
 def checked_covariates(

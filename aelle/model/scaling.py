@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aelle.errors import TooFewError, UserError
+from aelle.errors import TooFewError
 from aelle.model.columns import CONDITIONS, COVARIATES, CURVES, SIZE, Columns
+from aelle.model.targets import check_positive
 
 SCALINGS = ("log", "range")
 
@@ -52,11 +53,7 @@ class Scaling(NamedTuple):
         finite = losses[np.isfinite(losses)]
         if not len(finite):
             raise TooFewError("no finite loss to fit to: every variant has diverged")
-        if (finite <= 0).any():
-            raise UserError(
-                f"a loss of {finite.min():g} is not positive: AeLLE predicts the logarithm; give losses above 0, or "
-                "classes as booleans"
-            )
+        check_positive(finite)
         # A diverged variant is high-error, also where all others are low-error.
         worst, logarithmic = max(float(finite.max()), threshold * np.e), scaling == "log"
         mean, scale = given.values.mean(0), given.values.std(0)

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from aelle.errors import UserError
-from aelle.lyapunov.arrays import as_array, as_floats
-from aelle.model.targets import low_error
+from aelle.model.targets import as_losses, low_error
 
 if TYPE_CHECKING:
     from aelle.model.estimator import AeLLE
@@ -55,10 +56,15 @@ class LossRegressor(RegressorMixin, BaseEstimator):
     def n_features_in_(self) -> int:
         return self.model_.n_features_in_
 
+    @property
+    def feature_names_in_(self) -> Shaped[np.ndarray, "_"]:
+        """Of a fit to a frame whose columns are named by texts."""
+        return self.model_.feature_names_in_
+
     def fit(self, spectra: Any, y: Any, **options: Any) -> "LossRegressor":
         """Fit to spectra [n, M], nats per step, and final losses [n], with the options of `AeLLE.fit`, which says what
-        it raises."""
-        losses = None if y is None else as_floats("y", y)
+        it raises; and for classes."""
+        losses = None if y is None else as_losses("y", y)
         self.model_ = type(self.model)(**self.model.get_params()).fit(spectra, losses, **options)
         return self
 
@@ -78,14 +84,35 @@ class LossRegressor(RegressorMixin, BaseEstimator):
 class LossScorer:
     name: str
 
-    def __call__(self, model: "AeLLE", spectra: Any, losses: Any) -> float:
+    def __call__(self, estimator: Any, spectra: Any, losses: Any) -> float:
+        model, spectra = _scored(estimator, spectra)
         scorer = get_scorer(self.name)
         if self.name in OF_LOSSES:
             regressor = LossRegressor(model)
             regressor.model_ = model
-            return float(scorer(regressor, spectra, as_array(losses)))
+            return float(scorer(regressor, spectra, as_losses("losses", losses)))
         low = low_error(losses, float(model.threshold), model.classes_)
         return float(scorer(model, spectra, model.classes_[low.astype(int)]))
+
+
+def _scored(estimator: Any, spectra: Any) -> "tuple[AeLLE, Any]":
+    """The fitted AeLLE at the end of an estimator, and what the steps before it make of the spectra."""
+    from aelle.model.estimator import AeLLE
+
+    check_is_fitted(estimator)
+    if isinstance(estimator, AeLLE):
+        return estimator, spectra
+    if isinstance(estimator, LossRegressor):
+        return _scored(estimator.model_, spectra)
+    if isinstance(estimator, BaseSearchCV) and hasattr(estimator, "best_estimator_"):
+        return _scored(estimator.best_estimator_, spectra)
+    if isinstance(estimator, Pipeline) and isinstance(estimator[-1], BaseEstimator):
+        before = estimator[:-1]
+        return _scored(estimator[-1], before.transform(spectra) if len(before) else spectra)
+    raise UserError(
+        f"loss_scorer: {type(estimator).__name__} is no AeLLE or LossRegressor, and no pipeline or refitted search "
+        "that ends in one: score it by scikit-learn's scorers, with classes as y"
+    )
 
 
 def loss_scorer(scoring: str) -> LossScorer:
@@ -93,7 +120,8 @@ def loss_scorer(scoring: str) -> LossScorer:
 
     A scorer of classes, such as "roc_auc", "neg_log_loss" or "neg_brier_score", gets those that the losses and the
     model's threshold give; one of numbers, such as "neg_mean_absolute_error" or "r2", gets `AeLLE.predict_loss`.
-    scikit-learn's own do not know the threshold, and compare the losses with predicted classes.
+    scikit-learn's own do not know the threshold, and compare the losses with predicted classes. What is scored is an
+    AeLLE, a LossRegressor, or a pipeline or a refitted search that ends in one.
 
     Raises ValueError for a name that scikit-learn does not have.
     """

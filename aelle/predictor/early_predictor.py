@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.special import logit
 from sklearn.exceptions import NotFittedError
 
-from aelle.errors import NothingVariesError, TooFewError, UserError
+from aelle.errors import NothingVariesError, TooFewError, UserError, check_kind
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import check_threshold
 from aelle.model.samples import Names, check_names, class_sample, column_names, sweep_sample
@@ -24,10 +24,11 @@ from aelle.predictor.encoding import Encoding
 from aelle.predictor.files import arrays_of, read_predictor, write_predictor
 from aelle.predictor.low_chances import low_chances
 from aelle.predictor.members import Known, Member, at_length, left_out_log_odds, members
-from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far
+from aelle.predictor.observed import INPUTS, Observed, check_epoch, observed, so_far, typical
 from aelle.predictor.outside import neighbourhoods, places
 from aelle.predictor.prediction import Prediction, with_what_is_certain
 from aelle.predictor.stacking import StackAt, stack
+from aelle.sweep.anomalies import warn_of
 from aelle.sweep.arrays import table_of
 from aelle.sweep.table import SweepTable
 
@@ -61,13 +62,14 @@ class EarlyPredictor:
         step, NaN where none was measured, and hyperparameters, a mapping or frame of names to values [V]. Or to a
         sweep's table (`aelle.load_sweep`) alone. Variants that share a draw of the hyperparameters, and differ in their
         seeds only, are learned from as one group: none is predicted by fits to another. Of spectra that are all equal,
-        nothing is learned.
+        nothing is learned. Of what looks wrong in arrays, such as an outcome among the hyperparameters, it warns.
 
         Raises ValueError for other shapes, where all variants are of one class, and where nothing is known but final
         losses.
         """
         check_threshold(self.threshold)
         sweep = losses if isinstance(losses, SweepTable) else table_of(losses, spectra, hyperparameters)
+        warn_of(sweep.anomalies if sweep is not losses else ())
         self.loss_names_ = column_names(losses)
         complete = sweep.complete()
         of_spectra = self._of_spectra()
@@ -120,7 +122,7 @@ class EarlyPredictor:
         frame = known.variants[known.hyperparameters].reset_index(drop=True)
         worst = np.nanmax(known.losses, axis=0, initial=self.threshold)
         self.encoding_, self.worst_ = Encoding.of(frame), worst
-        self.typical_ = _medians(known.losses, worst)
+        self.typical_ = typical(known.losses, worst)
         at = [self.readable(observed(known, k)) for k in epochs]
         everything = Known(at, np.log(final / self.threshold), self.encoding_, worst, self.seed, known.draws)
         self.members_ = [
@@ -136,7 +138,9 @@ class EarlyPredictor:
         return self
 
     def predict(self, given: Observed) -> Prediction:
-        """What is to be said of networks so far."""
+        """What is to be said of networks so far; of arrays, see `predict_proba`."""
+        self.check_fitted()
+        check_kind("given", given, Observed, "predict_proba takes arrays of losses, spectra and hyperparameters")
         readable = self.readable(given)
         return self.combined(readable, self.said(readable))
 
@@ -183,22 +187,26 @@ class EarlyPredictor:
         later epochs nothing is used. `epochs`: how long the trainings are, if not as long as those of the fit.
 
         A loss that is NaN was not measured: give an infinite one for a network that has diverged. A table says itself
-        which have; its variant that has not come so far gets NaN. Raises ValueError for other shapes, and for another
-        epoch.
+        which have; its variant that has not come so far gets NaN. Of spectra that are not used, it warns. Raises
+        ValueError for other shapes, for another epoch, and for hyperparameters of other names in the place of known
+        ones.
         """
-        self._check_fitted()
+        self.check_fitted()
         if isinstance(losses, SweepTable):
             _check_alone(spectra=spectra, hyperparameters=hyperparameters, epochs=epochs)
             given = observed(losses, epoch)
         else:
             check_names("losses", losses, self.loss_names_)
             given = so_far(losses, spectra, hyperparameters, epoch, self.epochs_ if epochs is None else epochs)
+            self.encoding_.check_names(() if given.hyperparameters is None else given.hyperparameters.columns)
         chance = self.predict(given).chance
         return np.stack([1 - chance, chance], 1)
 
     def outside(self, sweep: SweepTable) -> dict[int, str]:
         """The numbers of the sweep's unfinished variants that are unlike all known ones after their last epoch, and
         why."""
+        self.check_fitted()
+        check_kind("sweep", sweep, SweepTable, "aelle.load_sweep reads one")
         found, unfinished = {}, ~sweep.variants["complete"].to_numpy(bool)
         measured = np.isfinite(sweep.losses)
         last = measured.shape[1] - 1 - measured[:, ::-1].argmax(1)
@@ -227,18 +235,20 @@ class EarlyPredictor:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What was fitted, by name."""
-        self._check_fitted()
+        self.check_fitted()
         model = {} if self.model_ is None else self.model_.arrays()
         return arrays_of(self) | {f"aelle/{name}": array for name, array in model.items()}
 
     def save(self, folder: str | Path) -> None:
         """JSON and NPZ: nothing that could run code when it is read."""
         self._check_whole("save")
+        check_kind("folder", folder, (str, Path), "where the predictor is to be saved")
         write_predictor(Path(folder), self)
 
     @classmethod
     def load(cls, folder: str | Path) -> "EarlyPredictor":
         """Load what `save` wrote. Raises ValueError if that is incomplete."""
+        check_kind("folder", folder, (str, Path), "where a predictor was saved")
         return read_predictor(Path(folder), cls)
 
     def _of_spectra(self) -> AeLLE:
@@ -309,12 +319,13 @@ class EarlyPredictor:
                 said[rows[far]] = f"{what} is unlike all known ones"
         return said.tolist()
 
-    def _check_fitted(self) -> None:
+    def check_fitted(self) -> None:
+        """Raises NotFittedError before a fit."""
         if not hasattr(self, "stacks_"):
             raise NotFittedError("this EarlyPredictor is not fitted: call fit first, or load a saved one")
 
     def _check_whole(self, use: str) -> None:
-        self._check_fitted()
+        self.check_fitted()
         if not hasattr(self, "low_chances_"):
             raise UserError(
                 f"this EarlyPredictor was fitted by fit_to with subsets, without the chances that {use} needs: call "
@@ -333,11 +344,3 @@ def _nothing_known() -> TooFewError:
         "too little is known before the last epoch to predict from: give losses or spectra of earlier epochs, or "
         "hyperparameters in which the variants differ, of at least three variants"
     )
-
-
-def _medians(losses: Float[np.ndarray, "V E"], otherwise: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:
-    """Of each epoch's finite losses."""
-    measured = np.isfinite(losses).any(0)
-    found = otherwise.copy()
-    found[measured] = np.nanmedian(losses[:, measured], axis=0)
-    return found

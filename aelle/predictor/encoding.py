@@ -3,6 +3,7 @@
 Axes: V variant, F column.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from aelle.errors import UserError
 from aelle.sweep.draws import SEED
 
 MAGNITUDES = 20
@@ -76,6 +78,17 @@ class Encoding:
         """The hyperparameters that give columns."""
         numbers = [name for name, one in self.numbers.items() if one.varies]
         return numbers + [name for name, words in self.words.items() if len(words) > 1]
+
+    def check_names(self, given: Collection[str]) -> None:
+        """Raises UserError for names of which some are unknown while a known one is missing: it may be misspelt, and
+        without it nothing could be predicted from the others. Names that are only more, or only fewer, may be given."""
+        known = [*self.numbers, *self.words]
+        unknown, missing = sorted(set(given) - set(known)), [name for name in self.varied if name not in given]
+        if unknown and missing:
+            raise UserError(
+                f"hyperparameters contain {', '.join(unknown)} and no {', '.join(missing)}: the predictor knows "
+                f"{', '.join(known)}; rename or leave out what it does not know"
+            )
 
     def columns(self, given: pd.DataFrame, quadratic: bool = False) -> Float[np.ndarray, "V F"]:
         """Numbers, those that enter by their logarithm also as they are, and words one-hot. Missing numbers are at the

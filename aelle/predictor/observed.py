@@ -14,6 +14,7 @@ from aelle.errors import UserError
 from aelle.lyapunov.arrays import as_floats
 from aelle.lyapunov.spectra_so_far import SpectraSoFar, spectra_so_far
 from aelle.model.parameters import is_whole
+from aelle.sweep.anomalies import faulty_spectra, warn_of
 from aelle.sweep.arrays import as_frame
 from aelle.sweep.table import SweepTable
 
@@ -129,7 +130,7 @@ def check_epoch(name: str, epoch: Any, last: int) -> None:
 def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: int) -> Observed:
     """From arrays of losses [V, E], spectra [V, E, M] in nats per step, NaN where none was measured, and a mapping or
     frame of hyperparameters [V]; of later epochs nothing is used. A network whose last measured loss is infinite has
-    diverged. Raises ValueError for other shapes."""
+    diverged. Warns of spectra that are not used. Raises ValueError for other shapes."""
     if not is_whole(epochs) or epochs < 1:
         raise UserError(f"epochs={epochs!r}: give how long the trainings are, a whole number of at least 1")
     check_epoch("epoch", epoch, epochs)
@@ -145,7 +146,9 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
             raise UserError(
                 f"spectra of shape {list(spectra.shape)}: give [V, E, M] with epochs 0 to {epoch}, at least"
             )
-        seen = spectra_so_far(spectra[:, : epoch + 1], epochs)
+        spectra = spectra[:, : epoch + 1]
+        warn_of(faulty_spectra("spectrum", np.arange(len(spectra)), spectra), stacklevel=4)
+        seen = spectra_so_far(spectra, epochs)
     frame = None if hyperparameters is None else as_frame(hyperparameters)
     lengths = {len(one) for one in (losses, seen, frame) if one is not None}
     if len(lengths) != 1:
@@ -155,3 +158,11 @@ def so_far(losses: Any, spectra: Any, hyperparameters: Any, epoch: int, epochs: 
             else f"losses, spectra and hyperparameters of {sorted(lengths)} networks: give the same networks in each"
         )
     return Observed.of(epoch, epochs, losses, seen, frame)
+
+
+def typical(losses: Float[np.ndarray, "V E"], otherwise: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:
+    """The median of each epoch's finite losses; `otherwise` where there is none."""
+    measured = np.isfinite(losses).any(0)
+    found = otherwise.copy()
+    found[measured] = np.nanmedian(losses[:, measured], axis=0)
+    return found

@@ -74,7 +74,7 @@ def problems_table(sweep: SweepTable) -> pd.DataFrame:
     errors = sweep.variants.set_index("variant")["error"]
     rows = [(row["state"], number, errors.get(number)) for row in unfinished(sweep) for number in row["numbers"]]
     rows += [("damaged", None, problem) for problem in sweep.problems]
-    rows += [("anomaly", number, one.what) for one in sweep.anomalies for number in one.variants or (None,)]
+    rows += [("anomaly", *row) for one in sweep.anomalies for row in one.rows]
     table = pd.DataFrame(rows, columns=["state", "variant", "error"])
     return table.astype({"variant": "Int64"})
 

@@ -3,8 +3,9 @@
 Axes: V variant, E epoch (0 = before training), K exponent.
 """
 
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,10 +35,19 @@ UNSORTED = 1e-6
 
 
 class Anomaly(NamedTuple):
-    """`what` looks wrong, in one line; `variants`: the numbers of those concerned, none if it is not about some."""
+    """`what` looks wrong, in one line; `variants`: the numbers of those concerned, none if it is not about some;
+    `each`: what there is to say of each of them, if that is not the same for all."""
 
     what: str
     variants: tuple[int, ...] = ()
+    each: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[tuple[int | None, str]]:
+        """Each variant concerned, and what looks wrong about it; or one row about none."""
+        if not self.variants:
+            return [(None, self.what)]
+        return list(zip(self.variants, self.each or [self.what] * len(self.variants), strict=True))
 
     def __str__(self) -> str:
         if not self.variants:
@@ -78,6 +88,31 @@ def missing_spectra(
     return _at_epochs(f"no {name}", "others have one", numbers, without)
 
 
+def in_arrays(
+    losses: Float[np.ndarray, "V E"],
+    spectra: Float[np.ndarray, "V E K"],
+    used: Float[np.ndarray, "V E _"],
+    hyperparameters: Mapping[str, Shaped[np.ndarray, "V"]],
+) -> list[Anomaly]:
+    """Of arrays that a script has: as of an array file, but for epochs at which nobody has a loss or a spectrum, as
+    where not every epoch is measured. `used`: the spectra that are left."""
+    numbers = np.arange(len(losses))
+    return [
+        *faulty_spectra("spectrum", numbers, spectra),
+        *in_measurements(numbers, losses, used, given=np.any(~np.isnan(spectra), 2)),
+        *in_hyperparameters(numbers, losses[:, -1], hyperparameters),
+    ]
+
+
+def warn_of(anomalies: Sequence[Anomaly], stacklevel: int = 3) -> None:
+    """One warning of all."""
+    if anomalies:
+        numbered = len(anomalies) > 1
+        said = "; ".join(f"({i}) {one}" if numbered else str(one) for i, one in enumerate(anomalies, 1))
+        start = f"{len(anomalies)} things look" if numbered else "something looks"
+        warnings.warn(f"{start} wrong in the arrays: {said}", stacklevel=stacklevel)
+
+
 def _at_epochs(
     lacks: str, although: str, numbers: Int[np.ndarray, "V"], where: Bool[np.ndarray, "V E"]
 ) -> list[Anomaly]:
@@ -86,7 +121,8 @@ def _at_epochs(
         return []
     epoch = int(where[rows[0]].argmax())
     what = f"{lacks} at some epochs where {although}, e.g. of variant {numbers[rows[0]]} after epoch {epoch}"
-    return [Anomaly(f"{what}: not known there", _of(numbers, rows))]
+    each = tuple(f"{lacks} after {_epochs(where[v])}, where {although}: not known there" for v in rows)
+    return [Anomaly(f"{what}: not known there", _of(numbers, rows), each)]
 
 
 def _copies(
@@ -99,11 +135,14 @@ def _copies(
     found = [rows for rows in alike.values() if len(rows) > 1]
     if not found:
         return []
+    remedy = "keep one of them, a copy gives the other away"
     first = ", ".join(str(numbers[v]) for v in found[0][:SHOWN_VARIANTS])
-    what = (
-        f"the same losses and spectra as another variant, e.g. {first}: keep one of them, a copy gives the other away"
-    )
-    return [Anomaly(what, _of(numbers, np.sort(np.concatenate(found))))]
+    others = {v: _words(numbers[[w for w in rows if w != v]]) for rows in found for v in rows}
+    rows = np.sort(np.concatenate(found))
+    each = tuple(f"the same losses and spectra as {others[v]}: {remedy}" for v in rows.tolist())
+    return [
+        Anomaly(f"the same losses and spectra as another variant, e.g. {first}: {remedy}", _of(numbers, rows), each)
+    ]
 
 
 def in_losses(numbers: Int[np.ndarray, "V"], losses: Float[np.ndarray, "V E"]) -> list[Anomaly]:
@@ -121,22 +160,34 @@ def in_losses(numbers: Int[np.ndarray, "V"], losses: Float[np.ndarray, "V E"]) -
 
 def in_spectra(name: str, numbers: Int[np.ndarray, "V"], spectra: Float[np.ndarray, "V E K"]) -> list[Anomaly]:
     """Of an array of spectra in nats per step: what is not usable, out of order, or measured for nobody."""
-    measured, complete = ~np.isnan(spectra).all(2), usable(spectra)
+    found = faulty_spectra(name, numbers, spectra)
+    if not np.isnan(spectra).all() and (empty := _words(np.flatnonzero(~usable(spectra).any(0)))):
+        found.append(Anomaly(f"{name} is not usable for any variant after epochs {empty}: not known there"))
+    return found
+
+
+def faulty_spectra(name: str, numbers: Int[np.ndarray, "V"], spectra: Float[np.ndarray, "V E K"]) -> list[Anomaly]:
+    """Of spectra that were measured: those that are not usable, and those that are out of order."""
+    complete = usable(spectra)
+    wrong = ~np.isnan(spectra).all(2) & ~complete
     found = []
-    if len(rows := np.flatnonzero((measured & ~complete).any(1))):
-        v = rows[0]
-        epoch = int((measured & ~complete)[v].argmax())
-        what = (
-            f"{name} is incomplete at some epochs and not used there, e.g. of variant {numbers[v]} after epoch {epoch}"
+    if len(rows := np.flatnonzero(wrong.any(1))):
+        first = {v: int(wrong[v].argmax()) for v in rows.tolist()}
+        faults = [_fault(spectra[v, epoch]) for v, epoch in first.items()]
+        example = f"e.g. of variant {numbers[rows[0]]} after epoch {first[int(rows[0])]}: {faults[0]}"
+        each = tuple(
+            f"{name} is incomplete after {_epochs(wrong[v])} and not used there: "
+            + (f"after epoch {first[v]}, " if wrong[v].sum() > 1 else "")
+            + fault
+            for v, fault in zip(first, faults, strict=True)
         )
-        found.append(Anomaly(f"{what}: {_fault(spectra[v, epoch])}", _of(numbers, rows)))
+        what = f"{name} is incomplete at some epochs and not used there, {example}"
+        found.append(Anomaly(what, _of(numbers, rows), each))
     with np.errstate(invalid="ignore"):
         rising = complete & (np.diff(spectra, axis=2) > UNSORTED).any(2)
     if len(rows := np.flatnonzero(rising.any(1))):
         what = f"{name} is not in descending order, and its first exponent is taken for the largest: sort it"
         found.append(Anomaly(what, _of(numbers, rows)))
-    if measured.any() and (empty := _words(np.flatnonzero(~complete.any(0)))):
-        found.append(Anomaly(f"{name} is not usable for any variant after epochs {empty}: not known there"))
     return found
 
 
@@ -160,7 +211,7 @@ def in_hyperparameters(
         if follows := _follows(values, final_loss):
             what = f"{name} may be an outcome, not a hyperparameter: {follows}"
             found.append(Anomaly(f"{what}; leave it out if it is known only after training, as a test loss is"))
-    constant = [name for name, values in hyperparameters.items() if len(set(values.tolist())) == 1]
+    constant = [name for name, values in hyperparameters.items() if len(set(_plain(values).tolist())) == 1]
     if constant and len(numbers) > 1:
         found.append(Anomaly(f"the same value for all variants, and thus not used: {', '.join(constant)}"))
     return found
@@ -168,7 +219,7 @@ def in_hyperparameters(
 
 def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]) -> str:
     """How a hyperparameter follows the final loss, if it does so almost without exception; otherwise ""."""
-    finite = np.isfinite(final_loss)
+    values, finite = _plain(values), np.isfinite(final_loss)
     groups = [final_loss[values == value] for value in np.unique(values)[: MAX_GROUPS + 1]]
     if 1 < len(groups) <= MAX_GROUPS:
         # A diverged variant ranks as the largest loss.
@@ -177,6 +228,8 @@ def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]
         apart = all(high < low for (_, high), (low, _) in pairwise(ranges))
         enough = len(values) >= MIN_VARIANTS and min(map(len, groups)) >= MIN_GROUP
         return "its values have final losses that do not overlap" if apart and enough else ""
+    if values.dtype.kind == "f":
+        finite &= np.isfinite(values)
     if values.dtype.kind not in "fiu" or finite.sum() < MIN_VARIANTS or np.ptp(final_loss[finite]) == 0:
         return ""
     known, loss = (pd.Series(each[finite]).rank() for each in (values, final_loss))
@@ -184,8 +237,22 @@ def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]
     return f"its rank correlation with the final loss is {rho:.3f}" if abs(rho) >= OUTCOME else ""
 
 
+def _plain(values: Shaped[np.ndarray, "V"]) -> Shaped[np.ndarray, "V"]:
+    """Objects as numbers, if those that are there are numbers, or as words."""
+    if values.dtype.kind in "biufU":
+        return values
+    there = pd.notna(values)
+    numbers = pd.to_numeric(pd.Series(values).where(there, np.nan), errors="coerce").to_numpy(float)
+    return numbers if np.isfinite(numbers[there]).all() else np.where(there, values, "none").astype(str)
+
+
 def _of(numbers: Int[np.ndarray, "V"], rows: Int[np.ndarray, "n"]) -> tuple[int, ...]:
     return tuple(int(n) for n in numbers[rows])
+
+
+def _epochs(where: Bool[np.ndarray, "E"]) -> str:
+    epochs = np.flatnonzero(where)
+    return f"epoch{'s' * (len(epochs) > 1)} {_words(epochs)}"
 
 
 def _words(epochs: Int[np.ndarray, "n"]) -> str:

@@ -20,10 +20,17 @@ from aelle.errors import UserError, in_one_line, printable
 from aelle.files import check_regular
 from aelle.hyperparameters import why_reserved
 from aelle.lyapunov.arrays import as_array, as_floats
-from aelle.lyapunov.spectra_so_far import usable
-from aelle.lyapunov.spectrum import common_length
+from aelle.lyapunov.spectra_so_far import comparable
 from aelle.npz import check_npz
-from aelle.sweep.anomalies import Anomaly, in_hyperparameters, in_losses, in_measurements, in_spectra, missing_spectra
+from aelle.sweep.anomalies import (
+    Anomaly,
+    in_arrays,
+    in_hyperparameters,
+    in_losses,
+    in_measurements,
+    in_spectra,
+    missing_spectra,
+)
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.table import SweepTable
 
@@ -88,7 +95,7 @@ def load_arrays(path: Path) -> SweepTable:
     if test_spectra is not None:
         test_spectra = test_spectra.astype(float)
         anomalies += in_spectra(TEST_SPECTRA, numbers, test_spectra)
-        given, test_spectra = np.any(~np.isnan(test_spectra), 2), _curves(test_spectra)[0]
+        given, test_spectra = np.any(~np.isnan(test_spectra), 2), comparable(test_spectra)[0]
         anomalies += missing_spectra(TEST_SPECTRA, numbers, table.losses, test_spectra, given)
     return replace(
         table,
@@ -180,7 +187,8 @@ def _kind(array: np.ndarray) -> str:
 def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> SweepTable:
     """A sweep from arrays: validation losses [V, E] of epochs 0 to the last, spectra [V, E, K] in nats per step, NaN
     where not measured and after the last exponent of a smaller network, and a mapping or frame of names to values [V].
-    Raises ValueError for other shapes, for losses that are not above 0 and for `RESERVED` names of hyperparameters."""
+    What looks wrong is in `anomalies`. Raises ValueError for other shapes, for losses that are not above 0 and for
+    `RESERVED` names of hyperparameters."""
     losses = as_floats("losses", losses)
     spectra = np.full((*losses.shape[:2], 1), np.nan) if spectra is None else as_floats("spectra", spectra)
     if losses.ndim != 2 or spectra.ndim != 3:
@@ -194,7 +202,8 @@ def table_of(losses: Any, spectra: Any = None, hyperparameters: Any = None) -> S
     for name in values:
         if clash := why_reserved(name):
             raise UserError(f"hyperparameters contain {name}: {clash}")
-    return _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+    table = _table(ARRAYS, losses, spectra, values, np.arange(len(losses)))
+    return replace(table, anomalies=in_arrays(table.losses, spectra, table.spectra, values))
 
 
 def as_frame(hyperparameters: Any) -> pd.DataFrame:
@@ -265,7 +274,7 @@ def _table(
         "complete": True,
     }
     variants = pd.DataFrame({**columns, **hyperparameters})
-    curves, exponents = _curves(spectra)
+    curves, exponents = comparable(spectra)
     return SweepTable(
         name=ARRAYS,
         task=ARRAYS,
@@ -279,8 +288,3 @@ def _table(
         exponents=exponents.max(1, initial=1),
         draws=repeated_draws(variants, list(hyperparameters), None),
     )
-
-
-def _curves(spectra: Float[np.ndarray, "V E K"]) -> tuple[Float[np.ndarray, "V E K"], Int[np.ndarray, "V E"]]:
-    """`common_length` of those that are usable."""
-    return common_length(np.where(usable(spectra)[..., None], spectra, np.nan))

@@ -17,6 +17,13 @@ OPTIONS = (
 )
 """The top level of a configuration; everything else there is a hyperparameter."""
 
+SECTIONS = {
+    "lyapunov": ("over", "sequences", "test", "steps", "k", "every_n_epochs", "precision"),
+    "trainer": ("accelerator", "devices", "precision", "gradient_clip_val", "gradient_clip_algorithm"),
+    "task": ("name", "threshold"),
+}
+"""Options that have options, and which of them every run reads."""
+
 
 def with_names(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with the names of all hyperparameters, those first that it lists itself."""
@@ -41,6 +48,14 @@ def _with_text_keys(spec: Any) -> Any:
 
 def check_options(config: dict[str, Any]) -> None:
     """Raise UserError for a value that no run could use."""
+    for name, options in SECTIONS.items():
+        section = config.get(name)
+        if not isinstance(section, dict):
+            raise UserError(
+                f"{name}={section}: give its options one by one: {', '.join(f'{name}.{o}' for o in options)}"
+            )
+        if missing := [one for one in options if one not in section]:
+            raise UserError(f"{name}.{missing[0]} is missing, which every run reads: do not delete it")
     check_space({name: config.get(name) for name in config["hyperparameters"]})
     for name, most in (("epochs", MAX_EPOCHS), ("pack_size", MAX_VARIANTS), ("size", MAX_VARIANTS), ("repeats", None)):
         if not (name == "size" and config[name] is None):
@@ -77,6 +92,8 @@ def check_options(config: dict[str, Any]) -> None:
         if not optional and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
             raise UserError(f"{name}={value}: give a number above 0")
     check_prediction(config)
+    if not isinstance(config["outputs"], str):
+        raise UserError(f"outputs={config['outputs']}: give the path of a folder")
     check_name(config["sweep"], config["outputs"])
 
 

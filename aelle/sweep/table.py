@@ -16,7 +16,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 
 from aelle.errors import UserError
-from aelle.lyapunov.spectra_so_far import SpectraSoFar, running_mean
+from aelle.lyapunov.spectra_so_far import SpectraSoFar, mean_curves
 from aelle.lyapunov.spectrum import curve
 from aelle.runs.reader import Run
 from aelle.sweep.anomalies import Anomaly, in_measurements, missing_spectra
@@ -118,7 +118,7 @@ class SweepTable:
     @cached_property
     def running_means(self) -> Float[np.ndarray, "V E M"]:
         """The mean of the spectra up to each epoch; NaN where none was measured at that epoch."""
-        return running_mean(self.spectra)
+        return mean_curves(self.spectra)
 
     def seen(self, epoch: int) -> SpectraSoFar:
         """What spectra say after an epoch; NaN where none was measured then."""

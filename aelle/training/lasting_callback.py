@@ -1,6 +1,7 @@
 """Callbacks whose results last: through checkpoints, until the next training, and beyond worker processes."""
 
 import os
+import sys
 import tempfile
 import uuid
 import weakref
@@ -12,6 +13,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+from aelle.errors import UserError
+
+DEPTH = 12
+"""Calls between Lightning's and `state_key`, at most, run-time checks of types included."""
 
 
 class LastingCallback(pl.Callback, ABC):
@@ -48,6 +54,18 @@ class LastingCallback(pl.Callback, ABC):
 
     @property
     def state_key(self) -> str:
+        """Raises UserError in a new trainer with two equal ones, whose states a checkpoint could not tell apart."""
+        listed = [one._key for one in _compared() if isinstance(one, LastingCallback)]
+        if listed.count(self._key) > 1:
+            raise UserError(
+                f"callbacks has two equal {type(self).__name__}s of {self.network!r}, which no checkpoint could tell "
+                f"apart: leave one out, or let them differ in {', '.join([*self.identity, 'probe'])} or an option "
+                "(functions differ by their names)"
+            )
+        return self._key
+
+    @property
+    def _key(self) -> str:
         return self._generate_state_key(**self.identity, details=self.details)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -108,6 +126,19 @@ def log_now(trainer: pl.Trainer, values: dict[str, float]) -> None:
     """To every logger, where Lightning's `log` is not allowed or comes too late."""
     for logger in trainer.loggers:
         logger.log_metrics(values, step=trainer.global_step)
+
+
+def _compared() -> list[pl.Callback]:
+    """The callbacks of a trainer that is being made, where Lightning looks for equal keys: before any hook, and with an
+    error of its own that names no remedy."""
+    frame = sys._getframe(1)
+    for _ in range(DEPTH):
+        if frame.f_code.co_name == "_validate_callbacks_list":
+            return frame.f_locals.get("callbacks", [])
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return []
 
 
 def _remove(file: Path, process: int) -> None:

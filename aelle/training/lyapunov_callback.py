@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from aelle.cells.in_use import stack_in_use
 from aelle.cells.stack import is_recurrent, with_own_forward
 from aelle.errors import UserError
-from aelle.lyapunov.checks import check_whole
+from aelle.lyapunov.checks import check_options, check_whole
 from aelle.lyapunov.estimate import population_spectrum
 from aelle.lyapunov.spectrum import Spectrum
 from aelle.training.lasting_callback import LastingCallback, between_epochs, log_now
@@ -64,6 +64,11 @@ class LyapunovCallback(LastingCallback):
         over: str = "hidden",
         dtype: torch.dtype = torch.float64,
     ):
+        if not isinstance(network, str):
+            raise UserError(
+                f"network is of type {type(network).__name__}: give its attribute path in the LightningModule, e.g. "
+                '"rnn" for self.rnn'
+            )
         if isinstance(every_n_epochs, Collection) and not isinstance(every_n_epochs, str):
             for epoch in every_n_epochs:
                 check_whole("every_n_epochs", epoch, 0)
@@ -78,6 +83,10 @@ class LyapunovCallback(LastingCallback):
                 else "leave it out, the probe's length decides"
             )
             raise UserError(f"steps={steps}: {remedy}")
+        for name, number in (("steps", steps), ("k", k)):
+            if number is not None:
+                check_whole(name, number, 1)
+        check_options(over, "tangent", "auto", dtype)
         check_probe("probe", probe, embedding)
         if test_probe is not None:
             check_probe("test_probe", test_probe, embedding)

@@ -15,13 +15,16 @@ import pyarrow.compute as pc
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from sklearn.utils.validation import check_is_fitted
 
+from aelle.errors import UserError, check_kind
 from aelle.lyapunov.spectra_so_far import RunningMean, SpectraSoFar
 from aelle.lyapunov.spectrum import curve
 from aelle.model.chances import chances_of
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import Observed
+from aelle.predictor.prediction import NO_SPECTRUM
 from aelle.tasks.module import PopulationModule
 from aelle.training.lasting_callback import LastingCallback, between_epochs, log_now
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -52,6 +55,16 @@ class PredictionCallback(LastingCallback):
         hyperparameters: Mapping[str, Any] | None = None,
         monitor: str = "val_loss",
     ):
+        check_kind("predictor", predictor, (EarlyPredictor, AeLLE), "fit or load one")
+        check_kind("lyapunov", lyapunov, LyapunovCallback, "the callback that measures the network")
+        if isinstance(predictor, EarlyPredictor):
+            predictor.check_fitted()
+        else:
+            check_is_fitted(predictor, "committee_")
+        if hyperparameters is not None:
+            check_kind("hyperparameters", hyperparameters, Mapping, "their names and the network's values")
+            if isinstance(predictor, EarlyPredictor):
+                predictor.encoding_.check_names(hyperparameters)
         self.predictor, self.lyapunov = predictor, lyapunov
         self.hyperparameters, self.monitor = hyperparameters, monitor
         self.aelle = predictor if isinstance(predictor, AeLLE) else predictor.model_
@@ -130,6 +143,18 @@ class PredictionCallback(LastingCallback):
             self._losses = {epoch: losses.numpy() for epoch, losses in state_dict["losses"].items()}
             self.mean.total, self.mean.count = state_dict["total"].numpy(), state_dict["count"].numpy()
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raises UserError unless the spectra of an epoch are there when it is predicted from."""
+        super().setup(trainer, pl_module, stage)
+        callbacks: list[pl.Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        before = callbacks[: callbacks.index(self)]
+        if stage == "fit" and not any(one is self.lyapunov for one in before):
+            where = "comes after it" if any(one is self.lyapunov for one in callbacks) else "is not there"
+            raise UserError(
+                f"PredictionCallback among the trainer's callbacks: its LyapunovCallback of {self.network!r} {where}; "
+                "give callbacks=[lyapunov, prediction]"
+            )
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Predict before training, or where a resumed training's last epoch has only now been measured."""
         self.goes_on = False
@@ -207,8 +232,10 @@ class PredictionCallback(LastingCallback):
         if isinstance(self.predictor, EarlyPredictor):
             prediction = self.predictor.predict(given)
             return prediction.chance, prediction.outside
-        nothing = np.full(len(given), np.nan)
-        return nothing if given.spectra is None else chances_of(self.predictor, given.spectra), [""] * len(given)
+        if given.spectra is None:
+            return np.full(len(given), np.nan), [""] * len(given)
+        outside = np.where(given.spectra.known | given.diverged, "", NO_SPECTRUM)
+        return chances_of(self.predictor, given.spectra), outside.tolist()
 
     def _epochs(self, trainer: pl.Trainer, epoch: int) -> int:
         """How long the training is, at most; if it is open-ended, how long those were that the predictor was fitted to;

@@ -227,6 +227,15 @@ def test_no_readable_run_is_one_line(sweep, main):
         ("threshold=high", "threshold=high"),
         ("details=all", "details=all: give true for every row of the table, or false for five"),
         ("aelle=nosuch", "aelle=nosuch does not exist: choose one of default"),
+        ("aelle=3", "aelle=3: aelle is chosen by its name; choose one of default, paper"),
+        ("aelle=null", "aelle=null: aelle is chosen by its name; choose one of default, paper"),
+        ("aelle=[1]", "aelle=[1]: aelle is chosen by its name; choose one of default, paper"),
+        ("logger=3", "logger=3: logger is chosen by its name; choose one of csv, tensorboard, wandb"),
+        ("shares=3", "shares=3: give three numbers above 0"),
+        ("shares=null", "shares=None: give three numbers above 0"),
+        ("model=3", "model=3: give the folder of a model saved by analyze.py"),
+        ("sweep=3", "sweep=3: give the path of a sweep's folder, or of an array file"),
+        ("sweep=[1]", "sweep=[1]: give the path of a sweep's folder, or of an array file"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(small_sweep, tmp_path, main, override, says):

@@ -26,6 +26,26 @@ def test_the_mean_is_taken_of_logarithms_and_leaves_out_what_is_not_finite():
     np.testing.assert_allclose(mean.add(sweep.spectra[[4, 1], 3]), expected[[4, 1], 3], rtol=1e-12)
 
 
+def test_the_mean_is_checked_as_its_siblings_are():
+    spectra = synthetic(V=4, E=3).spectra[:, :, :8]
+    expected = running_mean(spectra)
+    for kind in (torch.as_tensor, np.ndarray.tolist):
+        np.testing.assert_array_equal(running_mean(kind(spectra)), expected)
+    padded = np.pad(spectra, ((0, 0), (0, 0), (0, 4)), constant_values=np.nan)
+    padded[0] = np.linspace(1, -1, 12)
+    seen = SpectraSoFar.of(padded, np.arange(4) / 3)
+    found = running_mean(padded)
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found.reshape(16, 12), seen.mean)
+    padded[1, 2, 7], padded[2, 1, 7] = np.nan, -np.inf
+    assert [tuple(place) for place in np.argwhere(np.isnan(running_mean(padded)).all(2)).tolist()] == [(1, 2), (2, 1)]
+    for wrong in (spectra[0], spectra[:, :0], np.zeros(3)):
+        with pytest.raises(ValueError, match=r"spectra of shape .*: give \[V, E, M\], V networks at E epochs"):
+            running_mean(wrong)
+    with pytest.raises(ValueError, match="spectra contains 'a': give an array of numbers"):
+        running_mean([[["a"]]])
+
+
 def test_rows_of_trainings_are_those_of_the_table():
     sweep = synthetic(V=4, E=3)
     seen = SpectraSoFar.of(sweep.spectra.tolist(), np.arange(4) / 3, exponents=[8, 8, 16, 16])

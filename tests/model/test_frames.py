@@ -1,12 +1,13 @@
 """Spectra and covariates as frames: their columns have names, and an order."""
 
+import re
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aelle import AeLLE
+from aelle import AeLLE, LossRegressor
 
 V, M = 60, 8
 NAMES = [f"exponent {i}" for i in range(M)]
@@ -41,11 +42,46 @@ def test_the_names_of_columns_are_kept(fitted, tmp_path):
     assert not hasattr(again, "feature_names_in_")
 
 
-@pytest.mark.parametrize("names", [NAMES, range(M)])
+def test_a_regressor_has_the_names_too():
+    spectra, losses = spectra_and_losses()
+    model = LossRegressor(AeLLE(1.0, max_steps=2))
+    assert not hasattr(model, "feature_names_in_")
+    named = model.fit(frame(spectra), losses)
+    assert list(named.feature_names_in_) == NAMES
+    with pytest.raises(ValueError, match="order"):
+        named.predict(frame(spectra).iloc[:, ::-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        named.predict(frame(spectra))
+    assert not hasattr(model.fit(spectra, losses), "feature_names_in_")
+
+
+def test_names_of_several_types_are_refused():
+    spectra, losses = spectra_and_losses()
+    mixed = frame(spectra, ["a", *range(M - 1)])
+    with pytest.raises(ValueError, match="spectra have columns named by texts and by others: give names of one type"):
+        AeLLE(1.0, max_steps=2).fit(mixed, losses)
+    model = AeLLE(1.0, max_steps=2).fit(spectra, losses)
+    with pytest.raises(ValueError, match="spectra have columns named by texts and by others: give names of one type"):
+        model.predict(mixed)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        NAMES,
+        range(M),
+        np.linspace(0, 1, M),
+        pd.MultiIndex.from_product([["exponent"], range(M)]),
+        pd.date_range("2024-01-01", periods=M),
+        pd.Index(range(M), dtype="Int64"),
+    ],
+)
 def test_columns_in_another_order_are_refused(names, tmp_path):
     """They moved chances in silence."""
     spectra, losses = spectra_and_losses()
     model = AeLLE(1.0, max_steps=50).fit(frame(spectra, names), losses)
+    assert hasattr(model, "feature_names_in_") == (names is NAMES)
     model.save(tmp_path)
     swapped = frame(spectra, names).iloc[:, ::-1]
     moved = np.abs(model.predict_proba(spectra[:, ::-1]) - model.predict_proba(spectra)).max()
@@ -54,7 +90,9 @@ def test_columns_in_another_order_are_refused(names, tmp_path):
         for method in ("predict_proba", "transform", "predict_loss", "latent", "reconstruct"):
             with pytest.raises(ValueError, match=r"order"):
                 getattr(one, method)(swapped)
-    with pytest.raises(ValueError, match=f"column 0 of spectra is {names[-1]}, and was {names[0]} in the fit"):
+    with pytest.raises(
+        ValueError, match=re.escape(f"column 0 of spectra is {names[-1]}, and was {names[0]} in the fit")
+    ):
         AeLLE(1.0, max_steps=2).fit(frame(spectra, names), losses, validation=(swapped, losses))
 
 

@@ -4,11 +4,14 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sklearn
 import torch
 from scipy.stats import spearmanr
 from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, get_scorer, get_scorer_names, mean_squared_error, roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -44,6 +47,70 @@ def test_classes_beside_their_losses_give_the_model_of_the_losses():
     np.testing.assert_array_equal(sklearn.clone(MODEL).fit(SPECTRA, losses=LOSSES).predict_proba(SPECTRA), expected)
 
 
+WHOLE = np.where(LOW, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series(WHOLE, dtype="Int64"),
+        pd.Series(WHOLE, dtype="UInt8"),
+        pd.Series(WHOLE, dtype="int64[pyarrow]"),
+        pd.Series(WHOLE, dtype="category"),
+        pd.DataFrame({"y": pd.Series(WHOLE, dtype="Int64")}),
+        pd.array(WHOLE.tolist(), dtype="Int64"),
+        pd.Index(WHOLE, dtype="Int64"),
+        pa.array(WHOLE),
+        WHOLE.astype(object),
+        WHOLE.tolist(),
+        pd.Series(LOW, dtype="boolean"),
+        pd.Series(LOW, dtype="bool[pyarrow]"),
+        pd.Series(LOW, dtype="category"),
+        pa.array(LOW),
+        LOW.tolist(),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+def test_classes_are_classes_in_every_type_of_column(y):
+    low_alone = sklearn.clone(MODEL).fit(SPECTRA, LOW).predict_proba(SPECTRA)
+    model = sklearn.clone(MODEL).fit(SPECTRA, y)
+    np.testing.assert_array_equal(model.predict_proba(SPECTRA), low_alone)
+    assert model.score(SPECTRA, y) == model.score(SPECTRA, LOSSES) > 0.9
+    with_losses = sklearn.clone(MODEL).fit(SPECTRA, y, losses=LOSSES).predict_proba(SPECTRA)
+    np.testing.assert_array_equal(with_losses, sklearn.clone(MODEL).fit(SPECTRA, LOSSES).predict_proba(SPECTRA))
+
+
+def test_losses_are_losses_in_every_type_of_column():
+    expected = sklearn.clone(MODEL).fit(SPECTRA, LOSSES).predict_proba(SPECTRA)
+    for kind in ("Float64", "double[pyarrow]", "category", object):
+        found = sklearn.clone(MODEL).fit(SPECTRA, pd.Series(LOSSES, dtype=kind)).predict_proba(SPECTRA)
+        np.testing.assert_array_equal(found, expected)
+    lost = np.where(np.arange(V) == LOSSES.argmax(), np.nan, LOSSES)
+    by_na = sklearn.clone(MODEL).fit(SPECTRA, pd.Series(lost, dtype="Float64")).predict_proba(SPECTRA)
+    np.testing.assert_array_equal(by_na, sklearn.clone(MODEL).fit(SPECTRA, lost).predict_proba(SPECTRA))
+    whole = np.where(LOW, 1, 9)
+    beside, floats = (AeLLE(2.0, max_steps=30).fit(SPECTRA, losses=one) for one in (whole, whole.astype(float)))
+    np.testing.assert_array_equal(beside.predict_proba(SPECTRA), floats.predict_proba(SPECTRA))
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([None, *LOW[1:]], dtype="boolean"),
+        pd.Series([None, *WHOLE[1:]], dtype="Int64"),
+        pd.Series([None, *WHOLE[1:].tolist()], dtype="int64[pyarrow]"),
+        pd.Series([None, *WHOLE[1:].tolist()], dtype=object),
+        pd.Series([np.nan, *WHOLE[1:]]).astype("Int64").astype("category"),
+        pa.array([None, *LOW[1:].tolist()]),
+        [None, *LOW[1:]],
+        [None, *LOSSES[1:]],
+    ],
+)
+def test_missing_classes_are_refused(y):
+    with pytest.raises(ValueError, match=r"y has no value in row 0: leave out rows without a class"):
+        sklearn.clone(MODEL).fit(SPECTRA, y)
+
+
 def test_classes_alone_are_learned(tmp_path):
     model = AeLLE(THRESHOLD).fit(SPECTRA, 2 * LOW - 1)
     later, losses = spectra_and_losses(seed=1)
@@ -72,6 +139,10 @@ def test_a_model_of_losses_knows_its_classes_as_before():
         (np.zeros(V, int), LOSSES, "1 class only, 0"),
         (np.arange(V), LOSSES, "Only binary classification is supported"),
         (np.arange(V) + 1, None, "40 different whole numbers: give losses as floats"),
+        ([True, *LOSSES[1:]], None, "y has booleans among other values"),
+        (np.ma.array(WHOLE, mask=np.arange(V) == 3), None, "y has masked values"),
+        (LOW, LOW, "losses of bool: give final losses as numbers"),
+        (None, LOW, "losses of bool: give final losses as numbers"),
         (np.where(LOW, "low", "high"), None, "or classes as booleans, True for low error"),
         (LOW.astype(float), None, "give losses above 0, or classes as booleans"),
         (np.full(V, np.nan), None, "0 of 40 variants are low-error|no finite loss"),
@@ -91,6 +162,10 @@ def test_a_class_that_the_fit_had_not_is_refused_in_score():
     model = sklearn.clone(MODEL).fit(SPECTRA, LOW)
     with pytest.raises(ValueError, match="give classes of the fit"):
         model.score(SPECTRA, np.arange(V) % 2 + 5)
+    with pytest.raises(
+        ValueError, match=r"a loss of 0 is not positive: .* give losses above 0, or classes as booleans"
+    ):
+        model.score(SPECTRA, LOW.astype(float))
 
 
 def test_the_validation_part_may_be_classes():
@@ -143,6 +218,42 @@ def test_own_scorers_know_the_threshold_and_the_predicted_loss():
             loss_scorer(wrong)
 
 
+@pytest.mark.parametrize("scoring", ["roc_auc", "neg_mean_absolute_error"])
+def test_own_scorers_score_what_ends_in_a_model(scoring):
+    scorer, halved = loss_scorer(scoring), FunctionTransformer(lambda x: x / 2)
+    model = sklearn.clone(MODEL).fit(SPECTRA, LOSSES)
+    expected = scorer(model, SPECTRA, LOSSES)
+    grid = {"max_steps": [30]}
+    for estimator in (
+        LossRegressor(MODEL),
+        make_pipeline(sklearn.clone(MODEL)),
+        make_pipeline(FunctionTransformer(), LossRegressor(MODEL)),
+        GridSearchCV(MODEL, grid, scoring=scorer, cv=3),
+        GridSearchCV(make_pipeline(MODEL), {"aelle__max_steps": [30]}, scoring=scorer, cv=3, error_score="raise"),
+        make_pipeline(FunctionTransformer(), GridSearchCV(MODEL, grid, scoring=scorer, cv=3)),
+    ):
+        assert scorer(estimator.fit(SPECTRA, LOSSES), SPECTRA, LOSSES) == expected
+    scaled = make_pipeline(halved, sklearn.clone(MODEL)).fit(SPECTRA, LOSSES)
+    assert scorer(scaled, SPECTRA, LOSSES) == scorer(scaled[-1], SPECTRA / 2, LOSSES)
+    found = cross_val_score(make_pipeline(halved, MODEL), SPECTRA, LOSSES, scoring=scorer, cv=3, error_score="raise")
+    assert np.isfinite(found).all()
+
+
+def test_own_scorers_say_what_they_score():
+    scorer = loss_scorer("roc_auc")
+    others = [LogisticRegression(), make_pipeline(FunctionTransformer(), LogisticRegression())]
+    for estimator in (*others, CalibratedClassifierCV(MODEL, cv=2), GridSearchCV(MODEL, {"seed": [0]}, refit=False)):
+        fitted = estimator.fit(SPECTRA, LOW)
+        with pytest.raises(
+            ValueError, match=r"^loss_scorer: \w+ is no AeLLE or LossRegressor, and no pipeline or [^\n]*$"
+        ):
+            scorer(fitted, SPECTRA, LOSSES)
+    with pytest.raises(NotFittedError):
+        scorer(sklearn.clone(MODEL), SPECTRA, LOSSES)
+    with pytest.raises(ValueError, match="losses of bool: give final losses as numbers"):
+        loss_scorer("r2")(sklearn.clone(MODEL).fit(SPECTRA, LOSSES), SPECTRA, LOW)
+
+
 def test_a_regressor_of_the_loss_is_compared_with_losses():
     options = {"cv": 4, "scoring": "neg_mean_squared_error"}
     error = cross_val_score(LossRegressor(MODEL), SPECTRA, LOSSES, **options)
@@ -153,10 +264,12 @@ def test_a_regressor_of_the_loss_is_compared_with_losses():
     assert (cross_val_score(LossRegressor(AeLLE(THRESHOLD)), SPECTRA, LOSSES, cv=4) > 0.5).all()
     search = GridSearchCV(LossRegressor(MODEL), {"model__max_steps": [1, 60]}, cv=3).fit(SPECTRA, LOSSES)
     assert search.best_params_ == {"model__max_steps": 60}
-    with pytest.raises(ValueError, match="a loss of 0 is not positive"):
-        LossRegressor(MODEL).fit(SPECTRA, LOW)
-    with pytest.raises(ValueError, match="y contains 'low': give an array of numbers"):
-        LossRegressor(MODEL).fit(SPECTRA, ["low"] * V)
+    for wrong, kind in ((LOW, "bool"), (["low"] * V, "<U3")):
+        with pytest.raises(ValueError, match=f"y of {kind}: give final losses as numbers"):
+            LossRegressor(MODEL).fit(SPECTRA, wrong)
+    whole = np.where(LOW, 1, 9)
+    by_whole, by_floats = (LossRegressor(AeLLE(2.0, max_steps=30)).fit(SPECTRA, y) for y in (whole, whole * 1.0))
+    np.testing.assert_array_equal(by_whole.predict(SPECTRA), by_floats.predict(SPECTRA))
 
 
 def test_every_scorer_of_numbers_is_known():

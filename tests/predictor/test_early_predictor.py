@@ -64,7 +64,7 @@ def test_arrays_are_as_good_as_a_table(fitted):
     np.testing.assert_array_equal(again.predict_proba(new, epoch=2), fitted.predict_proba(new, epoch=2))
 
 
-@pytest.mark.parametrize("names", [range(6), [f"epoch {k}" for k in range(6)]])
+@pytest.mark.parametrize("names", [range(6), np.linspace(0, 1, 6), [f"epoch {k}" for k in range(6)]])
 def test_epochs_of_a_frame_in_another_order_are_refused(names, tmp_path):
     """They moved chances in silence."""
     sweep, new = of_rates(), of_rates(seed=1)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aelle.report.tables import problems_table
 from aelle.runs.reader import read_run
 from aelle.runs.writer import RunFolder
 from aelle.sweep.anomalies import Anomaly, in_hyperparameters
@@ -53,6 +54,30 @@ def test_an_incomplete_spectrum_is_named(tmp_path, name, places, why, variants):
     (one,) = anomalies(tmp_path, **{name: changed(SORTED, *places)})
     assert one.what.startswith(f"{name} is incomplete at some epochs and not used there, e.g. of {why}")
     assert one.variants == variants and np.isfinite(load_arrays(tmp_path / "mine.npz").spectra[3]).all()
+
+
+def test_each_variant_has_its_own_reason(tmp_path):
+    places = [(4, 2, 3, np.nan), (5, slice(None), 7, -np.inf), (6, 1, 7, np.nan)]
+    (one,) = anomalies(tmp_path, spectrum=changed(SORTED, *places))
+    assert [number for number, _ in one.rows] == [4, 5, 6]
+    assert [what.removeprefix("spectrum is incomplete after ") for _, what in one.rows] == [
+        "epoch 2 and not used there: exponent 3 (from 0) is nan; give finite ones",
+        "epochs 0, 1, 2, 3 and not used there: after epoch 0, exponent 7 (from 0) is -inf; give finite ones",
+        "epoch 1 and not used there: it has 7 exponents and more at another epoch; give all of them",
+    ]
+    table = problems_table(load_arrays(tmp_path / "mine.npz"))
+    odd = table[table["state"] == "anomaly"].set_index("variant")["error"]
+    assert odd.loc[[4, 5, 6]].tolist() == [what for _, what in one.rows]
+    (one,) = anomalies(tmp_path, val_loss=changed(LOSSES, (4, 2, np.nan), (7, slice(0, 2), np.nan)))
+    rest = "where a later one is finite: not known there"
+    assert one.each == tuple(f"no finite val_loss after {epochs}, {rest}" for epochs in ("epoch 2", "epochs 0, 1"))
+    losses, spectra = LOSSES.copy(), SORTED.copy()
+    losses[[4, 9, 21]], spectra[[4, 9, 21]] = losses[4], spectra[4]
+    (one,) = anomalies(tmp_path, val_loss=losses, spectrum=spectra)
+    assert [what.partition(":")[0] for _, what in one.rows] == [
+        f"the same losses and spectra as {others}" for others in ("9, 21", "4, 21", "4, 9")
+    ]
+    assert Anomaly("odd").rows == [(None, "odd")] and Anomaly("odd", (3, 4)).rows == [(3, "odd"), (4, "odd")]
 
 
 def test_spectra_that_others_have_at_an_epoch_are_missed(tmp_path):

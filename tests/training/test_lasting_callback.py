@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from aelle import LyapunovCallback, lyapunov_spectrum
+from aelle.errors import UserError
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.training.prediction_callback import PredictionCallback
@@ -181,6 +182,24 @@ def test_state_keys_tell_callbacks_apart():
         return [one.state_key for one in made]
 
     assert len(set(keys())) == len(keys()) and keys() == keys()
+
+
+def test_equal_callbacks_are_one_line(predictor):
+    one, same = LyapunovCallback("encoder", probe()), LyapunovCallback("encoder", probe())
+    equal = [
+        ([one, same], "LyapunovCallbacks of 'encoder', .* differ in network, probe or an option"),
+        ([one, one], "LyapunovCallbacks of 'encoder'"),
+        (
+            [one, *(PredictionCallback(predictor, one) for _ in range(2))],
+            "PredictionCallbacks of .* network, model, mon",
+        ),
+    ]
+    for callbacks, words in equal:
+        with pytest.raises(UserError, match=f"callbacks has two equal {words}") as error:
+            trainer(callbacks)
+        assert "\n" not in str(error.value)
+    assert one.state_key == same.state_key
+    trainer([one, PredictionCallback(predictor, one), LyapunovCallback("encoder", probe(), k=1)])
 
 
 class Two(pl.LightningModule):

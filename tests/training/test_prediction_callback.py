@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from aelle.errors import UserError
 from aelle.model.chances import fit_to_all
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
@@ -226,3 +227,16 @@ def test_members_of_a_population_have_arrays_and_one_network_a_number(early):
         trainer([lyapunov, prediction], max_epochs=1).fit(Members(V), torch.ones(2, 6, 2))
         assert prediction.chances[1].shape == (V,) and len(prediction.outside[1]) == V
         assert isinstance(prediction.outside[1], list)
+
+
+def test_a_prediction_comes_after_its_spectra(early):
+    """Before them, it predicted without the epoch's spectrum."""
+    lyapunov, other = (LyapunovCallback("rnn", torch.full((n, 6, 2), 0.5)) for n in (3, 4))
+    prediction = PredictionCallback(early, lyapunov)
+    for callbacks, words in (
+        ([prediction, lyapunov], "comes after it"),
+        ([prediction], "is not there"),
+        ([other, prediction], "is not there"),
+    ):
+        with pytest.raises(UserError, match=rf"its LyapunovCallback of 'rnn' {words}; give callbacks=\[lyapunov, pred"):
+            trainer(callbacks).fit(Logged(LOSSES[1:]), torch.ones(2, 6, 2), torch.ones(1, 6, 2))

@@ -1,10 +1,14 @@
 """Probes that a trained embedding makes, and networks that are measured by a method of their own."""
 
+import inspect
+
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn.utils import prune, weight_norm
+from torch.nn.utils.rnn import pack_sequence
 
 from aelle import LyapunovCallback, lyapunov_spectrum
 from aelle.errors import UserError
@@ -134,11 +138,44 @@ def test_functions_may_return_any_floating_point_numbers(dtype):
         ({"probe": None, "steps": 3, "embedding": "e"}, "embedding='e' and probe is None"),
         ({"probe": lambda _: 0, "embedding": "e"}, r"embedding='e' and probe is a function: give token ids \[B, T\]"),
         ({"probe": IDS, "embedding": "e", "test_probe": lambda _: 0}, "embedding='e' and test_probe is a function"),
+        ({"probe": np.zeros((2, 3, 3))}, "probe of type ndarray: give a tensor, e.g. torch.as_tensor"),
+        ({"probe": [[[0.0]]]}, "probe of type list: give a tensor"),
+        ({"probe": pack_sequence([torch.zeros(3, 3)])}, r"probe is a PackedSequence: give a tensor \[B, T, I\]"),
+        ({"probe": torch.zeros(2, 3, 3, device="meta")}, "probe is on the meta device, without values"),
+        ({"probe": torch.nested.nested_tensor([torch.zeros(3, 3)])}, "probe is a nested tensor: give a dense one"),
+        ({"probe": torch.zeros(2, 3, 3).to_sparse()}, "probe is torch.sparse_coo: give a dense tensor"),
+        ({"probe": torch.zeros(2, 3, 3, dtype=torch.cfloat)}, "probe in torch.complex64: give real numbers"),
+        ({"probe": probe(), "test_probe": np.zeros((2, 3, 3))}, "test_probe of type ndarray: give a tensor"),
+        ({"probe": IDS, "embedding": nn.Embedding(7, 3)}, "embedding is of type Embedding: give its attribute path"),
+        ({"network": nn.GRU(3, 5), "probe": probe()}, "network is of type GRU: give its attribute path in the Ligh"),
+        ({"probe": probe(), "k": 1.5}, "k=1.5: give a whole number of at least 1"),
+        ({"probe": None, "steps": 0}, "steps=0: give a whole number of at least 1"),
+        ({"probe": probe(), "over": "both"}, "over='both': choose"),
+        ({"probe": probe(), "dtype": torch.float16}, "dtype=torch.float16: choose"),
     ],
 )
 def test_probes_that_say_too_little_or_too_much_are_refused_at_once(given, message):
-    with pytest.raises(UserError, match=message):
-        LyapunovCallback("rnn", **given)
+    """Types are checked at run time here, but not where people use it."""
+    init = inspect.unwrap(LyapunovCallback.__init__)
+    with pytest.raises(ValueError, match=message) as error:
+        init(object.__new__(LyapunovCallback), **{"network": "rnn", **given})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        (IDS.float(), "in torch.float32: give token ids as whole numbers, e.g. probe.long()"),
+        (IDS + 10, r"in torch.int64: its ids are 10 to 16; give ids from 0 to 6"),
+        (IDS - 1, r"its ids are -1 to 5; give ids from 0 to 6"),
+        (IDS[:, :5], "in torch.int64: .*; give what it takes in training"),
+    ],
+)
+def test_what_an_embedding_cannot_take_is_one_line(ids, says):
+    path = "inner.embedding" if ids.shape[1] < 9 else "inner.embedding.0"
+    with pytest.raises(UserError, match=rf"embedding='{path}' cannot take probe \[4, \d\] .*{says}") as error:
+        fit([LyapunovCallback("rnn", ids, embedding=path)])
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("path, message", [("embedding", "not an attribute"), ("learning_rate", "a float")])

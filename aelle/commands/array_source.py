@@ -1,0 +1,40 @@
+"""Which array file the results in a folder are of: two files of one name do not replace each other's."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from aelle.errors import UserError
+from aelle.files import replace_atomically
+
+SOURCE = "source.json"
+
+
+def check_source(folder: Path, source: Path) -> None:
+    """Raises UserError if the folder has results of another file: of one that is elsewhere, and differs."""
+    earlier = _recorded(folder)
+    if earlier is None or earlier["file"] == str(source.resolve()) or earlier["digest"] == _digest(source):
+        return
+    raise UserError(
+        f"sweep={source}: its report would replace that of another file of this name, {earlier['file']}, in {folder}; "
+        f"rename one of the files, or move {folder} away"
+    )
+
+
+def record_source(folder: Path, source: Path) -> None:
+    text = json.dumps({"file": str(source.resolve()), "digest": _digest(source)}, indent=1)
+    replace_atomically(folder / SOURCE, lambda path: path.write_text(text))
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    """None where there are no results, and where nobody knows of what they are."""
+    try:
+        found = json.loads((folder / SOURCE).read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"file", "digest"} <= found.keys() else None
+
+
+def _digest(source: Path) -> str:
+    return hashlib.sha256(source.read_bytes()).hexdigest()
