@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import lgamma, log
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +25,11 @@ OUTCOME = 0.98
 MIN_VARIANTS = 10
 """Variants with a finite loss that are needed to say so."""
 
-MIN_GROUP = 3
-"""Variants of each value of a hyperparameter of few values, likewise."""
-
 MAX_GROUPS = 8
-"""Values of such a hyperparameter."""
+"""Values of a hyperparameter of few values."""
+
+CHANCE = 1e-4
+"""Of such a hyperparameter: how seldom its values would be as they are by chance."""
 
 UNSORTED = 1e-6
 """Nats per step by which an exponent may exceed the one before it."""
@@ -220,14 +221,17 @@ def in_hyperparameters(
 def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]) -> str:
     """How a hyperparameter follows the final loss, if it does so almost without exception; otherwise ""."""
     values, finite = _plain(values), np.isfinite(final_loss)
-    groups = [final_loss[values == value] for value in np.unique(values)[: MAX_GROUPS + 1]]
+    groups = [final_loss[values == value] for value in np.unique(values[~pd.isna(values)])[: MAX_GROUPS + 1]]
     if 1 < len(groups) <= MAX_GROUPS:
         # A diverged variant ranks as the largest loss.
         ranked = [np.nan_to_num(group, nan=np.inf) for group in groups]
         ranges = sorted((float(group.min()), float(group.max())) for group in ranked)
         apart = all(high < low for (_, high), (low, _) in pairwise(ranges))
-        enough = len(values) >= MIN_VARIANTS and min(map(len, groups)) >= MIN_GROUP
-        return "its values have final losses that do not overlap" if apart and enough else ""
+        # How likely it is of values dealt out at random.
+        sizes = [len(group) for group in groups]
+        log_chance = sum(lgamma(n + 1) for n in [*sizes, len(groups)]) - lgamma(sum(sizes) + 1)
+        unlikely = log_chance < log(CHANCE)
+        return "its values have final losses that do not overlap" if apart and unlikely else ""
     if values.dtype.kind == "f":
         finite &= np.isfinite(values)
     if values.dtype.kind not in "fiu" or finite.sum() < MIN_VARIANTS or np.ptp(final_loss[finite]) == 0:

@@ -166,6 +166,7 @@ FALLING = -np.argsort(np.argsort(LOSSES[:, -1]))
         (np.isinf(FINAL), "its values have final losses that do not overlap"),
         (np.where(FINAL < 0.5, "solved", "failed"), "its values have final losses that do not overlap"),
         (np.digitize(FINAL, [0.4, 0.8]), "its values have final losses that do not overlap"),
+        (np.round(1 / (1 + FINAL), 1), "its values have final losses that do not overlap"),
     ],
 )
 def test_an_outcome_is_not_taken_for_a_hyperparameter_without_a_word(tmp_path, values, why):
