@@ -45,9 +45,6 @@ Array = np.ndarray
 COMMITTEE_POINTS = 32
 """Points of the spectra that enter a committee, at most: more did not predict better."""
 
-ERROR_QUANTILES = 1001
-"""Of the reconstruction errors of the fit, which are kept."""
-
 
 class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Autoencoders of Lyapunov spectra that also predict the loss; PCA of their latent; a classifier on that plane.
@@ -344,6 +341,3 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         points = self.points_of(self.n_features_in_)
         scaled = (values - self.scaling_.mean) / self.scaling_.scale
         return np.abs(scaled - decoded)[:, :points].mean(1)
-
-    def _set_errors(self, values: Float[Array, "n F"], decoded: Float[Array, "n F"]) -> None:
-        self.errors_ = np.quantile(self._errors(values, decoded), np.linspace(0, 1, ERROR_QUANTILES))

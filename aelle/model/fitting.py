@@ -41,6 +41,9 @@ COMMITTEE_LATENT = 8
 JUDGED_ROWS = 2048
 """Rows that weights, plane and classifier are found from, at most."""
 
+ERROR_QUANTILES = 1001
+"""Of the reconstruction errors of the fit, which are kept."""
+
 
 class Prepared(NamedTuple):
     """What one model is fitted to. `fold`: the members that do not learn from a row; −1 if all do."""
@@ -178,10 +181,9 @@ def _finish(model: "AeLLE", one: Prepared, networks: Autoencoders) -> None:
         model.single_until_ = last_single(one.rows.seen)
     latent = committee.common(latents, prediction)
     _embed(model, latent, prediction)
-    model._set_errors(
-        one.given.values[some],
-        committee.decode(x) if left_out is None else held_out_decoded(committee, x, one.fold[some]),
-    )
+    decoded = committee.decode(x) if left_out is None else held_out_decoded(committee, x, one.fold[some])
+    errors = model._errors(one.given.values[some], decoded)
+    model.errors_ = np.quantile(errors, np.linspace(0, 1, ERROR_QUANTILES))
     losses = one.rows.losses[some]
     if one.validation is not None:
         losses, given, beside = one.validation.losses, one.validation.seen, one.validation.covariates

@@ -221,7 +221,9 @@ def in_hyperparameters(
 def _follows(values: Shaped[np.ndarray, "V"], final_loss: Float[np.ndarray, "V"]) -> str:
     """How a hyperparameter follows the final loss, if it does so almost without exception; otherwise ""."""
     values, finite = _plain(values), np.isfinite(final_loss)
-    groups = [final_loss[values == value] for value in np.unique(values[~pd.isna(values)])[: MAX_GROUPS + 1]]
+    # NaN is a value, too: that of a variant that does not read it.
+    different, of_row = np.unique(values, return_inverse=True)
+    groups = [final_loss[of_row == i] for i in range(min(len(different), MAX_GROUPS + 1))]
     if 1 < len(groups) <= MAX_GROUPS:
         # A diverged variant ranks as the largest loss.
         ranked = [np.nan_to_num(group, nan=np.inf) for group in groups]

@@ -50,6 +50,7 @@ def test_of_good_arrays_nothing_is_said(fitted):
         small = changed((slice(0, 30), slice(None), slice(5, None), np.nan))
         not_read = HYPERPARAMETERS.assign(word=["a", None] * (V // 2), momentum=np.where(RATES < 0.5, np.nan, RATES))
         fit(spectra=small, hyperparameters=not_read)
+        fit(hyperparameters=HYPERPARAMETERS.assign(beta=np.where(RATES < 0.5, np.nan, 0.9)))
         fit(spectra=changed((slice(None), 1, np.nan)))
         fitted.predict_proba(None, SPECTRA[:, :2], HYPERPARAMETERS, epoch=1)
 
