@@ -82,10 +82,11 @@ def check_status(status: Any) -> None:
     def is_whole(value: object) -> bool:
         return type(value) is int and 0 <= value <= MAX_EPOCHS
 
+    if status["format"] != FORMAT:
+        raise ValueError(f"its format is {status['format']}, and this version reads {FORMAT}")
     words = ("fingerprint", "device", "host", "updated", "lock")
     if (
-        status["format"] != FORMAT
-        or status["state"] not in STATES
+        status["state"] not in STATES
         or not all(isinstance(status[name], str) for name in words)
         or not (is_whole(status["epoch"]) and is_whole(status["epochs"]))
         or not (status["error"] is None or isinstance(status["error"], str))

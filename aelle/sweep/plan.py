@@ -103,8 +103,15 @@ class Plan:
     def _started(self) -> dict[str, Any]:
         try:
             started = json.loads(read_regular(self.file, MAX_STATUS))
+            if "checksum" not in started and {"size", "task", "trainer"} <= {*started}:
+                raise UserError(
+                    f"{self.file} was written by an earlier version: go on with that one, or start another sweep with "
+                    "sweep=NAME"
+                )
             if started.pop("checksum") != checksum(started):
                 raise ValueError
+        except UserError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise self._damaged() from None
         return started

@@ -1,5 +1,7 @@
 """A sweep's plan, stored and read back."""
 
+import json
+
 import pytest
 
 from aelle.errors import UserError
@@ -22,3 +24,12 @@ def test_plans_that_are_none_are_refused(sweep):
         (sweep / "sweep.json").write_text(text)
         with pytest.raises(UserError, match="is damaged"):
             Plan.started(sweep)
+
+
+def test_a_plan_of_an_earlier_version_is_no_damaged_one(tmp_path):
+    plan = Plan({**CONFIG, "pack_size": 2}, tmp_path)
+    (tmp_path / "sweep.json").write_text(json.dumps(plan.identity))
+    with pytest.raises(
+        UserError, match="was written by an earlier version: go on with that one, or start another sweep"
+    ):
+        Plan.started(tmp_path)
