@@ -6,8 +6,9 @@ from pathlib import Path
 
 from aelle.commands.collect import collect
 from aelle.commands.command_line import errors_in_one_line
-from aelle.commands.status_text import status_text
+from aelle.commands.status_text import status_lines
 from aelle.sweep.status import sweep_status
+from aelle.terminal import say
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     rows.add_argument("--to", type=Path, metavar="FILE", help="file to write (default: SWEEP/collected.parquet)")
     chosen = parser.parse_args()
     if chosen.command == "status":
-        print(status_text(sweep_status(chosen.sweep)))
+        say(*status_lines(sweep_status(chosen.sweep)))
     elif not collect(chosen.sweep, chosen.to or chosen.sweep / "collected.parquet"):
         sys.exit(1)
 

@@ -31,5 +31,6 @@ def in_one_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with all control characters except newlines escaped: text from a file must not control the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    """The text as one line that controls no terminal: newlines, escape sequences, marks that turn the direction of
+    text, characters without a width and broken ones are escaped; letters, symbols and emoji are not."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

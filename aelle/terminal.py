@@ -1,4 +1,7 @@
-"""Counts, durations and commands to paste as text, and a live counter, for the terminal."""
+"""What the commands print: lines, live counters, counts, durations and commands to paste.
+
+Every print of aelle goes through `say` and `complain`: names, values and errors of a foreign sweep are printed, too.
+"""
 
 import re
 import shlex
@@ -7,6 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from aelle.errors import printable
 
 Item = TypeVar("Item")
 
@@ -18,30 +23,52 @@ NOT_PLAIN = ("null", "true", "false", "nan", "inf")
 """Words that Hydra takes for another value."""
 
 
+CLEAR = "\r\x1b[K"
+"""Erases the line of a terminal."""
+
+
+def say(*lines: str) -> None:
+    """Print each of the lines, an empty one without any. Whatever is in a line, it stays one line (`printable`)."""
+    print("\n".join(map(printable, lines)), flush=True)
+
+
+def complain(*lines: str) -> None:
+    """`say` on stderr."""
+    print("\n".join(map(printable, lines)), file=sys.stderr, flush=True)
+
+
+def show(line: str) -> None:
+    """On a terminal, a line over the previous one that was shown, until `erase` is called."""
+    if sys.stdout.isatty():
+        print(f"{CLEAR}{printable(line)}", end="", flush=True)
+
+
+def erase() -> None:
+    """On a terminal, erase the line that is shown."""
+    if sys.stdout.isatty():
+        print(CLEAR, end="", flush=True)
+
+
 def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
     """Iterate over the items; on a terminal, a live line shows how many are done if that takes long."""
-    live, said = sys.stdout.isatty(), time.perf_counter()
-    shown = False
+    said, shown = time.perf_counter(), False
     for done, item in enumerate(items):
-        if live and time.perf_counter() - said > REFRESH_SECONDS:
-            print(f"\r{what}: {done}", end="", flush=True)
+        if time.perf_counter() - said > REFRESH_SECONDS:
+            show(f"{what}: {done}")
             said, shown = time.perf_counter(), True
         yield item
     if shown:
-        print("\r\x1b[K", end="", flush=True)
+        erase()
 
 
 @contextmanager
 def announced(what: str) -> Iterator[None]:
     """On a terminal, show what is being done until it is done; the line is then erased."""
-    live = sys.stdout.isatty()
-    if live:
-        print(f"{what} …", end="", flush=True)
+    show(f"{what} …")
     try:
         yield
     finally:
-        if live:
-            print("\r\x1b[K", end="", flush=True)
+        erase()
 
 
 def duration(seconds: float) -> str:

@@ -39,7 +39,7 @@ from aelle.runs.reader import run_folders
 from aelle.sweep.arrays import load_arrays
 from aelle.sweep.retraining import retraining
 from aelle.sweep.table import SweepTable, load_sweep
-from aelle.terminal import announced, command, count, duration, option
+from aelle.terminal import announced, command, count, duration, option, say
 from aelle.tracking import Analysis, analysis_tracker_of, show_analysis
 from aelle.tracking.tracker import AnalysisTracker
 
@@ -99,7 +99,7 @@ def analyze(config: DictConfig) -> None:
     with announced(f"{sweep.name}: analysing {count(len(sweep.losses), 'variant')}"):
         found, fitted = learn(request, sweep, examples, others, name)
     report = tell(request, found, fitted)
-    print(f"report: {report} (written in {duration(time.perf_counter() - since)})")
+    say(f"report: {report} (written in {duration(time.perf_counter() - since)})")
     if request.tracker is not None:
         show_analysis(request.tracker, _shown(request.folder, found, report))
 
@@ -190,7 +190,7 @@ def score(request: Request, sweep: SweepTable) -> None:
     except UserError as error:
         raise UserError(f"model: {error}; give the folder of a model saved by analyze.py") from error
     path = score_sweep(request.folder, sweep, model)
-    print(f"chances of all variants and epochs: {path}")
+    say(f"chances of all variants and epochs: {path}")
 
 
 def learn(
@@ -259,12 +259,12 @@ def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Pa
         fitted.save(where)
     elif where.exists():
         remove_predictor(where)
-        print(f"{where} of an earlier analysis is removed: this one has no model")
+        say(f"{where} of an earlier analysis is removed: this one has no model")
     report = write_report(request.folder, found)
     if fitted is not None and found.sweep.pruned:
-        print(f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
+        say(f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
     elif fitted is not None:
-        print(f"model: {where}; to apply it to another sweep: {command('analyze.py', option('model', where))} sweep=…")
+        say(f"model: {where}; to apply it to another sweep: {command('analyze.py', option('model', where))} sweep=…")
     return report
 
 

@@ -1,7 +1,6 @@
 """All rows of a sweep in one Parquet file, for other tools."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from aelle.errors import UserError, in_one_line, reason
 from aelle.files import replace_atomically
 from aelle.runs.reader import DamagedRunError, Run, read_run
 from aelle.sweep.selection import Selection, select
-from aelle.terminal import count
+from aelle.terminal import complain, count, say
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -38,10 +37,10 @@ def collect(folder: Path, to: Path) -> bool:
         except OSError as error:
             raise UserError(f"{to} cannot be written ({reason(error)}): choose another file with --to FILE") from error
     for problem in found.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        complain(f"warning: {problem}")
     if found.runs:
         left_out = f"; incomplete: {count(len(found.problems), 'warning')} above" if found.problems else ""
-        print(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}{left_out}")
+        say(f"{to}: {count(sum(written), 'row')} of {count(len(written), 'run')}{left_out}")
     else:
         raise UserError(f"{folder} contains no run that can be read: give the folder of a sweep, e.g. outputs/digits")
     return not found.problems

@@ -8,10 +8,12 @@ import re
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from types import TracebackType
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException
@@ -21,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aelle.commands.launchers import INSTALL, lost_job
 from aelle.commands.unknown_option import meaning
 from aelle.errors import UserError, reason
+from aelle.terminal import complain
 
 UNWRITABLE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -39,6 +42,7 @@ def errors_in_one_line() -> Iterator[None]:
     a job, is handled like Ctrl-C.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    sys.excepthook = print_traceback
     stopped_by = signal.SIGINT
 
     def stop(number: int, frame: object) -> None:
@@ -52,8 +56,8 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         # The terminal has echoed ^C on this line.
-        start = "\n" if sys.stderr.isatty() else ""
-        print(f"{start}interrupted: finished work is saved; run the same command again to resume", file=sys.stderr)
+        start = [""] if sys.stderr.isatty() else []
+        complain(*start, "interrupted: finished work is saved; run the same command again to resume")
         sys.exit(128 + stopped_by)
     except BrokenPipeError:
         # The reader, e.g. head, has closed the pipe, and Python's flush at exit would fail too.
@@ -61,16 +65,21 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(1)
     except Exception as error:
         if lost := lost_job(error):
-            print(f"error: {lost}", file=sys.stderr)
+            complain(f"error: {lost}")
             sys.exit(1)
         line = _line(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        complain(f"error: {line}")
         sys.exit(2)
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As Python does, but nothing in it controls the terminal."""
+    complain(*"".join(traceback.format_exception(kind, error, trace)).splitlines())
 
 
 @contextmanager

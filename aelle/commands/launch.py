@@ -16,10 +16,10 @@ from omegaconf.errors import InterpolationResolutionError
 
 from aelle.commands.command_line import errors_in_one_line, swift_imports
 from aelle.commands.launchers import check_launcher, kind, side_by_side, threads
-from aelle.errors import UnwritableError, UserError, printable
+from aelle.errors import UnwritableError, UserError
 from aelle.runs.reader import DamagedRunError, Run, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
-from aelle.terminal import command, count, option
+from aelle.terminal import command, complain, count, option, say
 from aelle.variants import check_space
 
 
@@ -66,7 +66,7 @@ def run_job(config: DictConfig) -> None:
         except Exception:
             # An exception that is passed on to another process loses its traceback.
             if kind(hydra) != "basic":
-                traceback.print_exc()
+                complain(*traceback.format_exc().splitlines())
             raise
         return
     with errors_in_one_line():
@@ -137,11 +137,11 @@ class SweepCallback(Callback):
         if names or missing:
             what = f"{count(missing, 'variant')} not complete" if missing else "not all runs are complete"
             which = f"; failed: {', '.join(names)} (see status.json there)" if names else ""
-            print(f"error: {what}{which}; run the same command again to train what is missing", file=sys.stderr)
+            complain(f"error: {what}{which}; run the same command again to train what is missing")
         for reason in dict.fromkeys(run.status["error"] for run in refused):
             variants = sum(len(run.numbers) for run in refused if run.status["error"] == reason)
-            why = f"{count(variants, 'variant')} cannot be trained ({printable(reason)})"
-            print(f"error: {why}; leave the cell out of `cell`, or choose other sizes", file=sys.stderr)
+            why = f"{count(variants, 'variant')} cannot be trained ({reason})"
+            complain(f"error: {why}; leave the cell out of `cell`, or choose other sizes")
         if failed or missing:
             raise SystemExit(1)
 
@@ -177,9 +177,9 @@ def _announce(plan: Plan) -> None:
     compared = len([number for number in wanted if number >= config["size"]])
     what = count(len(wanted) - compared, "variant") + (f" and {compared} for reference" if compared else "")
     packs, epochs = count(len(plan.packs()), "pack"), count(config["epochs"], "epoch")
-    print(f"{config['sweep']}: {what} in {packs}, {epochs} each, {_measurement(config)}")
+    say(f"{config['sweep']}: {what} in {packs}, {epochs} each, {_measurement(config)}")
     if complete:
-        print(f"{plan.folder}: {_reached(complete, complete & plan.pruned(), len(wanted))} already")
+        say(f"{plan.folder}: {_reached(complete, complete & plan.pruned(), len(wanted))} already")
 
 
 def _not_covered(plan: Plan) -> list[str]:
@@ -197,22 +197,22 @@ def _reached(complete: set[int], pruned: set[int], size: int) -> str:
 
 def _warn(warnings: list[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
 
 
 def _say(what: str) -> None:
     if what:
-        print(what)
+        say(what)
 
 
 def _announce_jobs(hydra: Any) -> None:
     jobs, each = side_by_side(hydra), count(threads(hydra), "CPU thread")
     if jobs is not None:
-        print(f"one job at a time, {each}" if jobs == 1 else f"{jobs} jobs at a time, {each} each")
+        say(f"one job at a time, {each}" if jobs == 1 else f"{jobs} jobs at a time, {each} each")
     elif kind(hydra) == "ray":
-        print(f"as many jobs at a time as Ray's resources allow, {each} each")
+        say(f"as many jobs at a time as Ray's resources allow, {each} each")
     else:
-        print(f"{kind(hydra)} jobs, {each} each; their output is in {hydra.sweep.dir}/.submitit")
+        say(f"{kind(hydra)} jobs, {each} each; their output is in {hydra.sweep.dir}/.submitit")
 
 
 def _failed(plan: Plan) -> list[Path]:
@@ -259,10 +259,10 @@ def _say_next(plan: Plan) -> None:
     size = plan.total
     if size is None:
         complete = sum(len(run.numbers) for run in plan.runs() if run.status["state"] == "complete")
-        print(f"{count(complete, 'variant')} complete in {plan.folder}")
+        say(f"{count(complete, 'variant')} complete in {plan.folder}")
     else:
-        print(f"{_reached(plan.complete(), plan.pruned(), size)} in {plan.folder}")
-    print(f"next: {command('analyze.py', option('sweep', plan.folder))}")
+        say(f"{_reached(plan.complete(), plan.pruned(), size)} in {plan.folder}")
+    say(f"next: {command('analyze.py', option('sweep', plan.folder))}")
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from aelle.analysis.scores import score
-from aelle.files import replace_atomically
 from aelle.predictor.differences import differences, outside_in_words
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.observed import observed
+from aelle.spreadsheets import write_csv
 from aelle.sweep.table import SweepTable
+from aelle.terminal import say
 
 SHOWN_VARIANTS = 8
 """Variants that are listed on the terminal."""
@@ -25,7 +26,7 @@ def score_sweep(folder: Path, sweep: SweepTable, predictor: EarlyPredictor) -> P
     exponents = sweep.spectra.shape[2] if sweep.measured_epochs else 0
     of_sweep = (sweep.task, sweep.epochs, sweep.threshold, sweep.hyperparameters, exponents)
     for one in differences(predictor, *of_sweep):
-        print(f"warning: {one}")
+        say(f"warning: {one}")
     found, outside = predicted(predictor, sweep)
     told = np.isfinite(found)
     last = np.where(told.any(1), told.shape[1] - 1 - told[:, ::-1].argmax(1), 0)
@@ -37,9 +38,9 @@ def score_sweep(folder: Path, sweep: SweepTable, predictor: EarlyPredictor) -> P
     said_of_best = ", ".join(best) or "none measured"
     more = int(np.isfinite(now).sum()) - len(best)
     said_of_best += f", and {more} more" if more > 0 else ""
-    print(f"chance of a final validation loss below {predictor.threshold:.4g}, highest first: {said_of_best}")
+    say(f"chance of a final validation loss below {predictor.threshold:.4g}, highest first: {said_of_best}")
     if line := outside_in_words(np.full(len(found), predictor.base_rate_), outside):
-        print(line)
+        say(line)
     epochs = np.flatnonzero(told.any(0)).tolist()
     _print_scores(sweep, predictor.threshold, found, [k for k in epochs if k < sweep.epochs])
     table = sweep.variants[["variant", "run", "state", *sweep.hyperparameters]].copy()
@@ -47,7 +48,7 @@ def score_sweep(folder: Path, sweep: SweepTable, predictor: EarlyPredictor) -> P
         table[f"chance_epoch_{k}"] = found[:, k]
     table["outside"] = outside
     path = folder / "chances.csv"
-    replace_atomically(path, lambda file: pd.DataFrame(table).to_csv(file, index=False, float_format="%.6g"))
+    write_csv(path, pd.DataFrame(table), float_format="%.6g")
     return path
 
 
@@ -78,7 +79,7 @@ def _print_scores(sweep: SweepTable, threshold: float, found: Float[np.ndarray, 
         for k in epochs:
             chance = np.nan_to_num(found[complete, k])
             aucs.append(f"{score(low, chance, chance > 0.5).auc:.2f} ({k})")
-        print(
+        say(
             f"ROC AUC (epoch) over the {len(low)} complete variants, {int(low.sum())} of them below "
             f"{threshold:.4g}: {', '.join(aucs)}"
         )

@@ -1,4 +1,4 @@
-"""A sweep's status as text for a terminal of 80 columns."""
+"""A sweep's status as lines for a terminal of 80 columns."""
 
 import math
 import textwrap
@@ -15,11 +15,7 @@ MAX_LISTED_PACKS = 6
 """Packs of one state that are listed."""
 
 
-def status_text(status: Status) -> str:
-    return printable("\n".join(_lines(status)))
-
-
-def _lines(status: Status) -> Iterator[str]:
+def status_lines(status: Status) -> Iterator[str]:
     packs, variants = status.packs, status.variants
     yield _clipped(
         f"{status.folder.name}: {_networks(status)} in {count(len(packs), 'pack')}, "
@@ -34,7 +30,7 @@ def _lines(status: Status) -> Iterator[str]:
     for state in ("running", "stale", "failed"):
         yield from _packs(state, [pack for pack in packs if pack.state == state])
     for problem in status.problems:
-        yield from textwrap.wrap(f"damaged   {problem}", WIDTH, subsequent_indent=" " * 10)
+        yield from _wrapped(f"damaged   {problem}")
     if status.best:
         yield ""
         yield from _best(status)
@@ -43,7 +39,8 @@ def _lines(status: Status) -> Iterator[str]:
         first = min(failed, key=lambda run: run.status["updated"])
         yield ""
         yield f"first error, in {first.path}:"
-        yield (first.status["error"] or "").rstrip()
+        # Its lines are indented: none of them can pass for one of aelle's.
+        yield from (f"    {line}" for line in (first.status["error"] or "").rstrip().splitlines())
     yield ""
     refused = [pack.run is not None and pack.run.refused for pack in packs]
     if any(pack.state not in ("complete", "running") and not no for pack, no in zip(packs, refused, strict=True)):
@@ -82,14 +79,15 @@ def _word(state: str, run: Run) -> str:
 def _best(status: Status) -> Iterator[str]:
     yield "lowest validation losses so far"
     by_hand = len({one.number for one in status.best}) < len(status.best)
-    names = ["variant", "loss", "epoch", *(["run"] if by_hand else status.varied)]
-    cells = [names, *([*_cells(one), *([one.run] if by_hand else _values(one, status.varied))] for one in status.best)]
+    names = ["variant", "loss", "epoch", *(["run"] if by_hand else map(printable, status.varied))]
+    runs = [[printable(one.run)] if by_hand else _values(one, status.varied) for one in status.best]
+    cells = [names, *([*_cells(one), *rest] for one, rest in zip(status.best, runs, strict=True))]
     widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
     for row in cells:
         yield _clipped("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
     if status.fixed and not by_hand:
         fixed = ", ".join(f"{name} {_short(value)}" for name, value in status.fixed.items())
-        yield from textwrap.wrap(f"the same for all: {fixed}", WIDTH)
+        yield from _wrapped(f"the same for all: {fixed}")
 
 
 def _networks(status: Status) -> str:
@@ -108,9 +106,14 @@ def _values(one: Reached, names: list[str]) -> list[str]:
 def _short(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+
+
+def _wrapped(line: str) -> list[str]:
+    """No word of the line comes to stand where a line begins."""
+    return textwrap.wrap(printable(line), WIDTH, subsequent_indent=" " * 10)
 
 
 def _clipped(line: str) -> str:
-    line = printable(line).replace("\n", " ")
+    line = printable(line)
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"

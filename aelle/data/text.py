@@ -15,6 +15,7 @@ from aelle.data.images import SPLIT_SEED, Part, first_sequences
 from aelle.errors import UserError
 from aelle.files import replace_atomically
 from aelle.seeds import generator
+from aelle.terminal import say
 
 SEQUENCE_LENGTH = 101
 """Characters of a sequence, of which all but the last are input."""
@@ -95,7 +96,7 @@ def characters(text: str, predict: str) -> Characters:
     indices = torch.as_tensor(np.where(known[places] == codes, places, len(known)))
     unknown = int((indices[train:] == len(known)).sum())
     if unknown:
-        print(
+        say(
             f"{unknown} of {rest * SEQUENCE_LENGTH} validation and test characters do not occur in the training part; "
             "they share one symbol"
         )

@@ -35,6 +35,7 @@ from aelle.report.page import (
 from aelle.report.stills import write_stills
 from aelle.report.style import note
 from aelle.report.tables import tables, unfinished
+from aelle.spreadsheets import write_csv
 
 
 def write_report(folder: Path, found: Findings) -> Path:
@@ -94,7 +95,7 @@ def write_report(folder: Path, found: Findings) -> Path:
         notes={name: note(figure) for name, figure in drawn.items()},
     )
     path = folder / f"report{'-' * bool(found.name)}{found.name}.html"
-    replace_atomically(path, lambda file: file.write_text(html, encoding="utf-8"))
+    replace_atomically(path, lambda file: file.write_text(html, "utf-8", "backslashreplace"))
     stills = {**drawn, **side_by_side(found)}
     assert not set(stills) - {*FIGURES, *IN_THE_PAGE}, f"FIGURES lacks some of {list(stills)}"
     write_stills(results / "figures", {name: stills.get(name) for name in FIGURES})
@@ -143,6 +144,4 @@ def _fragment(figure: go.Figure, texts: Texts) -> str:
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    replace_atomically(
-        path, lambda file: table.replace([np.inf], np.nan).to_csv(file, index=False, float_format="%.6g")
-    )
+    write_csv(path, table.replace([np.inf], np.nan), float_format="%.6g")

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
-from aelle.errors import UserError, in_one_line, printable
+from aelle.errors import UserError, in_one_line
 from aelle.files import check_regular
 from aelle.hyperparameters import why_reserved
 from aelle.lyapunov.arrays import as_array, as_floats
@@ -125,7 +125,7 @@ def _naming(path: Path, name: str) -> Iterator[None]:
         if "Object arrays" not in str(error):
             raise
         raise UserError(
-            f"{path}: {printable(name)} is an array of Python objects, and to read it could run code: save numbers, or "
+            f"{path}: {name} is an array of Python objects, and to read it could run code: save numbers, or "
             "words as numpy.array(…, dtype=str)"
         ) from error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aelle.errors import UserError
+from aelle.errors import UserError, printable
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import settings
 from aelle.terminal import count, counted
@@ -42,7 +42,11 @@ def select(folder: Path, reduced: Callable[[Run], Run] = lambda run: run) -> Sel
         raise UserError(f"{folder} is a single run: give the folder of its sweep, {folder.parent}")
     for path in counted(folders, f"reading {count(len(folders), 'run')}"):
         try:
+            # It would be in every table.
+            path.name.encode()
             runs.append(reduced(read_run(path)))
+        except UnicodeEncodeError:
+            problems.append(f"{printable(path.name)} is left out: its name is not UTF-8; rename it")
         except DamagedRunError as error:
             problems.append(f"{path.name} is left out: {error}")
     identities = [_identity(run) for run in runs]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from aelle.files import replace_atomically
+from aelle.spreadsheets import write_csv
 from aelle.tracking.tracker import Outcome, Pack, Row
 
 
@@ -31,4 +31,4 @@ class CsvFile:
             return
         variants = pd.DataFrame(self.hyperparameters).assign(state=list(states))
         table = pd.DataFrame(self.rows).astype({"variant": int, "epoch": int}).merge(variants, on="variant")
-        replace_atomically(self.path, lambda file: table.to_csv(file, index=False))
+        write_csv(self.path, table)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from aelle.errors import in_one_line
 from aelle.runs.writer import RunFolder
 from aelle.sweep.resuming import Place
+from aelle.terminal import say
 from aelle.tracking.rows import rows_of
 from aelle.tracking.tracker import Analysis, AnalysisTracker, Outcome, Pack, Row, tracker_of
 
@@ -86,4 +87,4 @@ def show_analysis(tracker: AnalysisTracker, analysis: Analysis) -> None:
     try:
         tracker.analysis(analysis)
     except Exception as error:
-        print(f"warning: the logger has failed ({in_one_line(error)}); the report is complete without it")
+        say(f"warning: the logger has failed ({in_one_line(error)}); the report is complete without it")

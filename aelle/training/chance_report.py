@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pytorch_lightning as pl
 from jaxtyping import Float
 
-from aelle.files import replace_atomically
 from aelle.predictor.differences import outside_in_words
+from aelle.spreadsheets import write_csv
 from aelle.tasks.module import PopulationModule
 from aelle.terminal import count
 from aelle.training.prediction_callback import PredictionCallback
@@ -35,7 +35,7 @@ class ChanceReport(pl.Callback):
         variants: list[Variant],
         prediction: PredictionCallback,
         pruning: PruningCallback | None,
-        say: Callable[[str], object],
+        say: Callable[..., object],
         rows: pa.Table | None = None,
     ):
         self.path, self.variants = folder / "chances.csv", variants
@@ -72,16 +72,18 @@ class ChanceReport(pl.Callback):
         if not self.said:
             threshold = self.prediction.predictor.threshold
             said += f", each variant's chance of a final validation loss below {threshold:.4g}"
-        said += f"\n{chance_table(numbers, chances)}"
+        more = chance_table(numbers, chances)
         line = outside_in_words(chances, outside)
         line += ", not stopped" if line and self.pruning is not None else ""
-        said += f"\n{line}" if line and line != self.said_outside else ""
+        more += [line] if line and line != self.said_outside else []
         self.said_outside = line
         self.said = True
         if self.pruning is not None and self.pruning.stopping:
             low, left = len(self.pruning.stopping), len(numbers) - len(self.pruning.stopping)
-            said += f"\n{count(low, 'variant')} below {100 * self.pruning.below:.4g} % stopped, {left or 'none'} left"
-        self.say(said)
+            more.append(
+                f"{count(low, 'variant')} below {100 * self.pruning.below:.4g} % stopped, {left or 'none'} left"
+            )
+        self.say(said, *more)
 
     def _write(self, pl_module: PopulationModule, alive: str) -> None:
         stopping: Collection[int] = self.pruning.stopping if self.pruning else ()
@@ -93,15 +95,15 @@ class ChanceReport(pl.Callback):
         states |= dict.fromkeys(stopping, "pruned")
         table = pd.concat(self.frames, ignore_index=True)
         table["state"] = table["variant"].map(states)
-        replace_atomically(self.path, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+        write_csv(self.path, table, float_format="%.6g")
 
 
-def chance_table(numbers: list[int], chances: Float[np.ndarray, "V"]) -> str:
+def chance_table(numbers: list[int], chances: Float[np.ndarray, "V"]) -> list[str]:
     """Variants and chances in columns, the best first, line by line."""
     width, order = len(str(max(numbers))), np.argsort(-np.nan_to_num(chances, nan=-1), kind="stable")
     cells = [f"{numbers[row]:>{width}} {_percent(float(chances[row]))}" for row in order]
     columns = WIDTH // (len(cells[0]) + 3)
-    return "\n".join("   ".join(cells[at : at + columns]) for at in range(0, len(cells), columns))
+    return ["   ".join(cells[at : at + columns]) for at in range(0, len(cells), columns)]
 
 
 def _percent(chance: float) -> str:

@@ -141,7 +141,7 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
 
 
 def _prediction(
-    parts: Parts, lyapunov: LyapunovCallback, place: Place, say: Callable[[str], object]
+    parts: Parts, lyapunov: LyapunovCallback, place: Place, say: Callable[..., object]
 ) -> tuple[list[pl.Callback], "ChanceReport | None"]:
     """The callbacks that predict and, on request, prune; none without a model."""
     if parts.model is None:

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 from aelle.sweep.plan import Plan
 from aelle.tasks.module import PopulationModule
-from aelle.terminal import count, duration
+from aelle.terminal import count, duration, erase, say, show
 from aelle.variants import Variant, cost
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -35,7 +35,11 @@ class Progress(pl.Callback):
         live = sys.stdout.isatty() and self.workers == 1
         if self.last_epoch < epochs and (live or now - self.said > SECONDS_BETWEEN_LINES):
             left = duration((now - self.since) / (self.last_epoch - self.first_epoch) * (epochs - self.last_epoch))
-            self.say(f"epoch {self.last_epoch} of {epochs}, about {left} left", end="" if live else "\n")
+            what = f"epoch {self.last_epoch} of {epochs}, about {left} left"
+            if live:
+                show(f"{self.title}: {what}")
+            else:
+                self.say(what)
             self.said = now
 
     def finish(self, pl_module: PopulationModule, variants: list[Variant]) -> None:
@@ -58,6 +62,7 @@ class Progress(pl.Callback):
             line += f", about {duration(rest / self.workers)} left" if left and self.workers else ""
         self.say(line)
 
-    def say(self, what: str, end: str = "\n") -> None:
-        clear = "\r\x1b[K" if sys.stdout.isatty() else ""
-        print(f"{clear}{self.title}: {what}", end=end, flush=True)
+    def say(self, what: str, *more: str) -> None:
+        """Print a line about the pack, and more lines below it."""
+        erase()
+        say(f"{self.title}: {what}", *more)

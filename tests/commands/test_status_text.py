@@ -5,7 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from aelle.commands.status_text import status_text
+from aelle.commands.status_text import status_lines
 from aelle.sweep.status import sweep_status
 from sweeps import unfinish
 
@@ -51,7 +51,7 @@ def test_runs_put_together_by_hand_are_packs_of_their_own(tmp_path, aelle, main)
     line = ["-m", "task=digits", "hidden_size=4,6", "epochs=1", "lyapunov.sequences=2"]
     assert main("train.py", *line)[0] == 0
     sweep = tmp_path / "outputs" / "digits-runs"
-    text = status_text(sweep_status(sweep))
+    text = "\n".join(status_lines(sweep_status(sweep)))
     assert "2 variants in 2 packs" in text and "2 complete" in text and "hidden_size=4" in text
     assert aelle("collect", sweep)[0] == 0
     rows = pd.read_parquet(sweep / "collected.parquet")

@@ -15,7 +15,18 @@ from sweeps import ROOT
 
 PACKAGES, TESTS = ROOT / "aelle", ROOT / "tests"
 
-LOOSE = ("distributions", "errors", "files", "hyperparameters", "npz", "seeds", "terminal", "trainer", "variants")
+LOOSE = (
+    "distributions",
+    "errors",
+    "files",
+    "hyperparameters",
+    "npz",
+    "seeds",
+    "spreadsheets",
+    "terminal",
+    "trainer",
+    "variants",
+)
 """The vocabulary that everything shares: modules beside the packages, which import nothing but each other."""
 
 FLOORS = (
