@@ -5,7 +5,10 @@ run uses NAME. The run's `status.json` names that lock.
 """
 
 import fcntl
+import os
 from pathlib import Path
+
+from aelle.errors import UserError
 
 
 def lock_file(folder: Path) -> Path:
@@ -14,16 +17,29 @@ def lock_file(folder: Path) -> Path:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds the lock, as far as the file system can tell.
+    """Whether a process holds the lock, as far as the file system can tell. A link is no lock, and is not followed.
 
     This takes the lock as shared for a moment, which does not disturb other readers; a job that wants it then retries.
     """
     try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        file = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        # No job has been started here.
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        # No job has been started here, or the file system has no locks.
+        # The file system has no locks.
         return False
+    finally:
+        os.close(file)
     return False
+
+
+def check_lock(lock: Path) -> None:
+    """Raises UserError for a lock that no job can hold: a link could lead to a file of somebody else's."""
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        kind = "link" if lock.is_symlink() else "folder" if lock.is_dir() else "pipe or device"
+        raise UserError(f"{lock} is a {kind} where a job has its lock, an ordinary file: remove it")

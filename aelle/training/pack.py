@@ -12,9 +12,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from aelle.errors import UnwritableError, UserError, in_one_line, reason
-from aelle.files import refuse_link
 from aelle.runs.checkpoint import misfit, read_checkpoint
-from aelle.runs.locks import lock_file
+from aelle.runs.locks import check_lock, lock_file
 from aelle.runs.reader import DamagedRunError
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
@@ -48,7 +47,7 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
     False if training failed, which is recorded in the run folder."""
     check_digest(plan.config["prediction"])
     plan.start()
-    refuse_link(lock_file(folder))
+    check_lock(lock_file(folder))
     try:
         # `python -m aelle status` may hold the lock for an instant.
         with FileLock(lock_file(folder), timeout=0.2):
@@ -135,8 +134,10 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
     # Not in a hook: Lightning calls none for a run that was stopped after its last checkpoint.
     if report is not None:
         report.finish(module)
-    recorder.finish(module)
+    # The tracker's last word comes before the run is complete: a run that is killed in between is resumed, and the
+    # tracker is told again, while nobody would come back to a complete one.
     tracking.finish(variant_states(place.variants, module, "complete"))
+    recorder.finish(module)
     progress.finish(module, place.variants)
 
 

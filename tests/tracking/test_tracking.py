@@ -21,7 +21,7 @@ from aelle.tracking import Tracking
 from aelle.tracking.rows import rows_of, summary
 from aelle.tracking.wandb import SETTINGS, check_access
 from run_files import CONFIG, on_replacing
-from sweeps import SMALL, report_of, results_of, rows, runs, weights
+from sweeps import SMALL, KilledError, report_of, results_of, rows, runs, weights
 from wandb_files import saved_runs
 from wandb_server import Server
 
@@ -143,6 +143,25 @@ def test_a_pack_goes_on_with_a_csv_file_that_has_every_row(main, small_sweep, sw
     for key, row in table.iterrows():
         assert row["val_loss"] == rows(sweep)[key]["val_loss"] and row["state"] == "complete"
         assert row["lyapunov/maximum"] == rows(sweep)[key]["spectrum"][0]
+
+
+@pytest.mark.parametrize("killed_at", [9, 10, 11])
+def test_a_csv_file_has_its_last_word_whenever_the_run_is_killed(main, small_sweep, sweep, monkeypatch, killed_at):
+    """After the last epoch's status, which is the ninth, and the two that make the run complete."""
+
+    def kill(path, times):
+        if (path.name, times) == ("status.json", killed_at):
+            raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracking, "__exit__", lambda *_: None)
+        on_replacing(patched, after=kill)
+        with pytest.raises(KilledError):
+            main(*PACK, "logger=csv")
+    assert main(*PACK, "logger=csv")[0] == 0
+    assert same_training(sweep, small_sweep)
+    table = pd.read_csv(sweep / "pack-0002" / "metrics.csv")
+    assert set(table["state"]) == {"complete"} and len(table) == 8
 
 
 def test_tensorboard_has_a_folder_per_variant_without_what_a_stopped_run_left(main, small_sweep, sweep, monkeypatch):
