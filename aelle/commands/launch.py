@@ -15,11 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from aelle.commands.command_line import errors_in_one_line, swift_imports
-from aelle.commands.launchers import check_launcher, kind, side_by_side, threads
+from aelle.commands.launchers import check_launcher, end_with_parent, kind, side_by_side, threads
 from aelle.errors import UnwritableError, UserError
+from aelle.runs.locks import check_lock, is_held, lock_file
 from aelle.runs.reader import DamagedRunError, Run, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
-from aelle.terminal import command, complain, count, option, say
+from aelle.terminal import command, complain, count, option, pasted, say
 from aelle.variants import check_space
 
 
@@ -53,6 +54,8 @@ def run_job(config: DictConfig) -> None:
     """Train one pack, or the variants chosen by number; complete ones are not trained again."""
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
+        if kind(hydra) == "joblib":
+            end_with_parent()
         try:
             _train(config, hydra)
         except (UnwritableError, OSError):
@@ -116,6 +119,8 @@ class SweepCallback(Callback):
             if plan.config["size"] is not None:
                 warnings += parts.check(plan.packs())
             plan.start()
+            for lock in plan.folder.glob(".*.lock"):
+                check_lock(lock)
             if plan.config["size"] is not None:
                 _announce(plan)
             _announce_jobs(config.hydra)
@@ -128,12 +133,18 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         plan = Plan.of(_plain(config))
+        # Before it is seen what is complete: a job may end, but no variant may count for missing that another trains.
+        elsewhere = _in_training(plan)
         failed = _failed(plan)
         _say_next(plan)
         refused = [run for folder in failed if (run := _refused(folder)) is not None]
         names = [folder.name for folder in failed if folder not in [run.path for run in refused]]
         lacking = set() if plan.config["size"] is None else plan.wanted() - plan.complete()
-        missing = len(lacking - {number for run in refused for number in run.numbers})
+        if others := lacking & elsewhere:
+            shows = f"{pasted('python', '-m', 'aelle', 'status', str(plan.folder))} shows how far they are"
+            are = "variant is" if len(others) == 1 else "variants are"
+            say(f"{len(others)} {are} being trained by another process; {shows}")
+        missing = len(lacking - elsewhere - {number for run in refused for number in run.numbers})
         if names or missing:
             what = f"{count(missing, 'variant')} not complete" if missing else "not all runs are complete"
             which = f"; failed: {', '.join(names)} (see status.json there)" if names else ""
@@ -215,6 +226,14 @@ def _announce_jobs(hydra: Any) -> None:
         say(f"{kind(hydra)} jobs, {each} each; their output is in {hydra.sweep.dir}/.submitit")
 
 
+def _in_training(plan: Plan) -> set[int]:
+    """The variants that another process is training: those of packs whose lock it has."""
+    runs = [run for run in plan.runs() if run.status["state"] != "complete" and is_held(run.lock)]
+    packs = [] if plan.config["size"] is None else list(enumerate(plan.packs()))
+    held = [pack for number, pack in packs if is_held(lock_file(plan.pack_folder(number)))]
+    return {number for run in runs for number in run.numbers} | {variant.number for pack in held for variant in pack}
+
+
 def _failed(plan: Plan) -> list[Path]:
     """The failed runs, except those whose variants are complete in other runs."""
     complete = plan.complete() if plan.config["size"] is not None else set()
@@ -222,10 +241,12 @@ def _failed(plan: Plan) -> list[Path]:
 
 
 def _has_failed(folder: Path) -> bool:
+    """Not if another process has taken it up again."""
     try:
-        return read_status(folder)["state"] == "failed"
+        status = read_status(folder)
     except DamagedRunError:
         return False
+    return status["state"] == "failed" and not is_held(folder.parent / status["lock"])
 
 
 def _within(folder: Path, complete: set[int]) -> bool:

@@ -1,6 +1,10 @@
 """The launchers of a sweep's jobs: how many run at a time, with how many CPU threads, and what a lost job means."""
 
+import multiprocessing
+import os
 import shutil
+import time
+from threading import Thread
 from typing import Any
 
 from joblib import cpu_count
@@ -17,9 +21,31 @@ AFTER_A_LOST_JOB = {
 }
 
 
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often a worker looks whether the process that started it is still there."""
+
+_watching: list[Thread] = []
+"""The thread of this process that does."""
+
+
 def kind(hydra: Any) -> str:
     """The class of the launcher, in short: `basic` runs one job after another in this process."""
     return hydra.launcher["_target_"].rpartition(".")[2].removesuffix("Launcher").lower()
+
+
+def end_with_parent() -> None:
+    """End this process, a worker of joblib's, soon after the one that started it: if that is killed, joblib's workers
+    finish their jobs and wait for more for ever. What a pack has written is whole, and is resumed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not _watching:
+        _watching.append(Thread(target=_watch, args=(parent.pid,), daemon=True))
+        _watching[0].start()
+
+
+def _watch(parent: int | None) -> None:
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
 
 
 def check_launcher(hydra: Any) -> None:

@@ -1,5 +1,6 @@
 """Checks of a configuration's options, before anything is trained."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ OPTIONS = (
     *("task", "lyapunov", "prediction", "trainer", "logger"),
 )
 """The top level of a configuration; everything else there is a hyperparameter."""
+
+
+MAX_NAME = 255
+"""Bytes of a folder's name that file systems allow."""
 
 
 def with_names(config: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +95,11 @@ def check_name(sweep: Any, outputs: str) -> None:
             raise UserError(f"sweep={sweep}: {outputs} is where all sweeps are; give {remedy}")
     if not place.parts or place.is_absolute() or ".." in place.parts:
         raise UserError(f"sweep={sweep}: give the name of a folder below {outputs}")
+    if longest := [part for part in place.parts if len(os.fsencode(part)) > MAX_NAME]:
+        raise UserError(
+            f"sweep={longest[0][:20]}…: this name has {len(os.fsencode(longest[0]))} bytes; give one of at most "
+            f"{MAX_NAME}"
+        )
 
 
 def check_reference(config: dict[str, Any]) -> None:

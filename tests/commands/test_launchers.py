@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -203,3 +204,56 @@ def test_what_is_not_a_launchers_error_keeps_its_traceback():
 
 def test_more_packs_than_slurm_takes_at_once_come_in_batches():
     assert hydra_with().sweeper.max_batch_size == 1000
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@needs("joblib")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    line = [*SMALL, "size=4", "pack_size=2", "epochs=300", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    sweep = tmp_path / "outputs" / "digits"
+    with start(tmp_path, *line) as running:
+        for pack in ("pack-0000", "pack-0001"):
+            wait_for(sweep / pack, lambda status: status["epoch"] >= 1)
+        workers = {read_status(sweep / pack)["process"] for pack in ("pack-0000", "pack-0001")}
+        assert len(workers) == 2 and running.pid not in workers
+        os.kill(running.pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while any(map(alive, workers)) and time.monotonic() < end:
+            time.sleep(0.1)
+        left = [worker for worker in workers if alive(worker)]
+        for worker in left:
+            os.kill(worker, signal.SIGKILL)
+    assert left == []
+    assert all(read_run(sweep / pack).status["epoch"] < 300 for pack in ("pack-0000", "pack-0001"))
+
+
+def test_variants_that_another_process_trains_are_not_missing(tmp_path, main):
+    sweep = tmp_path / "outputs" / "digits"
+    sweep.mkdir(parents=True)
+    with FileLock(sweep / ".pack-0001.lock"):
+        code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
+    assert code == 0 and err == "" and "5 variants are being trained by another process" in out
+    assert "7 of 12 variants complete" in out and f"-m aelle status {sweep.relative_to(tmp_path)}" in out
+    assert main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")[:1] == (0,)
+
+
+@pytest.mark.parametrize("how", ["link", "folder", "pipe"])
+def test_a_lock_that_is_no_file_is_one_line_and_leads_nowhere(tmp_path, main, aelle, how):
+    sweep, precious = tmp_path / "outputs" / "digits", tmp_path / "precious"
+    precious.write_text("mine")
+    assert main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", "variants=0-4")[0] == 0
+    lock = sweep / ".pack-0001.lock"
+    lock.unlink(missing_ok=True)
+    {"link": lambda: lock.symlink_to(precious), "folder": lock.mkdir, "pipe": lambda: os.mkfifo(lock)}[how]()
+    for many in ([], ["-m"]):
+        words = ["pack=1"] if not many else []
+        code, _, err = main("train.py", *many, "experiment=digits", *SMALL, "epochs=1", *words)
+        assert code == 2 and err.count("\n") == 1 and f"is a {how}" in err and "remove it" in err
+    assert trained(sweep) == [0, 1, 2, 3, 4] and precious.read_text() == "mine"
+    assert aelle("status", sweep)[0] == 0

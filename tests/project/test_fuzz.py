@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aelle.commands.collect import collect
-from aelle.commands.status_text import status_text
+from aelle.commands.status_text import status_lines
 from aelle.errors import UserError
 from aelle.files import digest
 from aelle.model.estimator import AeLLE
@@ -42,7 +42,7 @@ def read_sweep(sweep: Path) -> list[object]:
     with suppress(DamagedRunError):
         run = read_run(sweep / "pack-0000")
         accepted += [run.status, run.config, run.variants.to_pylist(), run.epochs.to_pylist()]
-    for read in (load_sweep, lambda folder: status_text(sweep_status(folder))):
+    for read in (load_sweep, lambda folder: list(status_lines(sweep_status(folder)))):
         with suppress(UserError):
             read(sweep)
     with suppress(UserError):
@@ -55,7 +55,7 @@ def read_plan(sweep: Path) -> list[object]:
     with suppress(UserError):
         accepted += [Plan.started(sweep).config]
     with suppress(UserError):
-        status_text(sweep_status(sweep))
+        list(status_lines(sweep_status(sweep)))
     return accepted
 
 

@@ -15,7 +15,7 @@ import torch
 from aelle.analysis.weights import load_weights
 from aelle.commands.collect import collect
 from aelle.commands.score import predicted
-from aelle.commands.status_text import status_text
+from aelle.commands.status_text import status_lines
 from aelle.errors import UserError
 from aelle.predictor.differences import differences
 from aelle.predictor.early_predictor import EarlyPredictor
@@ -136,7 +136,7 @@ def test_readers_know_what_was_pruned(pruned, expected, below, model, main, tmp_
     np.testing.assert_array_equal(next(iter(weights.blocks()))[rows_of_pack], of_pack.double().numpy())
     assert len(members) == len(of_pack)
 
-    line = status_text(sweep_status(pruned)).splitlines()[2]
+    line = list(status_lines(sweep_status(pruned)))[2]
     assert line == f"variants  {len(survivors)} complete, 0 diverged, {len(at)} pruned, 0 in progress, 0 not started"
     assert sweep_status(pruned).left == 0
     collect(pruned, tmp_path / "all.parquet")
