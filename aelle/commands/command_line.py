@@ -27,10 +27,13 @@ from aelle.terminal import complain
 
 UNWRITABLE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP),
 )
 """Errors of a full disk, an exceeded quota, a limit of file sizes, a protected location, a file in the place of a
-folder, and a name that is too long."""
+folder or the reverse, and a link in the place of either."""
+
+SHOWN_LETTERS = 60
+"""Of a name that is too long."""
 
 
 @contextmanager
@@ -106,6 +109,8 @@ def _line(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, UserError):
             return str(cause)
+        if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+            return f"{str(cause.filename)[:SHOWN_LETTERS]}… is too long a name for this file system: give a shorter one"
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
             what = f"{cause.filename or 'a file'} cannot be written ({reason(cause)})"
             return f"{what}: fix that and try again; what was written before is intact"

@@ -126,7 +126,7 @@ class SweepCallback(Callback):
             _announce_jobs(config.hydra)
             _warn(warnings)
             _say(parts.pruning)
-        except (UserError, InterpolationResolutionError):
+        except (UserError, OSError, InterpolationResolutionError):
             # Hydra would turn an exception into a warning and continue.
             with errors_in_one_line():
                 raise

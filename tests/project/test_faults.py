@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,10 @@ import torch
 
 from aelle.runs.reader import run_folders
 from aelle.sweep.status import sweep_status
+from aelle.terminal import option
 from aelle.training.recorder import RunRecorder
 from run_files import on_replacing
-from sweeps import ROOT, SMALL, rows, runs
+from sweeps import ROOT, SMALL, command, rows, runs
 
 WHOLE = ["-m", "experiment=digits", *SMALL]
 ONE = ["experiment=digits", *SMALL, "pack=1"]
@@ -128,6 +130,41 @@ def test_a_real_disk_that_is_full_or_read_only(small_disk, main, small_sweep):
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert main("train.py", *WHOLE, f"outputs={small_disk}")[0] == 0
     assert rows(small_disk / "digits") == rows(small_sweep)
+
+
+@pytest.mark.parametrize("kilobytes", [1, 20, 40])
+def test_a_limit_of_file_sizes_is_no_traceback_and_the_sweep_goes_on_without_it(small_sweep, tmp_path, kilobytes):
+    """`ulimit -f`: from the first file on, in the first checkpoint, and in those of some packs only."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * kilobytes, 1024 * kilobytes))
+
+    done = command("train.py", *WHOLE, cwd=tmp_path, preexec_fn=limit)
+    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+    assert "File too large" in done.stdout + done.stderr and "Traceback" not in done.stdout
+    sweep = tmp_path / "outputs" / "digits"
+    assert command("train.py", *WHOLE, cwd=tmp_path).returncode == 0
+    assert rows(sweep) == rows(small_sweep)
+    for line in (["analyze.py", f"sweep={sweep}"], ["-m", "aelle", "collect", str(sweep)]):
+        words = [sys.executable, *([str(ROOT / line[0]), *line[1:]] if line[0] != "-m" else line)]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, preexec_fn=limit)
+        assert done.returncode == 2 and re.fullmatch(
+            r"error: \S+ cannot be written \(File too large\): .*\n", done.stderr
+        )
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "é" * 200, "/".join(["xyz"] * 1300)], ids=["letters", "bytes", "path"])
+def test_a_name_that_is_too_long_is_one_short_line(tmp_path, main, aelle, name):
+    given, told = option("sweep", name), []
+    for many in ([], ["-m"]):
+        told.append(main("train.py", *many, "experiment=digits", "size=2", given))
+        told.append(main("train.py", *many, "experiment=digits", "size=2", option("outputs", name)))
+    told += [main("analyze.py", given), main("analyze.py", option("sweep", f"{name}.npz"), "threshold=1")]
+    told += [main("train.py", "experiment=digits", option("prediction.model", name)), aelle("status", name)]
+    told += [aelle("collect", name)]
+    for code, out, err in told:
+        assert code == 2 and out == "" and err.count("\n") == 1 and err.startswith("error: ") and len(err) < 700, err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["outputs", "outputs/digits", "outputs/digits/pack-0001"])
