@@ -30,6 +30,10 @@ MAX_NAME = 255
 """Bytes of a folder's name that file systems allow."""
 
 
+MAX_NAME = 255
+"""Bytes of a folder's name that file systems allow."""
+
+
 def with_names(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with the names of all hyperparameters, those first that it lists itself."""
     listed = config["hyperparameters"]

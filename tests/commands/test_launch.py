@@ -153,7 +153,8 @@ def test_a_pack_that_another_process_trains_is_left_to_it(tmp_path, main):
     sweep.mkdir(parents=True)
     with FileLock(sweep / ".pack-0001.lock"):
         code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
-    assert code == 1 and "is being trained by another process" in out and "5 variants not complete" in err
+    assert code == 0 and err == "" and "outputs/digits/pack-0001 is skipped: it is being trained by" in out
+    assert "5 variants are being trained by another process; python -m aelle status outputs/digits shows" in out
     code, out, _ = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
     assert code == 0 and "12 of 12 variants complete" in out
 

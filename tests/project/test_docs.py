@@ -144,7 +144,7 @@ def check_command(line: str, own: Path, monkeypatch) -> None:
         asked = []
         monkeypatch.setattr(sys, "argv", ["aelle", *rest[1:]])
         monkeypatch.setattr(aelle.__main__, "sweep_status", asked.append)
-        monkeypatch.setattr(aelle.__main__, "status_text", str)
+        monkeypatch.setattr(aelle.__main__, "status_lines", lambda status: [str(status)])
         monkeypatch.setattr(aelle.__main__, "collect", lambda *paths: asked.extend(paths) or True)
         aelle.__main__.main()
         assert asked

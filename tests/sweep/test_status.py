@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta, timezone
+from textwrap import indent
 
 import pandas as pd
 import pytest
@@ -36,8 +37,7 @@ def test_every_state_of_a_pack_is_told(sweep, aelle):
     assert code == 0 and err == ""
     assert "packs     0 complete, 0 running, 1 stale, 1 failed, 1 missing" in out
     assert "variants  0 complete, 0 diverged, 7 in progress, 5 not started" in out
-    indented = "".join(f"    {line}\n" for line in error.splitlines())
-    assert f"first error, in {sweep / 'pack-0002'}:\n{indented}" in out
+    assert f"first error, in {sweep / 'pack-0002'}:\n{indent(error, '    ')}\n" in out
     assert "pack-0002  epoch 2 of 3, RuntimeError: the pack fell over" in out
     with FileLock(sweep / ".pack-0000.lock"), FileLock(sweep / ".pack-0002.lock"):
         # One reads its data, the other has begun again and not yet ended an epoch.
