@@ -30,7 +30,7 @@ from sweeps import command
         (["experiment=digits", "outputs=3"], "outputs=3: give the path of a folder"),
         (["experiment=digits", "hidden_size=-4"], "hidden_size=-4: give a whole number of at least 1"),
         (["experiment=digits", "p=[]"], "p=[] is an empty list: give"),
-        (["experiment=digits", "epochs=0"], "epochs=0: give a whole number of at least 1"),
+        (["experiment=digits", "epochs=0"], "epochs=0: give a whole number from 1 to 100000"),
         (["experiment=digits", "size=zero"], "size=zero: give a whole number"),
         (["experiment=digits", "hyperparameters=[seed]"], "seed is an option, not a hyperparameter"),
         (["experiment=digits", "+state=3"], "state cannot be a hyperparameter: the tables of results have a column"),

@@ -46,12 +46,10 @@ def test_of_runs_with_options_of_their_own_the_refused_ones_are_named(main):
     assert "run the same command again" not in err and "error: 1 variant cannot be trained (Inter" in err
 
 
-def test_what_is_missing_otherwise_is_trained_by_the_same_command(main):
+def test_what_another_process_trains_is_neither_missing_nor_refused(main):
     Path("outputs/some").mkdir(parents=True)
     with FileLock("outputs/some/.pack-0002.lock"):
-        code, _, err = main("train.py", "-m", "experiment=digits", *CELLS)
-    missing, refused = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert (
-        code == 1 and missing == "error: 5 variants not complete; run the same command again to train what is missing"
-    )
+        code, out, err = main("train.py", "-m", "experiment=digits", *CELLS)
+    (refused,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1 and "5 variants are being trained by another process" in out
     assert refused.startswith("error: 6 variants cannot be trained (")

@@ -26,7 +26,7 @@ def test_a_sweep_that_was_only_written_is_read_back_whole(bench, tmp_path, monke
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr("aelle.terminal.REFRESH_SECONDS", 0)
     table = load_sweep(plan.folder)
-    assert "\rreading 4 runs: 3" in capsys.readouterr().out
+    assert "\r\x1b[Kreading 4 runs: 3\r" in capsys.readouterr().out
     assert (
         table.problems == [] and list(table.variants["variant"]) == list(range(12)) and table.variants["complete"].all()
     )

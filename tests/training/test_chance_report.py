@@ -13,7 +13,7 @@ def test_the_table_is_whole_and_eighty_columns_wide(V):
     rng = np.random.default_rng(V)
     chance = rng.uniform(size=V)
     chance[V // 2] = np.nan
-    lines = chance_table(list(range(7, V + 7)), chance).splitlines()
+    lines = chance_table(list(range(7, V + 7)), chance)
     assert max(map(len, lines)) <= 80
     numbers = [int(number) for number in re.findall(r"(\d+) +(?:\d+|–) %", "\n".join(lines))]
     assert numbers == [7 + row for row in np.argsort(-np.nan_to_num(chance, nan=-1))]
