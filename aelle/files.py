@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and that are read only if they are ordinary files of a known size."""
 
+import ctypes
 import fcntl
 import glob
 import hashlib
@@ -8,8 +9,10 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from aelle.errors import UnwritableError, UserError
@@ -25,6 +28,9 @@ SAVED_FILES = (*MODEL_FILES, *PREDICTOR_FILES)
 
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]+\.tmp")
 """The name of a temporary file or folder."""
+
+AT_CWD, RENAME_EXCHANGE = -100, 2
+"""Of Linux' renameat2."""
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -85,9 +91,10 @@ def replace_folder(path: Path, write: Callable[[Path], object], names: Collectio
             write(new)
             for file in new.iterdir():
                 sync(file)
-            if path.exists():
-                os.rename(path, old)
-            os.rename(new, path)
+            if not (path.exists() and _exchanged(new, path)):
+                if path.exists():
+                    os.rename(path, old)
+                os.rename(new, path)
         except BaseException:
             if old.exists() and not path.exists():
                 os.rename(old, path)
@@ -98,10 +105,24 @@ def replace_folder(path: Path, write: Callable[[Path], object], names: Collectio
     _remove_leftovers(path)
 
 
+def refuse_others(path: Path) -> None:
+    """Raises UnwritableError for anything but an ordinary file or folder in a place that another program writes to."""
+    refuse_link(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UnwritableError(f"{path} is not an ordinary file: remove it")
+
+
 def refuse_link(path: Path) -> None:
     """Raises UnwritableError for a link in a folder that may be foreign."""
     if path.is_symlink():
         raise UnwritableError(f"{path} is a link, and what is written there could end up anywhere: remove it")
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders take each other's name in one instant, where the system and the file system can (Linux)."""
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = (os.fsencode(one.absolute()), os.fsencode(other.absolute()))
+    return exchange is not None and exchange(AT_CWD, names[0], AT_CWD, names[1], RENAME_EXCHANGE) == 0
 
 
 def make_folder(path: Path) -> None:
@@ -115,10 +136,16 @@ def read_regular(path: Path, limit: int, *, follow: bool = False) -> bytes:
 
     `follow` links only if the user has given the path.
     """
+    with _open_regular(path, limit, follow) as opened:
+        return opened.read(limit)
+
+
+@contextmanager
+def _open_regular(path: Path, limit: int, follow: bool = False) -> Iterator[BufferedReader]:
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     with os.fdopen(file, "rb") as opened:
         _check(os.fstat(file), limit)
-        return opened.read(limit)
+        yield opened
 
 
 def check_regular(path: Path, limit: int, *, follow: bool = False) -> int:
@@ -136,10 +163,10 @@ def _check(status: os.stat_result, limit: int) -> int:
     return status.st_size
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's contents, in hexadecimal."""
+def digest(path: Path, limit: int = sys.maxsize) -> str:
+    """The SHA-256 of an ordinary file's contents, in hexadecimal. Raises as `read_regular` does."""
     found = hashlib.sha256()
-    with path.open("rb") as opened:
+    with _open_regular(path, limit) as opened:
         while block := opened.read(BLOCK):
             found.update(block)
     return found.hexdigest()

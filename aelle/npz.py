@@ -3,7 +3,6 @@
 import math
 import zipfile
 from io import BufferedIOBase
-from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,16 +18,16 @@ def check_npz(file: BufferedIOBase, limit: int) -> list[str]:
     if an array is not of the size that its header says; `zipfile.BadZipFile`, OSError."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-        unpacked = sum(entry.file_size for entry in entries)
         if len(entries) > MAX_ARRAYS:
             raise ValueError(f"it contains {len(entries)} arrays, more than {MAX_ARRAYS}")
-        if unpacked > limit:
+        # As they are stored first: to look into an array unpacks a part of it.
+        sizes = [entry.file_size for entry in entries]
+        if sum(sizes) <= limit:
+            sizes = [_size(archive, entry) for entry in entries]
+        if (unpacked := sum(sizes)) > limit:
             raise ValueError(
                 f"its arrays take {unpacked / 1e6:.0f} MB, more than the {limit / 1e6:.0f} MB that it may hold"
             )
-        for entry in entries:
-            with archive.open(entry) as opened:
-                _check_array(opened, entry)
     file.seek(0)
     return [entry.filename.removesuffix(".npy") for entry in entries]
 
@@ -40,10 +39,14 @@ def read_npz(file: BufferedIOBase, limit: int) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in names}
 
 
-def _check_array(opened: Any, entry: zipfile.ZipInfo) -> None:
-    version = npy.read_magic(opened)
-    if version not in HEADERS:
-        raise ValueError(f"{entry.filename} is of version {version}, and not an array of numbers or words")
-    shape, _, kind = HEADERS[version](opened)
-    if not kind.hasobject and math.prod(shape) * kind.itemsize != entry.file_size - opened.tell():
-        raise ValueError(f"{entry.filename} has not the size that its shape {list(shape)} says")
+def _size(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
+    """Of an array in double precision, in which it is used. Raises ValueError if its size is not what its header
+    says."""
+    with archive.open(entry) as opened:
+        version = npy.read_magic(opened)
+        if version not in HEADERS:
+            raise ValueError(f"{entry.filename} is of version {version}, and not an array of numbers or words")
+        shape, _, kind = HEADERS[version](opened)
+        if not kind.hasobject and math.prod(shape) * kind.itemsize != entry.file_size - opened.tell():
+            raise ValueError(f"{entry.filename} has not the size that its shape {list(shape)} says")
+    return max(entry.file_size, 8 * math.prod(shape))

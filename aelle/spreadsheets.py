@@ -12,6 +12,9 @@ from aelle.files import replace_atomically
 FORMULA = re.compile(r"\s*[=+\-−@＝＋－＠]|[\t\r\n]")
 """The beginning of a text that a spreadsheet may take for a formula; blanks before it are skipped by some."""
 
+LATER = re.compile(r";(?=\s*[=+\-−@＝＋－＠])")
+"""Where a spreadsheet for which ; separates cells would find the beginning of another."""
+
 
 def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
     """Replace the file. Names and words may come from a foreign sweep: an apostrophe before one makes it text where it
@@ -26,6 +29,7 @@ def _text(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = "\n".join(map(printable, value.split("\n")))
+    text = LATER.sub(";'", text)
     return f"'{text}" if FORMULA.match(value) and not _is_number(value) else text
 
 

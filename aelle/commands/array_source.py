@@ -1,14 +1,15 @@
 """Which array file the results in a folder are of: two files of one name do not replace each other's."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError
-from aelle.files import replace_atomically
+from aelle.files import digest, read_regular, replace_atomically
 
 SOURCE = "source.json"
+
+MAX_BYTES = 100_000
 
 
 def check_source(folder: Path, source: Path) -> None:
@@ -30,11 +31,11 @@ def record_source(folder: Path, source: Path) -> None:
 def _recorded(folder: Path) -> dict[str, Any] | None:
     """None where there are no results, and where nobody knows of what they are."""
     try:
-        found = json.loads((folder / SOURCE).read_text())
-    except (OSError, ValueError):
+        found = json.loads(read_regular(folder / SOURCE, MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and {"file", "digest"} <= found.keys() else None
 
 
 def _digest(source: Path) -> str:
-    return hashlib.sha256(source.read_bytes()).hexdigest()
+    return digest(source.resolve())

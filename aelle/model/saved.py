@@ -15,7 +15,7 @@ from aelle.errors import UserError, in_one_line, reason
 from aelle.files import read_regular
 from aelle.npz import read_npz
 
-MAX_DESCRIPTION, MAX_ARRAYS = 20_000_000, 1 << 30
+MAX_DESCRIPTION, MAX_ARRAYS = 20_000_000, 1 << 28
 """Bytes."""
 
 
@@ -39,7 +39,7 @@ def read_saved(folder: Path, names: tuple[str, str], version: int) -> tuple[dict
     packed = read_regular(folder / names[1], MAX_ARRAYS)
     if digest(packed) != description["arrays"]:
         raise ValueError("its files do not belong together")
-    return description, read_npz(io.BytesIO(packed), len(packed))
+    return description, read_npz(io.BytesIO(packed), 8 * len(packed))
 
 
 def check_finite(arrays: dict[str, np.ndarray], *exempt: str) -> None:

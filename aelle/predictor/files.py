@@ -8,7 +8,7 @@ import numpy as np
 from aelle.files import MODEL_FILES, PREDICTOR_FILES, SAVED_FILES, digest, refuse_link, replace_folder
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import check_threshold
-from aelle.model.saved import check_finite, check_learned_from, read_saved, reading, write_saved
+from aelle.model.saved import MAX_ARRAYS, check_finite, check_learned_from, read_saved, reading, write_saved
 from aelle.predictor.encoding import Encoding
 from aelle.predictor.low_chances import LowChances
 from aelle.predictor.members import restored
@@ -125,4 +125,4 @@ def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 def _digests(folder: Path, with_model: bool) -> dict[str, str]:
     """Of the files of its AeLLE, if it has one."""
-    return {name: digest(folder / name) for name in (MODEL_FILES if with_model else ())}
+    return {name: digest(folder / name, MAX_ARRAYS) for name in (MODEL_FILES if with_model else ())}

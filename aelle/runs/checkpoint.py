@@ -11,6 +11,10 @@ IDENTITY = "run"
 """The key of a checkpoint under which it says whose it is."""
 
 
+MAX_STRUCTURE = 10_000_000
+"""Bytes of what a checkpoint holds beside tensors: some kilobytes in those of aelle."""
+
+
 class Checkpoint(NamedTuple):
     """`epoch`: how many are completed; `variants`: the numbers of those in it, in their order; `contents`: as Lightning
     saved them, with tensors on the given device."""
@@ -35,6 +39,9 @@ def read_checkpoint(folder: Path, device: str = "meta") -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("it is compressed, which no checkpoint of aelle is")
+            # Python's objects take many times the memory of what they are stored as; weights are stored beside them.
+            if any(e.file_size > MAX_STRUCTURE for e in archive.infolist() if e.filename.endswith(".pkl")):
+                raise ValueError("it holds more than weights and a few numbers")
         contents = torch.load(path, map_location=device, mmap=device == "cpu", weights_only=True)
         mine = contents[IDENTITY]
         if mine["fingerprint"] != status["fingerprint"]:

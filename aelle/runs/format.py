@@ -28,15 +28,18 @@ FORMAT = 3
 FILES = ("config.yaml", "variants.parquet", "epochs.parquet", "examples.parquet", "checkpoint.ckpt", "status.json")
 
 STATES = ("running", "complete", "failed")
-MAX_EPOCHS, MAX_VARIANTS = 100_000, 100_000
+MAX_EPOCHS, MAX_VARIANTS = 100_000, 40_000
 """Of a sweep: beyond them its tables would take all memory."""
 
 MAX_STATUS, MAX_CONFIG, MAX_ERROR = 1_000_000, 65_536, 20_000
 """Bytes of status.json, letters of config.yaml, which YAML's parser reads at some 20 kB per second, and letters of a
 recorded error."""
 
-MAX_ROWS, MAX_EXPONENTS, MAX_TEXT, MAX_UNPACKED = 2_000_000, 16_384, 10 * MAX_ERROR, 1 << 30
-"""Of a table: rows, entries of a list, letters of a word, and bytes of its columns in memory."""
+MAX_ROWS, MAX_EXPONENTS, MAX_UNPACKED = 2_000_000, 16_384, 1 << 30
+"""Of a table: rows, entries of a list, and bytes of its columns in memory."""
+
+MAX_WORDS, MAX_EXAMPLES = 1 << 27, 1 << 26
+"""Bytes of a column of words, each of which may be stored once for many rows, and of the columns of examples."""
 
 OTHER_COLUMNS = 100
 """Columns of a table besides one for each hyperparameter."""
@@ -138,8 +141,8 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError("its threshold is not a finite number above 0")
 
 
-def check_size(found: pq.FileMetaData, rows: int, columns: int) -> None:
-    """From a table's metadata alone: what it would take in memory is what a run of so many rows can have."""
+def check_size(name: str, found: pq.FileMetaData, rows: int, columns: int) -> None:
+    """From the metadata of the table `name` alone: in memory it takes what a run of so many rows can have."""
     if found.num_rows > min(rows, MAX_ROWS) or found.num_columns > columns:
         raise ValueError(
             f"it has {found.num_rows} rows and {found.num_columns} columns, more than the {min(rows, MAX_ROWS)} rows "
@@ -156,19 +159,29 @@ def check_size(found: pq.FileMetaData, rows: int, columns: int) -> None:
         raise ValueError(f"its lists have more than {MAX_EXPONENTS} entries")
     # Equal values may be stored once, and unpacked are eight bytes each.
     unpacked = sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks)
-    if unpacked > MAX_UNPACKED:
+    if name == "examples.parquet" and any(
+        encoding.endswith("DICTIONARY")
+        for chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        for encoding in chunk.encodings
+    ):
+        raise ValueError("its words are stored once for many rows, as no examples of aelle are")
+    if unpacked > (MAX_EXAMPLES if name == "examples.parquet" else MAX_UNPACKED):
         raise ValueError(f"its columns would take {unpacked / 1e9:.1f} GB of memory")
 
 
-def check_table(name: str, table: pa.Table, needed: Collection[str], hyperparameters: Collection[str]) -> None:
-    """Columns are those of the table `name`, with their types, and each of `needed` occurs once; only errors,
-    measurements and numbers may contain nulls, those of hyperparameters that a variant does not read."""
-    names = table.column_names
-    if missing := [column for column in needed if names.count(column) != 1]:
+def check_schema(name: str, schema: pa.Schema, needed: Collection[str], hyperparameters: Collection[str]) -> None:
+    """Before a table is unpacked: its columns are those of the table `name`, with their types, each once."""
+    names = schema.names
+    if len(set(names)) < len(names):
+        raise ValueError("it has several columns of the same name")
+    if missing := [column for column in needed if column not in names]:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    for column in names if name in COLUMNS else ():
-        kind = table.schema.field(column).type
-        if column in hyperparameters and name == "variants.parquet":
+    for column in names:
+        kind = schema.field(column).type
+        if name not in COLUMNS:
+            allowed = _is_of_numbers_or_words(kind)
+        elif column in hyperparameters and name == "variants.parquet":
             allowed = _is_number(kind) or types.is_string(kind)
         else:
             allowed = next((allows(kind) for like, allows in COLUMNS[name].items() if re.fullmatch(like, column)), None)
@@ -176,11 +189,22 @@ def check_table(name: str, table: pa.Table, needed: Collection[str], hyperparame
             raise ValueError(f"its column {column} is none of this version's")
         if not allowed:
             raise ValueError(f"its column {column} is of type {kind}")
+
+
+def _is_of_numbers_or_words(kind: pa.DataType) -> bool:
+    while types.is_list(kind):
+        kind = kind.value_type
+    return _is_number(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_null(kind)
+
+
+def check_values(table: pa.Table, needed: Collection[str]) -> None:
+    """Only errors, measurements and numbers may contain nulls, those of hyperparameters that a variant does not read;
+    no list is longer than a spectrum can be."""
     for column in set(needed) - {"error", "val_loss"}:
         may_be_null = _is_number(table.schema.field(column).type) and column not in RESERVED
         if table[column].null_count and not may_be_null:
             raise ValueError(f"its column {column} contains nulls")
-    for column in names:
+    for column in table.column_names:
         kind = table.schema.field(column).type
         if types.is_list(kind) and longest(table[column], "list_value_length") > MAX_EXPONENTS:
             raise ValueError(f"its column {column} has lists of more than {MAX_EXPONENTS} entries")

@@ -31,15 +31,16 @@ from aelle.files import check_regular, digest, read_regular
 from aelle.runs.format import (
     FILES,
     MAX_STATUS,
-    MAX_TEXT,
     MAX_UNPACKED,
+    MAX_WORDS,
     OTHER_COLUMNS,
     check_complete,
     check_config,
     check_rows,
+    check_schema,
     check_size,
     check_status,
-    check_table,
+    check_values,
     checksum,
     longest,
     parse_config,
@@ -175,27 +176,26 @@ def _read_table(path: Path, status: dict[str, Any], config: dict[str, Any], need
         metadata = pq.read_metadata(file)
         rows = config.get("pack_size") or config["size"] or metadata.num_rows
         rows *= config["epochs"] + 1 if path.name == "epochs.parquet" else 1
-        check_size(metadata, rows, len(config["hyperparameters"]) + OTHER_COLUMNS)
-        table = _unpacked(file)
-        if (table.schema.metadata or {}).get(b"fingerprint") != status["fingerprint"].encode():
+        check_size(path.name, metadata, rows, len(config["hyperparameters"]) + OTHER_COLUMNS)
+        schema = pq.read_schema(file)
+        if (schema.metadata or {}).get(b"fingerprint") != status["fingerprint"].encode():
             raise ValueError("it belongs to another run: its fingerprint differs from that of status.json")
-        check_table(path.name, table, needed, config["hyperparameters"])
+        check_schema(path.name, schema, needed, config["hyperparameters"])
+        table = _unpacked(file, schema)
+        check_values(table, needed)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
     return table
 
 
-def _unpacked(file: pa.BufferReader) -> pa.Table:
+def _unpacked(file: pa.BufferReader, schema: pa.Schema) -> pa.Table:
     """Words are stored once each, and may be long."""
-    schema = pq.read_schema(file)
-    if len(set(schema.names)) < len(schema.names):
-        raise ValueError("it has several columns of the same name")
     words = [field.name for field in schema if pa.types.is_string(field.type)]
     table = pq.ParquetFile(file, read_dictionary=words).read(use_threads=False)
     for name in words:
         column = table[name].combine_chunks()
-        if longest(column.dictionary, "binary_length") > MAX_TEXT:
-            raise ValueError(f"its column {name} has a word of more than {MAX_TEXT} letters")
+        if longest(column.dictionary, "binary_length") * len(column) > MAX_WORDS:
+            raise ValueError(f"its column {name} has words that would take more than {MAX_WORDS / 1e6:.0f} MB")
         table = table.set_column(table.column_names.index(name), name, column.dictionary_decode())
     return table
 

@@ -145,7 +145,9 @@ class RunFolder:
         def write(path: Path) -> None:
             # If the disk is full, a file opened by pyarrow stays open, and keeps its space, until garbage collection.
             with path.open("wb") as file:
-                pq.write_table(table, file, write_page_checksum=True, compression="zstd")
+                # Examples may hold long texts, and a reader must know from the metadata what they take in memory.
+                once = name != "examples.parquet"
+                pq.write_table(table, file, write_page_checksum=True, compression="zstd", use_dictionary=once)
 
         self._stage(name, write)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UnwritableError, UserError, reason
-from aelle.files import read_regular, refuse_link, replace_atomically
+from aelle.files import read_regular, refuse_others, replace_atomically
 from aelle.runs.format import MAX_STATUS, MAX_VARIANTS, checksum
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
@@ -26,6 +26,9 @@ from aelle.sweep.options import (
 )
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw
+
+WRITTEN_BY_OTHERS = ("multirun.yaml", ".submitit", "wandb", "tensorboard")
+"""What Hydra, launchers and dashboards write into a sweep's folder, also through a link."""
 
 SETTINGS_OF_A_SWEEP = (
     "size",
@@ -121,8 +124,8 @@ class Plan:
 
     def start(self) -> None:
         """Write the sweep's settings, which must not change from now on, to its folder."""
-        # Hydra writes its record through a link.
-        refuse_link(self.folder / "multirun.yaml")
+        for name in WRITTEN_BY_OTHERS:
+            refuse_others(self.folder / name)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.config["size"] is not None and not self.file.exists():

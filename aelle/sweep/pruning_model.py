@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UserError, reason
-from aelle.files import MODEL_FILES, PREDICTOR_FILES, SAVED_FILES, read_regular, replace_folder
+from aelle.files import MODEL_FILES, PREDICTOR_FILES, SAVED_FILES, UnfitFileError, read_regular, replace_folder
 from aelle.terminal import option, pasted
 
 MODEL_COPY = "pruning-model"
@@ -64,10 +64,11 @@ def with_digest(config: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"prediction.model={folder} does not exist: give the folder of a model saved by analyze.py")
     try:
         return {**config, "prediction": {**prediction, "digest": _digest(folder)}}
-    except OSError as error:
+    except (OSError, UnfitFileError) as error:
+        why = f"{Path(error.filename).name}: {reason(error)}" if isinstance(error, OSError) else str(error)
         raise UserError(
-            f"prediction.model={folder} contains no complete predictor ({Path(error.filename).name}: "
-            f"{reason(error)}): give the folder of a model saved by analyze.py"
+            f"prediction.model={folder} contains no complete predictor ({why}): give the folder of a model saved by "
+            "analyze.py"
         ) from error
 
 
@@ -94,7 +95,7 @@ def check_digest(prediction: dict[str, Any]) -> None:
         return
     try:
         same = _digest(Path(prediction["model"])) == prediction["digest"]
-    except OSError:
+    except (OSError, UnfitFileError):
         same = False
     if not same:
         raise UserError(
@@ -109,7 +110,7 @@ def another_model(sweep: Path, there: dict[str, Any], now: dict[str, Any]) -> st
     try:
         if None in digests or digests[0] == digests[1] or _digest(sweep / MODEL_COPY) != digests[0]:
             return ""
-    except OSError:
+    except (OSError, UnfitFileError):
         return ""
     kept = pasted(option("prediction.model", sweep / MODEL_COPY))
     return (

@@ -217,10 +217,13 @@ def _best(found: Selection) -> list[Reached]:
         losses = run.epochs["val_loss"].to_numpy() if run.epochs.num_rows else np.empty(0)
         numbers, epochs = run.epochs["variant"].to_numpy(), run.epochs["epoch"].to_numpy()
         values = run.variants.select(run.config["hyperparameters"]).to_pylist()
+        # The first row of each variant, of those sorted by loss.
+        order = np.flatnonzero(np.isfinite(losses))
+        order = order[np.argsort(losses[order], kind="stable")]
+        lowest = dict(zip(*(part.tolist() for part in np.unique(numbers[order], return_index=True)), strict=True))
         for row in _variants_of(run, rows):
-            mine = np.flatnonzero((numbers == run.numbers[row]) & np.isfinite(losses))
-            if len(mine):
-                at = mine[losses[mine].argmin()]
+            if (place := lowest.get(run.numbers[row])) is not None:
+                at = order[place]
                 reached.append(
                     Reached(float(losses[at]), int(epochs[at]), run.numbers[row], run.path.name, values[row])
                 )

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from aelle import AeLLE
+from aelle import AeLLE, EarlyPredictor
 from aelle.analysis.weights import load_weights
 from aelle.errors import UserError
 from aelle.files import replace_atomically, temporary
@@ -68,15 +68,13 @@ def test_a_linked_folder_of_an_analysis_is_refused(sweep, mine, main, name):
     assert untouched(mine)
 
 
-@pytest.mark.parametrize("name", ["pack-0001", ".pack-0001.lock", "multirun.yaml", "tensorboard"])
+@pytest.mark.parametrize("name", ["pack-0001", ".pack-0001.lock", "multirun.yaml", "tensorboard", "wandb"])
 def test_a_link_in_a_sweep_is_not_written_through(tmp_path, mine, main, name):
     sweep = tmp_path / "outputs" / "digits"
     sweep.mkdir(parents=True)
     (sweep / name).symlink_to(mine if not name.startswith((".", "multirun")) else mine / "profile")
-    code, out, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", "logger=tensorboard")
-    assert f"{name} is a link" in (out if name == "tensorboard" else err) and err.count("\n") <= 1
-    # A dashboard that fails does not stop the training.
-    assert (code == 0) == (name == "tensorboard") and untouched(mine)
+    code, _, err = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1", "logger=tensorboard")
+    assert code == 2 and f"{name} is a link" in err and err.count("\n") == 1 and untouched(mine)
 
 
 def test_a_linked_run_is_left_out_by_name_and_linked_files_too(sweep, mine):
@@ -239,7 +237,8 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(sweep, main, name):
 
 
 def test_pipes_in_the_place_of_other_files_are_refused_at_once(sweep, main, tmp_path):
-    for file in (sweep / "sweep.json", tmp_path / "mine.npz", tmp_path / "model" / "aelle.json"):
+    saved = ("aelle.json", "arrays.npz", "predictor.json", "predictor.npz")
+    for file in (sweep / "sweep.json", tmp_path / "mine.npz", *(tmp_path / "model" / name for name in saved)):
         file.parent.mkdir(exist_ok=True)
         file.unlink(missing_ok=True)
         os.mkfifo(file)
@@ -248,6 +247,40 @@ def test_pipes_in_the_place_of_other_files_are_refused_at_once(sweep, main, tmp_
         AeLLE.load(tmp_path / "model")
     code, _, err = main("analyze.py", "sweep=mine.npz", "threshold=0.5")
     assert code == 2 and err.count("\n") == 1
+    line = ["train.py", "-m", "experiment=digits", *SMALL, "epochs=1"]
+    code, _, err = main(*line, "prediction.model=model", "prediction.prune=0.1", "prediction.after=0")
+    assert code == 2 and err.count("\n") == 1 and "not an ordinary file" in err
+    (tmp_path / "outputs" / "digits").mkdir(parents=True)
+    os.mkfifo(tmp_path / "outputs" / "digits" / "multirun.yaml")
+    code, _, err = main(*line)
+    assert code == 2 and err.count("\n") == 1 and "multirun.yaml is not an ordinary file" in err
+
+
+def test_a_predictor_with_a_pipe_or_a_link_among_its_files_is_refused_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    losses, spectra = rng.uniform(0.1, 0.9, (40, 3)), rng.normal(size=(40, 3, 3))
+    EarlyPredictor(0.5, aelle={"epochs": 1}).fit(losses, spectra).save(tmp_path / "model")
+    for name in ("aelle.json", "arrays.npz", "predictor.npz"):
+        for device in (lambda file: os.mkfifo(file), lambda file: file.symlink_to("/dev/zero")):
+            shutil.copytree(tmp_path / "model", tmp_path / "other")
+            (tmp_path / "other" / name).unlink()
+            device(tmp_path / "other" / name)
+            with pytest.raises(UserError, match="contains no complete predictor"):
+                EarlyPredictor.load(tmp_path / "other")
+            shutil.rmtree(tmp_path / "other")
+
+
+def test_words_that_are_stored_once_and_unpacked_are_many_are_refused(sweep):
+    def long_words(table):
+        words = pa.array(["a" * 199_999] * len(table))
+        return table.set_column(table.column_names.index("error"), "error", words)
+
+    replaced(sweep / "pack-0000", "variants", lambda table: pa.concat_tables([long_words(table)] * 300))
+    replaced(sweep / "pack-0001", "epochs", lambda t: t.append_column("c", pa.array([b"a" * 5_000_000] * len(t))))
+    for name in ("pack-0000", "pack-0001"):
+        endorse(sweep / name)
+    long, other = load_sweep(sweep).problems
+    assert "variants.parquet: it has" in long and "epochs.parquet: its column c is of type binary" in other
 
 
 SWELLING = """
