@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import glob
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from aelle.errors import UnwritableError, UserError
 
@@ -74,10 +76,9 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def replace_folder(path: Path, write: Callable[[Path], object], names: Collection[str]) -> None:
     """Call `write` on a new folder, then rename it to `path`: a reader sees the old or the new files, all of one kind.
 
-    Raises UserError if `path` is a link, or contains anything but files of these `names`, which would be lost.
+    Raises UserError if `path` is no folder, or contains anything but files of these `names`, which would be lost.
     """
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise UserError(f"{path} is a {'link' if path.is_symlink() else 'file'}: give another name, or remove it")
+    refuse_unless(path, "folder")
     strangers = [name for name in sorted(os.listdir(path)) if name not in names] if path.exists() else []
     if strangers := [name for name in strangers if not LEFTOVER.fullmatch(name)]:
         raise UserError(f"{path} contains {strangers[0]}, which would be lost: give a folder of its own")
@@ -105,17 +106,17 @@ def replace_folder(path: Path, write: Callable[[Path], object], names: Collectio
     _remove_leftovers(path)
 
 
-def refuse_others(path: Path) -> None:
-    """Raises UnwritableError for anything but an ordinary file or folder in a place that another program writes to."""
-    refuse_link(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise UnwritableError(f"{path} is not an ordinary file: remove it")
-
-
-def refuse_link(path: Path) -> None:
-    """Raises UnwritableError for a link in a folder that may be foreign."""
-    if path.is_symlink():
-        raise UnwritableError(f"{path} is a link, and what is written there could end up anywhere: remove it")
+def refuse_unless(path: Path, *kinds: str) -> None:
+    """Raises UnwritableError if something else is there than a "file" or a "folder", whichever is allowed, in a folder
+    that may be foreign: a link could lead anywhere, and a pipe blocks."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    tests = {"link": stat.S_ISLNK, "folder": stat.S_ISDIR, "file": stat.S_ISREG}
+    kind = next((kind for kind, is_one in tests.items() if is_one(mode)), "pipe or device")
+    if kind not in kinds:
+        raise UnwritableError(f"{path} is a {kind}, where only a {' or a '.join(kinds)} can be: remove it")
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -126,8 +127,8 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder within one that may be foreign. Raises UnwritableError for a link."""
-    refuse_link(path)
+    """Make a folder within one that may be foreign. Raises UnwritableError for what is none, and for a link to one."""
+    refuse_unless(path, "folder")
     path.mkdir(parents=True, exist_ok=True)
 
 
@@ -161,6 +162,11 @@ def _check(status: os.stat_result, limit: int) -> int:
     if status.st_size > limit:
         raise UnfitFileError(f"it has {status.st_size} bytes, more than {limit}")
     return status.st_size
+
+
+def checksum(contents: dict[str, Any]) -> str:
+    """Of what is written as JSON, by which it is known whole."""
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def digest(path: Path, limit: int = sys.maxsize) -> str:

@@ -10,9 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from aelle.files import digest
+from aelle.files import checksum, digest
 from aelle.runs.checkpoint import IDENTITY, identity
-from aelle.runs.format import checksum
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan

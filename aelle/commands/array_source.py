@@ -15,7 +15,7 @@ MAX_BYTES = 100_000
 def check_source(folder: Path, source: Path) -> None:
     """Raises UserError if the folder has results of another file: of one that is elsewhere, and differs."""
     earlier = _recorded(folder)
-    if earlier is None or earlier["file"] == str(source.resolve()) or earlier["digest"] == _digest(source):
+    if earlier is None or earlier["file"] == str(source.resolve()) or earlier["digest"] == digest(source.resolve()):
         return
     raise UserError(
         f"sweep={source}: its report would replace that of another file of this name, {earlier['file']}, in {folder}; "
@@ -24,7 +24,7 @@ def check_source(folder: Path, source: Path) -> None:
 
 
 def record_source(folder: Path, source: Path) -> None:
-    text = json.dumps({"file": str(source.resolve()), "digest": _digest(source)}, indent=1)
+    text = json.dumps({"file": str(source.resolve()), "digest": digest(source.resolve())}, indent=1)
     replace_atomically(folder / SOURCE, lambda path: path.write_text(text))
 
 
@@ -35,7 +35,3 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and {"file", "digest"} <= found.keys() else None
-
-
-def _digest(source: Path) -> str:
-    return digest(source.resolve())

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from aelle.errors import UserError, in_one_line, reason
-from aelle.files import read_regular
+from aelle.files import checksum, read_regular
 from aelle.npz import read_npz
 
 MAX_DESCRIPTION, MAX_ARRAYS = 20_000_000, 1 << 28
@@ -52,10 +52,6 @@ def check_finite(arrays: dict[str, np.ndarray], *exempt: str) -> None:
 def check_learned_from(learned_from: Any) -> None:
     if not isinstance(learned_from, dict) or not all(isinstance(one, (str, int)) for one in learned_from.values()):
         raise ValueError("learned_from must have a text or a whole number for each name")
-
-
-def checksum(description: dict[str, Any]) -> str:
-    return digest(json.dumps(description, sort_keys=True).encode())
 
 
 def digest(contents: bytes) -> str:

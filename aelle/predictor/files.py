@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aelle.files import MODEL_FILES, PREDICTOR_FILES, SAVED_FILES, digest, refuse_link, replace_folder
+from aelle.files import MODEL_FILES, PREDICTOR_FILES, SAVED_FILES, digest, refuse_unless, replace_folder
 from aelle.model.estimator import AeLLE
 from aelle.model.parameters import check_threshold
 from aelle.model.saved import MAX_ARRAYS, check_finite, check_learned_from, read_saved, reading, write_saved
@@ -53,7 +53,7 @@ def _write(folder: Path, predictor: "EarlyPredictor") -> None:
 
 def remove_predictor(folder: Path) -> None:
     """Remove the files of a saved predictor, and the folder if nothing else is in it. A link is not followed."""
-    refuse_link(folder)
+    refuse_unless(folder, "folder")
     for name in SAVED_FILES:
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):

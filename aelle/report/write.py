@@ -15,7 +15,7 @@ from aelle.analysis.plane import PLANE_SHARES
 from aelle.analysis.savings import KEPT_SHARE, savings
 from aelle.analysis.scores import PRECISION
 from aelle.analysis.shares import PAPER, PAPER_ON_FEATURES
-from aelle.files import make_folder, refuse_link, replace_atomically
+from aelle.files import refuse_unless, replace_atomically
 from aelle.report.figures import FIGURES, IN_THE_PAGE, figures, side_by_side
 from aelle.report.page import (
     SHOWN_ROWS,
@@ -44,6 +44,7 @@ def write_report(folder: Path, found: Findings) -> Path:
     sweep, complete, plane, early = found.sweep, found.complete, found.plane, found.early
     worth = savings(early, complete) if early is not None else None
     results = results_folder(folder, found.name)
+    results.mkdir(exist_ok=True)
     for name, table in tables(found, worth, found.chances).items():
         path = results / f"{name}.csv"
         if table is None:
@@ -104,18 +105,14 @@ def write_report(folder: Path, found: Findings) -> Path:
 
 def refuse_links(folder: Path, name: str) -> None:
     """Raises UnwritableError for a link in the place of a folder that the analysis would write to."""
-    results = folder / f"analysis-{name}" if name else folder
+    results = results_folder(folder, name)
     for inner in ([results] if name else []) + [results / "model", results / "figures"]:
-        refuse_link(inner)
+        refuse_unless(inner, "folder")
 
 
 def results_folder(folder: Path, name: str) -> Path:
-    """Where the tables, figures and model of an analysis are: in the sweep's folder, or below it if it has a name. Made
-    if it is not there."""
-    results = folder / f"analysis-{name}" if name else folder
-    if name:
-        make_folder(results)
-    return results
+    """Where the tables, figures and model of an analysis are: in the sweep's folder, or below it if it has a name."""
+    return folder / f"analysis-{name}" if name else folder
 
 
 class Texts:

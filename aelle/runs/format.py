@@ -4,8 +4,6 @@ Nothing here instantiates, imports or resolves what a file names. Raises ValueEr
 name.
 """
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -75,10 +73,6 @@ COLUMNS: dict[str, dict[str, Callable[[pa.DataType], bool]]] = {
     },
 }
 """The columns of each table by patterns of their names, the first that fits, and what type they may have."""
-
-
-def checksum(contents: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def check_status(status: Any) -> None:
@@ -155,7 +149,7 @@ def check_size(name: str, found: pq.FileMetaData, rows: int, columns: int) -> No
         for group in range(found.num_row_groups)
         for column in range(found.num_columns)
     ]
-    if any(chunk.num_values > MAX_EXPONENTS * found.num_rows for chunk in chunks):
+    if name in COLUMNS and any(chunk.num_values > MAX_EXPONENTS * found.num_rows for chunk in chunks):
         raise ValueError(f"its lists have more than {MAX_EXPONENTS} entries")
     # Equal values may be stored once, and unpacked are eight bytes each.
     unpacked = sum(max(chunk.total_uncompressed_size, 8 * chunk.num_values) for chunk in chunks)
@@ -197,14 +191,14 @@ def _is_of_numbers_or_words(kind: pa.DataType) -> bool:
     return _is_number(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_null(kind)
 
 
-def check_values(table: pa.Table, needed: Collection[str]) -> None:
+def check_values(name: str, table: pa.Table, needed: Collection[str]) -> None:
     """Only errors, measurements and numbers may contain nulls, those of hyperparameters that a variant does not read;
-    no list is longer than a spectrum can be."""
+    no list is longer than a spectrum can be, but of examples."""
     for column in set(needed) - {"error", "val_loss"}:
         may_be_null = _is_number(table.schema.field(column).type) and column not in RESERVED
         if table[column].null_count and not may_be_null:
             raise ValueError(f"its column {column} contains nulls")
-    for column in table.column_names:
+    for column in table.column_names if name in COLUMNS else ():
         kind = table.schema.field(column).type
         if types.is_list(kind) and longest(table[column], "list_value_length") > MAX_EXPONENTS:
             raise ValueError(f"its column {column} has lists of more than {MAX_EXPONENTS} entries")

@@ -8,7 +8,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from aelle.errors import UserError
+from aelle.files import refuse_unless
 
 
 def lock_file(folder: Path) -> Path:
@@ -40,6 +40,4 @@ def is_held(lock: Path) -> bool:
 
 def check_lock(lock: Path) -> None:
     """Raises UserError for a lock that no job can hold: a link could lead to a file of somebody else's."""
-    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
-        kind = "link" if lock.is_symlink() else "folder" if lock.is_dir() else "pipe or device"
-        raise UserError(f"{lock} is a {kind} where a job has its lock, an ordinary file: remove it")
+    refuse_unless(lock, "file")

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aelle.errors import in_one_line
-from aelle.files import check_regular, digest, read_regular
+from aelle.files import check_regular, checksum, digest, read_regular
 from aelle.runs.format import (
     FILES,
     MAX_STATUS,
@@ -41,7 +41,6 @@ from aelle.runs.format import (
     check_size,
     check_status,
     check_values,
-    checksum,
     longest,
     parse_config,
 )
@@ -182,7 +181,7 @@ def _read_table(path: Path, status: dict[str, Any], config: dict[str, Any], need
             raise ValueError("it belongs to another run: its fingerprint differs from that of status.json")
         check_schema(path.name, schema, needed, config["hyperparameters"])
         table = _unpacked(file, schema)
-        check_values(table, needed)
+        check_values(path.name, table, needed)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DamagedRunError(f"{path.name}: {in_one_line(error)}") from error
     return table

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 
 from aelle.errors import UserError
-from aelle.files import digest, make_folder, naming, replace_atomically, sync, temporary
-from aelle.runs.format import FORMAT, MAX_CONFIG, MAX_ERROR, checksum
+from aelle.files import checksum, digest, make_folder, naming, replace_atomically, sync, temporary
+from aelle.runs.format import FORMAT, MAX_CONFIG, MAX_ERROR
 from aelle.runs.locks import lock_file
 from aelle.runs.reader import DamagedRunError, read_run, read_status
 from aelle.runs.settings import fingerprint

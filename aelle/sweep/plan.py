@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from aelle.errors import UnwritableError, UserError, reason
-from aelle.files import read_regular, refuse_others, replace_atomically
-from aelle.runs.format import MAX_STATUS, MAX_VARIANTS, checksum
+from aelle.files import checksum, read_regular, refuse_unless, replace_atomically
+from aelle.runs.format import MAX_STATUS, MAX_VARIANTS
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
 from aelle.runs.settings import fingerprint, settings
 from aelle.sweep.completion import complete_numbers
@@ -125,7 +125,7 @@ class Plan:
     def start(self) -> None:
         """Write the sweep's settings, which must not change from now on, to its folder."""
         for name in WRITTEN_BY_OTHERS:
-            refuse_others(self.folder / name)
+            refuse_unless(self.folder / name, "file", "folder")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self.config["size"] is not None and not self.file.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aelle.files import refuse_link
+from aelle.files import refuse_unless
 from aelle.runs.checkpoint import read_checkpoint
 from aelle.runs.format import FILES, check_complete
 from aelle.runs.reader import DamagedRunError, Run, read_run
@@ -88,7 +88,7 @@ def _names(folder: Path) -> Iterator[Path]:
 
 def set_aside(path: Path) -> Path:
     """Move the files of a damaged run to a folder of their own, so that nothing is lost."""
-    refuse_link(path)
+    refuse_unless(path, "folder")
     aside = next(p for n in count(1) if not os.path.lexists(p := path.with_name(f"{path.name}.damaged-{n}")))
     aside.mkdir()
     for name in FILES:

@@ -22,6 +22,7 @@ from aelle.files import replace_atomically, temporary
 from aelle.runs.checkpoint import read_checkpoint
 from aelle.runs.reader import DamagedRunError, read_example, read_run
 from aelle.runs.writer import RunFolder
+from aelle.sweep.plan import Plan
 from aelle.sweep.selection import select
 from aelle.sweep.status import sweep_status
 from aelle.sweep.table import load_sweep
@@ -253,7 +254,7 @@ def test_pipes_in_the_place_of_other_files_are_refused_at_once(sweep, main, tmp_
     (tmp_path / "outputs" / "digits").mkdir(parents=True)
     os.mkfifo(tmp_path / "outputs" / "digits" / "multirun.yaml")
     code, _, err = main(*line)
-    assert code == 2 and err.count("\n") == 1 and "multirun.yaml is not an ordinary file" in err
+    assert code == 2 and err.count("\n") == 1 and "multirun.yaml is a pipe or device" in err
 
 
 def test_a_predictor_with_a_pipe_or_a_link_among_its_files_is_refused_at_once(tmp_path):
@@ -304,7 +305,9 @@ if folder.suffix == ".npz":
     with suppress(UserError):
         load_arrays(folder)
 else:
-    for read in (load_sweep, sweep_status, lambda sweep: read_checkpoint(sweep / "pack-0000", "cpu")):
+    example = lambda sweep: read_example(sweep / "pack-0000", 0)
+    checkpoint = lambda sweep: read_checkpoint(sweep / "pack-0000", "cpu")
+    for read in (load_sweep, sweep_status, checkpoint, example):
         with suppress(UserError, DamagedRunError):
             read(folder)
 print(time.perf_counter() - since, (peak() - before) / 1e9)
@@ -377,7 +380,39 @@ def packed_checkpoint(run: Path) -> None:
         archive.writestr("archive/data.pkl", bytes(2_000_000_000))
 
 
+def binary_column(run: Path) -> None:
+    replaced(run, "epochs", lambda t: t.append_column("c", pa.array([b"a" * 5_000_000] * len(t))))
+
+
+def repeated_words(run: Path) -> None:
+    def change(table):
+        word = pa.array(["a" * 199_999])
+        words = pa.DictionaryArray.from_arrays(pa.array([0] * 9_000), word)
+        many = pa.concat_tables([table] * (9_000 // len(table) + 1)).slice(0, 9_000)
+        return many.set_column(many.column_names.index("error"), "error", words)
+
+    replaced(run, "variants", change)
+
+
+def repeated_examples(run: Path) -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 5), pa.array(["a" * 80_000_000]))
+    lists = pa.ListArray.from_arrays(pa.array(range(6), pa.int32()), words)
+    replaced(run, "examples", lambda t: pa.table({"variant": t["variant"], "output": lists}))
+
+
+def nested_examples(run: Path) -> None:
+    flat = pa.array(np.zeros(50_000_000, np.int64))
+    lists = pa.ListArray.from_arrays(pa.array([0, *[50_000_000] * 5], pa.int32()), flat)
+    replaced(run, "examples", lambda t: pa.table({"variant": t["variant"], "output": lists}))
+
+
+def many_numbers(run: Path) -> None:
+    checkpoint = torch.load(run / "checkpoint.ckpt", weights_only=True)
+    torch.save({**checkpoint, "numbers": [0.5 + i for i in range(10_000_000)]}, run / "checkpoint.ckpt")
+
+
 SWELLS = [long_list, sexagesimal, many_epochs, many_rows, many_columns, long_spectrum, long_word]
+SWELLS += [binary_column, repeated_words, repeated_examples, nested_examples, many_numbers]
 FORGED = [*SWELLS, packed_checkpoint]
 
 
@@ -410,8 +445,42 @@ def test_a_file_that_swells_is_refused_within_ten_seconds_and_a_gigabyte(sweep, 
 def test_an_array_file_that_unpacks_to_gigabytes_is_refused(tmp_path):
     np.savez_compressed(tmp_path / "mine.npz", val_loss=np.ones((1000, 4)), spectrum=np.zeros((1000, 4, 50_000)))
     assert (tmp_path / "mine.npz").stat().st_size < 6_000_000
-    seconds, gigabytes = used(tmp_path / "mine.npz")
-    assert seconds < 10 and gigabytes < 1, (seconds, gigabytes)
+    small = np.zeros((1000, 100, 1900), np.uint8)
+    np.savez_compressed(tmp_path / "small.npz", val_loss=np.ones((1000, 100)), spectrum=small)
+    for name in ("mine.npz", "small.npz"):
+        seconds, gigabytes = used(tmp_path / name)
+        assert seconds < 10 and gigabytes < 1, (name, seconds, gigabytes)
+
+
+def test_examples_may_be_longer_than_spectra(sweep):
+    run = read_run(sweep / "pack-0000")
+    folder = RunFolder(run.path, run.config)
+    variants = [Plan(run.config, sweep).variant(number) for number in run.numbers]
+    folder.write_examples(variants, {"output": pa.array([np.zeros(20_000)] * len(variants))})
+    folder.write_status("complete", epoch=3)
+    assert len(read_example(run.path, run.numbers[0])["output"]) == 20_000
+
+
+def test_where_folders_cannot_be_exchanged_a_stop_between_two_names_loses_nothing(tmp_path, monkeypatch):
+    folder, rename, stopped = tmp_path / "model", os.rename, []
+    fitted(0).save(folder)
+    said = AeLLE.load(folder).predict_proba(np.zeros((1, 3)))
+
+    def stop(source, target):
+        if Path(target) == folder and not stopped:
+            stopped.append(source)
+            raise KilledError
+        rename(source, target)
+
+    monkeypatch.setattr("aelle.files._exchanged", lambda one, other: False)
+    monkeypatch.setattr(os, "rename", stop)
+    with pytest.raises(KilledError):
+        fitted(1).save(folder)
+    assert stopped and os.listdir(tmp_path) == ["model"]
+    assert np.array_equal(AeLLE.load(folder).predict_proba(np.zeros((1, 3))), said)
+    fitted(1).save(folder)
+    assert os.listdir(tmp_path) == ["model"]
+    assert not np.array_equal(AeLLE.load(folder).predict_proba(np.zeros((1, 3))), said)
 
 
 def test_a_small_swell_is_named(sweep, tmp_path, main):

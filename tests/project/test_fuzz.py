@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from aelle.commands.collect import collect
 from aelle.commands.status_text import status_lines
 from aelle.errors import UserError
-from aelle.files import digest
+from aelle.files import checksum, digest
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.runs.checkpoint import read_checkpoint
-from aelle.runs.format import checksum
 from aelle.runs.reader import DamagedRunError, read_example, read_run
 from aelle.runs.settings import fingerprint
 from aelle.runs.writer import RunFolder
