@@ -138,7 +138,7 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     if chosen.device.type == "cuda" and not torch.cuda.is_available():
         parser.error("PyTorch finds no GPU: --device cpu --quick runs the same code on a CPU")
-    if chosen.device.type == "cuda":
+    if chosen.device.index is not None:
         torch.cuda.set_device(chosen.device)
     measure(Report(chosen.into), chosen.parts or PARTS, chosen.device, QUICK if chosen.quick else FULL)
     print((chosen.into / "device.md").read_text())

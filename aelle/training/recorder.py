@@ -45,6 +45,11 @@ class RunRecorder(Checkpoint):
         self.prediction = prediction
         self.rows = [rows] if rows is not None else []
         self.since = time.perf_counter()
+        self.device = ""
+
+    def setup(self, trainer: pl.Trainer, pl_module: PopulationModule, stage: str) -> None:
+        # Not the module's device, which is the CPU again when training has ended.
+        self.device = str(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: PopulationModule) -> None:
         if trainer.current_epoch == 0:
@@ -63,7 +68,7 @@ class RunRecorder(Checkpoint):
             examples = {name: _column(values) for name, values in pl_module.example_outputs().items()}
             self.folder.write_examples(pl_module.variants, examples)
         self.folder.write_variants(self.variants, variant_states(self.variants, pl_module, "complete"))
-        self.folder.write_status("complete", epoch=self.folder.config["epochs"], device=str(pl_module.device))
+        self.folder.write_status("complete", epoch=self.folder.config["epochs"], device=self.device)
 
     def _write_epoch(self, trainer: pl.Trainer, pl_module: PopulationModule, epoch: int) -> None:
         now = time.perf_counter()
@@ -90,7 +95,7 @@ class RunRecorder(Checkpoint):
         self.folder.write_variants(self.variants, variant_states(self.variants, pl_module, "running"))
         if epoch > 0:
             self.folder.write_checkpoint(trainer.save_checkpoint)
-        self.folder.write_status("running", epoch=epoch, device=str(pl_module.device))
+        self.folder.write_status("running", epoch=epoch, device=self.device)
         self.tell(self.rows[-1])
 
 
