@@ -1,7 +1,8 @@
 """How fast the Lyapunov engine is, as ratios from one run, side by side: `python bench/lyapunov.py`.
 
 Every row measures its competitors in turn, again and again, and takes the least time of each: CPU time of one thread,
-so that what else the machine does counts as little as it can.
+so that what else the machine does counts as little as it can. The process keeps to one processor, where the system
+can do that, and its CPU time is taken: JAX has threads of its own.
 
 straightforward: the batched loop that one would write first: analytic Jacobian, float64, QR at every step.
 automatic:       the same loop with the Jacobian by `torch.func`.
@@ -10,12 +11,14 @@ floor:           the matrix products alone, of the shape that the straightforwar
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from device_reference import step
+from jax_scan import jax_scan
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
@@ -31,9 +34,9 @@ def least_times(competitors: dict[str, Callable[[], object]], rounds: int) -> di
     least = dict.fromkeys(competitors, float("inf"))
     for _ in range(rounds):
         for name, run in competitors.items():
-            since = time.thread_time()
+            since = time.process_time()
             run()
-            least[name] = min(least[name], time.thread_time() - since)
+            least[name] = min(least[name], time.process_time() - since)
     return least
 
 
@@ -114,6 +117,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
     print("LSTM over h, default weights, 15 sequences, 50 steps")
     for H in (64, 128, 256):
@@ -151,19 +156,40 @@ def main() -> None:
         ours = partial(of_network, net, x, over=over)
         report(label, 15, stack.dimension(over == "full"), 50, ours, others, max(2, rounds // 2))
 
-    print("float32 beside float64 of the same network")
-    for label, net, x, over in (
-        ("  LSTM, 64 units", nn.LSTM(16, 64, batch_first=True), torch.randn(15, 50, 16), "hidden"),
-        ("  LSTM, 128 units", nn.LSTM(16, 128, batch_first=True), torch.randn(15, 50, 16), "hidden"),
-        ("  LSTM, 256 units", nn.LSTM(16, 256, batch_first=True), torch.randn(15, 50, 16), "hidden"),
-        ("  GRU, 128 units", nn.GRU(16, 128, batch_first=True), torch.randn(15, 50, 16), "hidden"),
-        ("  LSTM over (h, c), 64 units", nn.LSTM(16, 64, batch_first=True), torch.randn(15, 50, 16), "full"),
-        ("  GRU, 32 units, p = 2.5", uniform(nn.GRU(8, 32, batch_first=True), 2.5), torch.rand(32, 28, 8), "hidden"),
+    print("float32 beside float64 and beside a scan in JAX, each in its precision")
+    x, few = torch.randn(15, 50, 16), torch.rand(32, 28, 8)
+    for label, net, inputs, over in (
+        ("  LSTM, 64 units", nn.LSTM(16, 64, batch_first=True), x, "hidden"),
+        ("  LSTM, 128 units", nn.LSTM(16, 128, batch_first=True), x, "hidden"),
+        ("  LSTM, 256 units", nn.LSTM(16, 256, batch_first=True), x, "hidden"),
+        ("  GRU, 128 units", nn.GRU(16, 128, batch_first=True), x, "hidden"),
+        ("  RNN, 128 units", nn.RNN(16, 128, batch_first=True), x, "hidden"),
+        ("  LSTM, two layers of 64", nn.LSTM(16, 64, 2, batch_first=True), x, "hidden"),
+        ("  LSTM over (h, c), 64 units", nn.LSTM(16, 64, batch_first=True), x, "full"),
+        ("  LSTM over (h, c), 128 units", nn.LSTM(16, 128, batch_first=True), x, "full"),
+        ("  LSTM, 64 units, p = 2.2", uniform(nn.LSTM(8, 64, batch_first=True), 2.2), few, "hidden"),
+        ("  GRU, 32 units, p = 2.5", uniform(nn.GRU(8, 32, batch_first=True), 2.5), few, "hidden"),
     ):
-        precisions = (torch.float32, torch.float64)
-        both = {str(dtype): partial(of_network, net, x, over=over, dtype=dtype) for dtype in precisions}
-        single, double = least_times(both, 2 * rounds).values()
-        print(f"{label:34} {single / double:.2f}× the time of float64", flush=True)
+        precise(label, net, inputs, over, rounds)
+
+
+def precise(label: str, net: nn.RNNBase, x: Tensor, over: str, rounds: int) -> None:
+    """One row: how fast float32 is, and how far its resolved exponents are from those of float64."""
+    precisions = (torch.float32, torch.float64)
+    competitors = {dtype: partial(lyapunov_spectrum, net, x, over=over, dtype=dtype) for dtype in precisions}
+    scans = {}
+    if isinstance(net, nn.LSTM) and over == "hidden" and net.num_layers == 1:
+        scans = {f"JAX, {dtype}": scan for dtype in precisions if (scan := jax_scan(net, x, dtype))}
+    times = least_times({**competitors, **scans}, rounds)
+    single, double = (competitor() for competitor in competitors.values())
+    resolved = int(single.resolved)
+    apart = (single.exponents - double.exponents)[:resolved].abs().max()
+    beside = "".join(f"{times[scan] / times[dtype]:.2f}× JAX, " for scan, dtype in zip(scans, precisions, strict=False))
+    print(
+        f"{label:30} {times[torch.float64] / times[torch.float32]:.2f}× float64, {beside}"
+        f"{resolved} of {len(single.exponents)} resolved, {apart:.0e} nats apart",
+        flush=True,
+    )
 
 
 def uniform(net: nn.Module, p: float) -> nn.Module:

@@ -33,9 +33,9 @@ class Slopes(NamedTuple):
     driven: Float[Tensor, "V B P G H"]
     carried: Float[Tensor, "V B P H"] | None
 
-    def double(self) -> "Slopes":
-        carried = None if self.carried is None else self.carried.double()
-        return Slopes(self.recurrent.double(), self.driven.double(), carried)
+    def to(self, dtype: torch.dtype) -> "Slopes":
+        carried = None if self.carried is None else self.carried.to(dtype)
+        return Slopes(self.recurrent.to(dtype), self.driven.to(dtype), carried)
 
 
 class Cell(ABC):

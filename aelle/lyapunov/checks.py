@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from aelle.errors import UserError
-from aelle.lyapunov.interval import TOLERANCE
 
 
 def check_options(over: str, product: str, orthonormalize_every: int | str, dtype: torch.dtype) -> None:
@@ -19,7 +18,7 @@ def check_options(over: str, product: str, orthonormalize_every: int | str, dtyp
         raise ValueError(f'product={product!r}: choose "tangent" or "transposed" (the paper\'s code)')
     if orthonormalize_every != "auto":
         check_whole("orthonormalize_every", orthonormalize_every, 1, 'give "auto" or ')
-    if dtype not in TOLERANCE:
+    if dtype not in (torch.float64, torch.float32):
         raise ValueError(f"dtype={dtype}: choose torch.float64 or torch.float32")
 
 

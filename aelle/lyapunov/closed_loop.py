@@ -3,6 +3,8 @@
 Axes: V variant, B sequence (one), N unit, K exponent.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -11,6 +13,7 @@ from aelle.cells.cell import tanh_and_slope
 from aelle.lyapunov.checks import averaged_steps
 from aelle.lyapunov.chunks import Chunk
 from aelle.lyapunov.ensemble import Ensemble, measure
+from aelle.lyapunov.interval import precisions
 from aelle.lyapunov.spectrum import Spectrum
 
 
@@ -22,11 +25,11 @@ class ClosedLoop:
 
     def __init__(self, A: Float[Tensor, "V N N"], dt: float):
         self.A, self.dt, self.N = A, dt, A.shape[-1]
-        self.A_double = A.double()
+        self.A_of_products = A
 
-    def products(self, K: int) -> torch.dtype:
-        """The precision in which K tangent vectors are advanced."""
-        return torch.float64
+    def precisions(self, K: int) -> list[torch.dtype]:
+        """In which K tangent vectors can be advanced, the fastest first."""
+        return precisions(self.A.dtype, self.N)
 
     def advance(
         self, t: int, state: Float[Tensor, "V B N"], D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]
@@ -34,8 +37,10 @@ class ClosedLoop:
         """The state after step t; `out` becomes the tangent vectors D after it."""
         r, slope = tanh_and_slope(state)
         stays, moves = 1 - self.dt, self.dt
-        pushed = (D * slope[:, :, None]).flatten(1, 2)
-        torch.baddbmm(D.flatten(1, 2), pushed, self.A_double.mT, beta=stays, alpha=moves, out=out.view(pushed.shape))
+        if self.A_of_products.dtype != D.dtype:
+            self.A_of_products = self.A.to(D.dtype)
+        pushed, A = (D * slope[:, :, None]).flatten(1, 2), self.A_of_products
+        torch.baddbmm(D.flatten(1, 2), pushed, A.mT, beta=stays, alpha=moves, out=out.view(pushed.shape))
         return torch.baddbmm(state, r, self.A.mT, beta=stays, alpha=moves)
 
     def finite(self, state: Float[Tensor, "V B N"]) -> Bool[Tensor, "V B"]:
@@ -62,6 +67,7 @@ def closed_loop_spectrum(
     K, steps = min(k or N, N), averaged_steps(None, steps, 0)
     finite = (w.isfinite() & x.isfinite()).all(-1)
     rates = torch.full((V, 1, K), torch.nan, dtype=dtype, device=x.device)
+    resolved = torch.zeros(V, dtype=torch.int64, device=x.device)
     if finite.any():
         loops = [part[finite].to(dtype) for part in (M, w_f, w, x)]
 
@@ -70,5 +76,6 @@ def closed_loop_spectrum(
             return ClosedLoop(torch.baddbmm(M, w_f[:, :, None], w[:, None]), dt), x[:, None]
 
         ensemble = Ensemble(int(finite.sum()), 1, N, x.device, dtype, True, part)
-        rates[finite] = measure(ensemble, K=K, warmup=0, steps=steps).per_sequence
-    return Spectrum.from_rates(rates, steps, N)
+        found = measure(ensemble, K=K, warmup=0, steps=steps)
+        rates[finite], resolved[finite] = found.per_sequence, found.resolved
+    return replace(Spectrum.from_rates(rates, steps, N), resolved=resolved)

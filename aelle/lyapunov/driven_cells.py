@@ -33,9 +33,9 @@ class DrivenCells:
         V, B = len(self.stack), len(self.inputs)
         return self.inputs.new_zeros(V, B, self.N) if flat is None else flat.expand(V, -1, -1)
 
-    def products(self, K: int) -> torch.dtype:
-        """The precision in which K tangent vectors are advanced."""
-        return self.inputs.dtype if self._pushes(K) else torch.float64
+    def precisions(self, K: int) -> list[torch.dtype]:
+        """In which K tangent vectors can be advanced, the fastest first."""
+        return [self.inputs.dtype if self._pushes(K) else torch.float64]
 
     def advance(
         self, t: int, state: Float[Tensor, "V B N"], D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]
@@ -60,7 +60,7 @@ class DrivenCells:
         """One network's."""
         step = partial(self.stack.step, tensors, x)
         if self._pushes(D.shape[1]):
-            return step(state), _pushed(step, state, D.to(state.dtype))
+            return step(state), _pushed(step, state, D)
         new, pulled = vjp(step, state)[:2]
         rows = torch.eye(self.N, dtype=state.dtype, device=state.device)
         J = vmap(lambda row: pulled(row.expand_as(state))[0], out_dims=1)(rows)  # [B, N, N]

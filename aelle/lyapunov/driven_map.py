@@ -87,9 +87,9 @@ class DrivenMap:
         check_derivative(self._values, self._derivatives, *first, N, by_jacobian=jacobian is not None)
         self.block: Block | None = None
 
-    def products(self, K: int) -> torch.dtype:
-        """The precision in which K tangent vectors are advanced."""
-        return self.dtype if self._pushes(K) else torch.float64
+    def precisions(self, K: int) -> list[torch.dtype]:
+        """In which K tangent vectors can be advanced, the fastest first."""
+        return [self.dtype if self._pushes(K) else torch.float64]
 
     def advance(
         self, t: int, state: Float[Tensor, "B S"], D: Float[Tensor, "1 B K N"], out: Float[Tensor, "1 B K N"]
@@ -97,7 +97,7 @@ class DrivenMap:
         """The state after step t; `out` becomes the tangent vectors D after it."""
         if self.pushed is not None and self._pushes(D.shape[2]):
             with blamed(self.blamed, self._input(t), state):
-                new, out[0] = self.pushed(self._input(t), state, D[0].to(self.dtype))
+                new, out[0] = self.pushed(self._input(t), state, D[0])
                 self.witness.see(Transition(t, self._input(t), state, new))
             return new
         block = self.block

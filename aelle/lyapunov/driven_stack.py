@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aelle.cells.cell import State
 from aelle.cells.stack import Stack
+from aelle.lyapunov.interval import precisions
 
 
 class DrivenStack:
@@ -24,8 +25,8 @@ class DrivenStack:
         self.parts = stack.cell.parts if full else 1
         self.N = stack.dimension(full)
         B, gates = len(inputs), stack.cell.gates
-        self.recurrent = [Block(layer.weight_hh.double(), gates, B, self.parts) for layer in stack.layers]
-        self.driven = [Block(layer.weight_ih.double(), gates, B, self.parts) for layer in stack.layers[1:]]
+        self.recurrent = [Block(layer.weight_hh, gates, B, self.parts) for layer in stack.layers]
+        self.driven = [Block(layer.weight_ih, gates, B, self.parts) for layer in stack.layers[1:]]
 
     def start(self, flat: Float[Tensor, "1 B S"] | None) -> tuple[State, ...]:
         """The zero state, or the layers' states from a flat one: layer by layer, h before c."""
@@ -35,9 +36,9 @@ class DrivenStack:
         tensors = flat.expand(len(self.stack), -1, -1).split(H, -1)
         return tuple(tuple(tensors[i : i + parts]) for i in range(0, layers * parts, parts))
 
-    def products(self, K: int) -> torch.dtype:
-        """The precision in which K tangent vectors are advanced."""
-        return torch.float64
+    def precisions(self, K: int) -> list[torch.dtype]:
+        """In which K tangent vectors can be advanced, the fastest first."""
+        return precisions(self.inputs.dtype, self.N)
 
     def advance(
         self, t: int, state: tuple[State, ...], D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]
@@ -48,7 +49,7 @@ class DrivenStack:
         x, states = self.inputs[:, t].expand(len(self.stack), -1, -1), []
         for l, weights in enumerate(self.stack.layers):
             new, slopes = self.stack.cell.linearize(weights, x, state[l], self.full)
-            slopes = slopes.double()
+            slopes = slopes.to(D.dtype)
             at = l * width
             by_state = self.recurrent[l](slopes.recurrent)
             if slopes.carried is not None and self.parts == 1:
@@ -69,17 +70,22 @@ class DrivenStack:
 
 
 class Block:
-    """A block of the Jacobian, ∂(a layer's state)/∂(F numbers that a weight multiplies), in its own buffer."""
+    """A block of the Jacobian, ∂(a layer's state)/∂(F numbers that a weight multiplies), in its own buffer.
+
+    It is in the precision of the slopes.
+    """
 
     def __init__(self, weight: Float[Tensor, "V GH F"], gates: int, B: int, parts: int):
         self.rows = weight.unflatten(1, (gates, -1)).permute(2, 0, 1, 3).flatten(0, 1).contiguous()  # [HV, G, F]
         V, H, F = len(weight), weight.shape[1] // gates, weight.shape[2]
-        self.buffer = weight.new_empty(parts, H * V, B, F)
-        self.transposed = self.buffer.view(parts * H, V * B, F).permute(1, 2, 0)
+        self.shape, self.of_all = (parts, H * V, B, F), (parts * H, V * B, F)
+        self.buffer = weight.new_empty(0)
 
     def __call__(self, slopes: Float[Tensor, "V B P G H"]) -> Float[Tensor, "VB F PH"]:
         """Σ_g slopes[v, b, p, g, i] rows[i, v, g, from]: one product of [B, G] with [G, F] for every row i."""
         factors = slopes.permute(2, 4, 0, 1, 3).flatten(1, 2).contiguous()  # [P, HV, B, G]
+        if self.buffer.dtype != slopes.dtype or not self.buffer.numel():
+            self.rows, self.buffer = self.rows.to(slopes.dtype), slopes.new_empty(self.shape)
         for part, block in zip(factors, self.buffer, strict=True):
             torch.bmm(part, self.rows, out=block)
-        return self.transposed
+        return self.buffer.view(self.of_all).permute(1, 2, 0)

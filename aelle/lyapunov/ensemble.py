@@ -76,17 +76,19 @@ def measure(
     results = work_off(of_chunk, pieces, ensemble.device, ensemble.analytic)
     rates = identity.new_empty(V, B, K)
     stderr = identity.new_empty(V, B, K)
+    error = identity.new_empty(V, B, K)
     running = identity.new_empty(V, B, results[0].steps, K) if history else None
     for (variants, sequences), result in zip(pieces, results, strict=True):
         rates[variants, sequences] = result.rates.to(ensemble.dtype)
         stderr[variants, sequences] = result.stderr.to(ensemble.dtype)
+        error[variants, sequences] = result.error.to(ensemble.dtype)
         if running is not None and result.history is not None:
             running[variants, sequences] = result.history.to(ensemble.dtype)
     kept = (rates < torch.inf).all(-1).all(0)
     if not among_finite or kept.all() or not kept.any():
-        return Spectrum.from_rates(rates, results[0].steps, N, running, stderr, dt)
+        return Spectrum.from_rates(rates, results[0].steps, N, running, stderr, error, dt)
     some = None if running is None else running[:, kept]
-    spectrum = Spectrum.from_rates(rates[:, kept], results[0].steps, N, some, stderr[:, kept], dt)
+    spectrum = Spectrum.from_rates(rates[:, kept], results[0].steps, N, some, stderr[:, kept], error[:, kept], dt)
     return replace(
         spectrum,
         per_sequence=torch.full_like(rates, torch.nan).index_copy(1, kept.nonzero()[:, 0], spectrum.per_sequence),

@@ -10,6 +10,7 @@ Axes: V variant, B sequence, T step, I input, N state dimension, K exponent.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -81,14 +82,16 @@ def lyapunov_spectrum(
 
     `over`: "hidden", ∂h/∂h with the cell state held fixed, or "full", the whole state; for a tuple state, "hidden" is
     its first tensor. `k`: the leading k exponents in QR's order. `orthonormalize_every`: "auto" stays within 1e-6 nats
-    (1e-3 in float32) of a QR at every step, in float64 and along the same trajectory; a number of steps is reduced only
-    if the product would leave the range of float64. `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ,
+    of a QR at every step in float64 (in float32, along the same trajectory, within 1e-3 for the exponents that
+    `Spectrum.resolved` counts); a number of steps is reduced only if the product would leave the range of float64.
+    `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ,
     as in the paper's code. `history`: keep the running exponents, for a convergence plot. `diverged`: "raise" if a
     trajectory does not stay finite, or "nan", its exponents being NaN and the means over the others. `stochastic`: the
     step draws noise from PyTorch's global generators, which are seeded from `generator` for every step and left as they
-    were; the same noise serves the state and its derivative. `dtype`: the precision of states, slopes and results;
-    tangent vectors are multiplied and factorised in float64, except that forward-mode derivatives, of a large callable
-    or of a cell that is a module, multiply in `dtype`.
+    were; the same noise serves the state and its derivative. `dtype`: the precision of states, slopes and results.
+    In float32, tangent vectors are multiplied and factorised in float32, too, if there are 64 dimensions or more and
+    nine tenths of the exponents can be had from that, else in float64; forward-mode derivatives, of a large callable or
+    of a cell that is a module, always multiply in `dtype`.
 
     Raises ValueError, naming the cause, for bidirectional and projected networks, packed inputs, wrong shapes, values
     or options, non-finite weights, inputs or states, a step that gives two answers to the same question, and a
@@ -186,10 +189,12 @@ def population_spectrum(
     N, steps = weights.dimension(over == "full"), averaged_steps(inputs, None, 0)
     K = min(k or N, N)
     rates = torch.full((len(weights), len(inputs), K), torch.nan, dtype=dtype, device=weights.device)
+    resolved = torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
     if sound.any():
         ensemble = _of_stack(weights.map(lambda w: w[sound]), inputs, None, over == "full", dtype)
-        rates[sound] = measure(ensemble, K=K, warmup=0, steps=steps).per_sequence
-    return Spectrum.from_rates(rates, steps, N)
+        found = measure(ensemble, K=K, warmup=0, steps=steps)
+        rates[sound], resolved[sound] = found.per_sequence, found.resolved
+    return replace(Spectrum.from_rates(rates, steps, N), resolved=resolved)
 
 
 def _of_stack(

@@ -16,10 +16,17 @@ from torch import Tensor
 
 from aelle.lyapunov.orthonormalize import Factors
 
-TOLERANCE = {torch.float64: 2e-7, torch.float32: 1e-5}
-"""Nats per step, by the precision of the states: the estimated error allowed for an exponent, relative to a QR at every
-step in float64. In float64 a fifth of what is promised, because estimates for single intervals have been found several
-times too low; in float32 a hundredth: a fifth let full states and several layers be .01 off, and saves little."""
+TOLERANCE = 2e-7
+"""Nats per step: the estimated error allowed for an exponent, relative to a QR at every step, by products in float64.
+A fifth of what is promised, because estimates for single intervals have been found several times too low."""
+
+COARSE_FROM = 64
+"""Dimensions: the products of fewer take too little of the time for float32 to save any."""
+
+COARSE_TOLERANCE, COARSE_SHARE = 1e-3, 0.9
+"""For products in float32: the estimated error allowed, for this share of each sequence's exponents. The smallest
+exponents have the largest errors, and the last tenth would allow only single steps. `Spectrum.resolved` says which are
+good."""
 
 BUDGET_STEPS = 20
 """Maximum budget of a single interval, in steps, however much is left."""
@@ -33,6 +40,9 @@ MAX_CONDITION = 1e6
 MEMORY = 0.8
 """Weight of the past in the digits that a step is expected to cost. Every interval that has to be cut back halves the
 weight of the present, so that a network that allows only single steps is seldom tried with more."""
+
+MAX_TURNS = 256
+"""Intervals whose errors are followed one by one; those of earlier ones are followed together."""
 
 MAX_LENGTH = 8
 """Steps: beyond this, the product costs ten times as much as the factorisation, and low precision may overflow."""
@@ -48,25 +58,35 @@ class Remedy(Enum):
 
 class Verdict(NamedTuple):
     """`kept`: how many of the steps just made may be kept; if not all, factorise again after that many. `length`: steps
-    of the next interval. `go_back`: nothing is kept, and the previous interval is repeated."""
+    of the next interval. `go_back`: nothing is kept, and the previous interval is repeated. `refine`: nothing is kept,
+    and all steps need a finer precision."""
 
     kept: int
     length: int
     remedy: Remedy = Remedy.NONE
     go_back: bool = False
+    refine: bool = False
+
+
+def precisions(states: torch.dtype, N: int) -> list[torch.dtype]:
+    """In which N × N Jacobians of states of this precision are to be multiplied: the fastest that pays first."""
+    return [torch.float32, torch.float64] if states == torch.float32 and N >= COARSE_FROM else [torch.float64]
 
 
 class ErrorBudget(NamedTuple):
-    """Errors of the intervals so far: `spent`, in the sums; `turned`, in the directions that are carried on."""
+    """Errors of the intervals so far: `spent`, in the sums; `turned`, in the directions that are carried on; `lost`, in
+    the sums, whether or not any method could do better."""
 
     spent: Float[Tensor, "V B K"]
     turned: Float[Tensor, "V B K"]
+    lost: Float[Tensor, "V B K"]
     steps: int
 
 
 class Measured(NamedTuple):
-    """Maxima over all exponents: the error of this interval, all errors so far, these including what a direction passes
-    on to one that overtakes it, the error of a resolved pivot, and the condition of M."""
+    """Maxima over all sequences and those of their exponents that count: the error of this interval, all errors so far,
+    these including what a direction passes on to one that overtakes it, the error of a resolved pivot, and the
+    condition of M."""
 
     error: float
     spent: float
@@ -81,36 +101,71 @@ class Measured(NamedTuple):
         spent: Float[Tensor, "V B K"],
         carried: Float[Tensor, "V B K"],
         condition: Float[Tensor, "V B"],
+        counted: int,
     ) -> "Measured":
+        """`counted`: so many exponents of each sequence, those with the least errors."""
         resolved = torch.where(error < UNRESOLVED_PIVOT, error, 0)
         condition = condition.nan_to_num(0, torch.inf)[..., None].expand_as(error)
-        return cls(*torch.stack([error, spent, carried, resolved, condition]).flatten(1).amax(1).tolist())
+        every = torch.stack([error, spent, carried, resolved, condition])
+        if counted < error.shape[-1]:
+            every = every.kthvalue(counted).values
+        return cls(*every.flatten(1).amax(1).tolist())
 
 
 class IntervalController:
     """As many steps as the error budget allows, or `every`, but fewer if the product would leave the range of the
-    precision."""
+    precision, which is that of `basis`.
 
-    def __init__(self, every: int | str, basis: Float[Tensor, "V B K N"], states: torch.dtype, products: torch.dtype):
-        self.fixed = None if every == "auto" else int(every)
-        self.tolerance, self.eps = TOLERANCE[states], torch.finfo(products).eps
+    `states`: their precision. `refinable`: whether products can be made in a finer one if single steps exceed the
+    budget.
+    """
+
+    def __init__(self, every: int | str, basis: Float[Tensor, "V B K N"], states: torch.dtype, refinable: bool = False):
+        self.fixed, self.states, self.refinable = None if every == "auto" else int(every), states, refinable
+        self.coarse, K = basis.dtype == torch.float32, basis.shape[-2]
+        self.tolerance, self.eps = COARSE_TOLERANCE if self.coarse else TOLERANCE, torch.finfo(basis.dtype).eps
+        self.counted = math.ceil(COARSE_SHARE * K) if self.coarse else K
         zeros = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
-        self.budget, self.budget_before, self.length_before = ErrorBudget(zeros, zeros, 0), None, 1
+        self.budget, self.budget_before, self.length_before = ErrorBudget(zeros, zeros, zeros, 0), None, 1
+        self.turns = Turns(zeros) if self.coarse else None
         # The logarithm, in units of ε, of what `orthonormalize` estimates before any step has added to it, and what a
         # step adds.
         self.offset = max(math.log(basis.shape[-1] ** 1.5 / 32), 0)
         self.rate, self.memory = 0.0, MEMORY
+        self.length = self.fixed or 2
+        """Steps of the next interval."""
+
+    def settle(self) -> None:
+        """From here on, no earlier interval can be repeated."""
+        self.budget_before = None
 
     @property
-    def first_length(self) -> int:
-        return self.fixed or 2
+    def error(self) -> Float[Tensor, "V B K"]:
+        """The estimated error of each log |diag R| so far."""
+        return self.budget.lost if self.turns is None else self.budget.lost + self.turns.passed_on().log1p()
+
+    @property
+    def too_coarse(self) -> bool:
+        """Whether directions have been turned so much that a finer precision is needed."""
+        if self.turns is None or not self.refinable:
+            return False
+        counted = self.turns.passed_on().log1p().kthvalue(self.counted).values
+        return bool(counted.max() > self.tolerance * self.budget.steps)
 
     def judge(self, steps: int, factors: Factors) -> Verdict:
         """Judge the `steps` just made by the factorisation of their product. One round trip to the device."""
+        verdict = self._judged(steps, factors)
+        self.length = verdict.length
+        if verdict.kept == steps and self.turns is not None:
+            self.turns.add(factors)
+        return verdict
+
+    def _judged(self, steps: int, factors: Factors) -> Verdict:
         error, overtaken = factors.error.double(), _overtaken(factors.log_diagonal)
         spent, turned = self.budget.spent + error, self.budget.turned * overtaken
         carried = spent + torch.where(overtaken > 1, turned, 0)
-        worst = Measured.of(error, spent, carried, factors.condition)
+        lost = self.budget.lost + self._lost(factors, steps)
+        worst = Measured.of(error, spent, carried, factors.condition, self.counted)
         remedy = Remedy.NONE
         if worst.condition > MAX_CONDITION:
             remedy = Remedy.QR_OF_PRODUCT
@@ -119,28 +174,43 @@ class IntervalController:
         if self.fixed is not None:
             if steps > 1 and worst.error == torch.inf:
                 return Verdict(steps // 2, steps // 2)
+            self.budget = self.budget._replace(lost=lost)
             return Verdict(steps, min(2 * steps, self.fixed), remedy)
 
         allowed = self._allowed(steps, worst)
         allowance = self.tolerance * (self.budget.steps + steps)
-        if steps > 1 and (worst.error > self.tolerance * BUDGET_STEPS or worst.spent > allowance):
+        counts = steps > 1 or self.refinable
+        if counts and (worst.error > self.tolerance * BUDGET_STEPS or worst.spent > allowance):
+            if steps == 1:
+                return Verdict(0, 1, refine=True)
             self.memory = (1 + self.memory) / 2
             return Verdict(min(allowed, steps - 1), min(allowed, steps - 1))
-        if worst.carried > 5 * allowance and self.budget_before is not None and self.length_before > 1:
+        if (
+            not self.coarse
+            and worst.carried > 5 * allowance
+            and self.budget_before is not None
+            and self.length_before > 1
+        ):
             # A direction that the previous interval has turned a little has since been stretched less than a later
             # one, and its error as much as that one.
             self.budget, self.budget_before = self.budget_before, None
             return Verdict(0, self.length_before // 2, go_back=True)
         self.budget_before, self.length_before = self.budget, steps
-        if steps > 1:
+        if counts:
             self.memory = MEMORY
-            self.budget = ErrorBudget(spent, turned + error, self.budget.steps + steps)
+            self.budget = ErrorBudget(spent, turned + error, lost, self.budget.steps + steps)
             # The remaining error is within the budget.
             remedy = Remedy.NONE if remedy is Remedy.QR_OF_FACTOR else remedy
         else:
             # A single step is as accurate as the QR that it is compared with.
-            self.budget = ErrorBudget(self.budget.spent, turned, self.budget.steps + 1)
+            self.budget = ErrorBudget(self.budget.spent, turned, lost, self.budget.steps + 1)
         return Verdict(steps, min(allowed, 2 * steps), remedy)
+
+    def _lost(self, factors: Factors, steps: int) -> Float[Tensor, "V B K"]:
+        """The error of each log |diag R| of these steps, the rounding of each Jacobian to the precision of the states
+        included: a product whose pivots have lost some digits in `steps` steps has lost that part of them in each."""
+        error, rounding = factors.error.double(), torch.finfo(self.states).eps
+        return error if rounding <= self.eps else error + steps * rounding * factors.ratio.double() ** (1 / steps)
 
     def _allowed(self, steps: int, worst: Measured) -> int:
         """The number of steps that the budget allows, if each costs as many digits as these and earlier ones."""
@@ -150,7 +220,35 @@ class IntervalController:
         return int(min(max((math.log(budget / self.eps) - self.offset) / self.rate, 1), MAX_LENGTH))
 
 
-def _overtaken(log_diagonal: Float[Tensor, "V B K"]) -> Float[Tensor, "V B K"]:
+class Turns:
+    """How far rounding has turned each direction towards later ones, and how much these have been stretched since.
+
+    A direction whose error along a later one is δ ends with δ times the growth of that one over its own. `ErrorBudget`
+    bounds that by the product of each interval's largest factor, which is far too large for directions of about the
+    same growth: too coarse a bound for products that are coarse themselves.
+    """
+
+    def __init__(self, zeros: Float[Tensor, "V B K"]):
+        self.total, self.errors, self.totals = zeros, [], []
+
+    def add(self, factors: Factors) -> None:
+        before = self.total
+        if len(self.errors) == MAX_TURNS:
+            self.errors, self.totals = [self.passed_on()], [before]
+        self.total = before + factors.log_diagonal.clamp(min=-1e3)
+        self.errors.append(factors.error.double())
+        self.totals.append(self.total)
+
+    def passed_on(self) -> Float[Tensor, "V B K"]:
+        """The error of each direction now."""
+        if not self.errors:
+            return torch.zeros_like(self.total)
+        growth = self.total - torch.stack(self.totals)
+        factors = _overtaken(growth)
+        return (torch.stack(self.errors) * factors).nan_to_num(0).sum(0)
+
+
+def _overtaken(log_diagonal: Float[Tensor, "*n V B K"]) -> Float[Tensor, "*n V B K"]:
     """The factor by which a direction is stretched less than the most stretched later one."""
     later = log_diagonal.flip(-1).cummax(-1).values.flip(-1).roll(-1, -1)
     overtaken = (later - log_diagonal).exp().nan_to_num(1, 1)

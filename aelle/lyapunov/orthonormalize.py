@@ -23,12 +23,13 @@ from torch import Tensor
 class Factors(NamedTuple):
     """A = M U: `basis` is M (rows are its columns) and `log_diagonal` log |diag U|, −∞ where A is singular.
 
-    `error` is the expected relative error of each entry of the diagonal, ∞ for an entry that is zero; `condition`
-    estimates the condition number of M.
+    `ratio` is the size of the terms of each entry of the diagonal over that of the entry. `error` is the entry's
+    expected relative error, ∞ for one that is zero; `condition` estimates the condition number of M.
     """
 
     basis: Float[Tensor, "V B K N"]
     log_diagonal: Float[Tensor, "V B K"]
+    ratio: Float[Tensor, "V B K"]
     error: Float[Tensor, "V B K"]
     condition: Float[Tensor, "V B"]
 
@@ -41,13 +42,9 @@ MAX_ORTHONORMALITY_ERROR = 1e-12
 
 
 class Factorizer:
-    """LU with row pivoting of stacks of one shape, with its own buffers.
+    """LU with row pivoting of stacks of one shape, with its own buffers."""
 
-    `products`: the precision in which the matrices have been multiplied, if less than their own.
-    """
-
-    def __init__(self, like: Float[Tensor, "V B K N"], products: torch.dtype | None = None):
-        self.precision = torch.finfo(products or like.dtype)
+    def __init__(self, like: Float[Tensor, "V B K N"]):
         V, B, K, N = like.shape
         self.pivots = torch.empty(V, B, K, dtype=torch.int32, device=like.device)
         self.info = torch.empty(V, B, dtype=torch.int32, device=like.device)
@@ -69,7 +66,7 @@ class Factorizer:
         column, row = self.sizes(A, out)
         torch.linalg.lu_factor_ex(A.mT, out=(A.mT, self.pivots, self.info))
         diagonal, row, condition = self.unpack(A, row, out)
-        return _judged(out, diagonal, column, row, condition, cancelled, self.precision)
+        return _judged(out, diagonal, column, row, condition, cancelled)
 
     def sizes(self, A: Float[Tensor, "V B K N"], spare: Float[Tensor, "V B K N"]) -> tuple[Tensor, Tensor]:
         """The length of each tangent vector [V, B, K], and the size of each dimension over all of them, scaled to the
@@ -124,8 +121,8 @@ class CompiledFactorizer(Factorizer):
         return diagonal, sizes, condition
 
 
-def factorizer(like: Float[Tensor, "V B K N"], products: torch.dtype | None = None) -> Factorizer:
-    return (CompiledFactorizer if like.device.type == "cpu" else Factorizer)(like, products)
+def factorizer(like: Float[Tensor, "V B K N"]) -> Factorizer:
+    return (CompiledFactorizer if like.device.type == "cpu" else Factorizer)(like)
 
 
 def _judged(
@@ -135,16 +132,17 @@ def _judged(
     row: Float[Tensor, "V B K"],
     condition: Float[Tensor, "V B"],
     cancelled: Float[Tensor, "V B 1"] | float,
-    precision: torch.finfo,
 ) -> Factors:
-    N, tiny, eps = basis.shape[-1], precision.tiny, precision.eps
+    N, precision = basis.shape[-1], torch.finfo(basis.dtype)
+    tiny, eps = precision.tiny, precision.eps
     # Some LAPACKs multiply by the reciprocal of a pivot, which is infinite for a subnormal pivot.
     condition = torch.where(column.isfinite().all(-1), condition.nan_to_num(torch.inf, torch.inf), condition)
-    error = column * row / diagonal * (eps * max(N, 32) / 32 * condition[..., None] * cancelled)
+    ratio = column * row / diagonal
+    error = ratio * (eps * max(N, 32) / 32 * condition[..., None] * cancelled)
     # Squares of shorter columns lose digits, which makes the estimate useless.
     known = (diagonal > tiny / eps) & (column > (tiny / eps) ** 0.5)
     error = torch.where(known, error, torch.inf).nan_to_num(torch.inf, torch.inf)
-    return Factors(basis, diagonal.double().log(), error, condition)
+    return Factors(basis, diagonal.double().log(), ratio, error, condition)
 
 
 def _cancelled(trail: Sequence[Float[Tensor, "V B K N"]]) -> Float[Tensor, "V B 1"] | float:
@@ -171,17 +169,17 @@ def orthonormalize(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"
 
 
 def log_diagonal(A: Float[Tensor, "... K N"]) -> Float[Tensor, "... K"]:
-    """log |diag R|."""
+    """log |diag R|, in float64."""
     if A.device.type != "cpu":
         return cholesky_qr(A)[1]
-    R = torch.linalg.qr(A.mT, mode="r").R
-    return R.diagonal(0, -2, -1).abs().double().log()
+    R = torch.linalg.qr(A.double().mT, mode="r").R
+    return R.diagonal(0, -2, -1).abs().log()
 
 
 def householder(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:
-    """`orthonormalize` by LAPACK's QR."""
-    Q, R = torch.linalg.qr(A.mT)
-    return Q.mT.contiguous(), R.diagonal(0, -2, -1).abs().double().log()
+    """`orthonormalize` by LAPACK's QR in float64."""
+    Q, R = torch.linalg.qr(A.double().mT)
+    return Q.mT.to(A.dtype).contiguous(), R.diagonal(0, -2, -1).abs().log()
 
 
 def cholesky_qr(A: Float[Tensor, "... K N"]) -> tuple[Float[Tensor, "... K N"], Float[Tensor, "... K"]]:

@@ -3,9 +3,9 @@
 Between orthonormalisations (`orthonormalize`) the columns of the product turn towards its leading direction, and the
 smaller ones lose digits: `interval` decides after how many steps the next one is due.
 
-Tangent vectors are in float64, also where the states are not. A saturated network's directions differ by more orders of
-magnitude than single precision has digits: a product or a factorisation in float32 loses the smaller ones, at whatever
-interval, and errors of a tenth of a nat are common then.
+Tangent vectors of states in float32 are in float32, too, as long as most exponents can be had from them, and in float64
+from then on: a saturated network's directions differ by more orders of magnitude than single precision has digits, and
+products in float32 lose the smaller ones, at whatever interval.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,13 +23,12 @@ from aelle.lyapunov.spectrum import floor
 
 @runtime_checkable
 class System(Protocol):
-    """A driven dynamical system of N dimensions: states are of any type, tangent vectors are rows [V, B, K, N] in
-    float64."""
+    """A driven dynamical system of N dimensions: states are of any type, tangent vectors are rows [V, B, K, N]."""
 
     N: int
 
-    def products(self, K: int) -> torch.dtype:
-        """The precision in which K tangent vectors are advanced."""
+    def precisions(self, K: int) -> list[torch.dtype]:
+        """In which K tangent vectors can be advanced, the fastest first."""
         ...
 
     def advance(self, t: int, state: Any, D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]) -> Any:
@@ -47,8 +46,8 @@ class Transposed:
     def __init__(self, system: System):
         self.system, self.N, self.finite = system, system.N, system.finite
 
-    def products(self, K: int) -> torch.dtype:
-        return self.system.products(self.N)
+    def precisions(self, K: int) -> list[torch.dtype]:
+        return self.system.precisions(self.N)
 
     def advance(self, t: int, state: Any, D: Float[Tensor, "V B K N"], out: Float[Tensor, "V B K N"]) -> Any:
         V, B, _, N = D.shape
@@ -62,11 +61,12 @@ class Transposed:
 class Growth(NamedTuple):
     """Growth of each direction over `steps` steps, nats per step; NaN for a sequence that became NaN or infinite.
 
-    `stderr`: its standard error from averages over blocks of time.
+    `stderr`: its standard error from averages over blocks of time. `error`: what rounding may have added.
     """
 
     rates: Float[Tensor, "V B K"]
     stderr: Float[Tensor, "V B K"]
+    error: Float[Tensor, "V B K"]
     history: Float[Tensor, "V B steps K"] | None
     steps: int
 
@@ -88,16 +88,45 @@ def growth(
     `basis` is in the precision of the states. `in_blocks`: estimate `stderr`, else NaN. `until`: stop as soon as none
     exceeds it.
     """
-    (V, B, K, N), dtype = basis.shape, basis.dtype
-    basis, lowest = basis.double(), floor(dtype, N)
+    *coarse, finest = system.precisions(basis.shape[-2])
+    for precision in coarse if every == "auto" else []:
+        # The product takes its place.
+        copy = basis.to(precision, copy=True)
+        controller = IntervalController(every, copy, basis.dtype, refinable=True)
+        try:
+            return _growth(system, state, copy, controller, warmup, steps, history, in_blocks, until)
+        except TooCoarseError:
+            continue
+    controller = IntervalController(every, basis.to(finest), basis.dtype)
+    return _growth(system, state, basis.to(finest), controller, warmup, steps, history, in_blocks, until)
+
+
+class TooCoarseError(Exception):
+    """Too few exponents can be had from products in this precision."""
+
+
+def _growth(
+    system: System,
+    state: Any,
+    basis: Float[Tensor, "V B K N"],
+    controller: IntervalController,
+    warmup: int,
+    steps: int,
+    history: bool,
+    in_blocks: bool,
+    until: float | None,
+) -> Growth:
+    """`growth` by products in the precision of `basis`."""
+    (V, B, K), lowest = basis.shape[:-1], floor(controller.states, basis.shape[-1])
     if warmup:
-        aligned = stretch(system, state, basis, range(warmup), every, dtype)
+        aligned = stretch(system, state, basis, range(warmup), controller)
         state, basis = aligned.state, orthonormalize(aligned.basis)[0]
+    before = controller.error
     records: list[Tensor] = []
     averages, total, done = BlockAverages(), torch.zeros(V, B, K, dtype=torch.float64, device=basis.device), 0
     for end in _ends(averages, steps, in_blocks, until, lowest):
         part = torch.empty(end - done, V, B, K, dtype=torch.float64, device=basis.device) if history else None
-        reached = stretch(system, state, basis, range(warmup + done, warmup + end), every, dtype, part)
+        reached = stretch(system, state, basis, range(warmup + done, warmup + end), controller, part)
         if part is not None:
             records.append(part.add_(total))
         state, basis, total, done = reached.state, reached.basis, total + reached.log_stretch, end
@@ -111,7 +140,7 @@ def growth(
     if history:
         passed = torch.arange(1, done + 1, dtype=torch.float64, device=basis.device)
         record = torch.cat(records).permute(1, 2, 0, 3) / passed[:, None]
-    return Growth(rates, stderr, record, done)
+    return Growth(rates, stderr, (controller.error - before) / done, record, done)
 
 
 def _ends(averages: BlockAverages, steps: int, in_blocks: bool, until: float | None, lowest: float) -> Iterator[int]:
@@ -159,23 +188,21 @@ def stretch(
     state: Any,
     basis: Float[Tensor, "V B K N"],
     span: range,
-    every: int | str,
-    dtype: torch.dtype,
+    controller: IntervalController,
     record: Float[Tensor, "steps V B K"] | None = None,
 ) -> Point:
-    """Carry `basis` through the steps of `span` of a system with states of `dtype`.
+    """Carry `basis` through the steps of `span`.
 
-    `record[i]` becomes log |diag R| of the product of the first i + 1.
+    `record[i]` becomes log |diag R| of the product of the first i + 1. Raises TooCoarseError.
     """
-    products = system.products(basis.shape[-2])
-    controller = IntervalController(every, basis, dtype, products)
-    factorize, buffers = factorizer(basis, products), Buffers(basis)
-    length = controller.first_length
-    start = before = Point(span.start, state, basis, basis.new_zeros(basis.shape[:-1]))
+    factorize, buffers = factorizer(basis), Buffers(basis)
+    controller.settle()
+    nothing = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
+    start = before = Point(span.start, state, basis, nothing)
     while start.t < span.stop:
         # Advance.
         states, trail = [start.state], [start.basis]
-        for t in range(start.t, min(start.t + length, span.stop)):
+        for t in range(start.t, min(start.t + controller.length, span.stop)):
             trail.append(buffers.take())
             states.append(system.advance(t, states[-1], trail[-2], trail[-1]))
             if record is not None:
@@ -189,7 +216,8 @@ def stretch(
             del trail[verdict.kept + 1 :]
             factors = factorize(trail, M)
             verdict = controller.judge(verdict.kept, factors)
-        length = verdict.length
+        if verdict.refine:
+            raise TooCoarseError
         if verdict.go_back:
             buffers.give(*trail, M)
             start = before
@@ -203,6 +231,8 @@ def stretch(
             buffers.give(before.basis)
         before = start
         start = Point(start.t + verdict.kept, states[verdict.kept], basis, start.log_stretch + log_stretch)
+    if controller.too_coarse:
+        raise TooCoarseError
     return start
 
 

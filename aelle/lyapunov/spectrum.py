@@ -21,6 +21,11 @@ def floor(dtype: torch.dtype, N: int) -> float:
     return math.log(2 * N * torch.finfo(dtype).eps)
 
 
+RESOLVED = 5e-4
+"""Nats per step: the largest estimated error of an exponent that counts as resolved. Half of what is promised, because
+estimates have been found too low."""
+
+
 @dataclass(frozen=True, repr=False)
 class Spectrum:
     """Lyapunov exponents, nats per step of length `dt`, that is, per unit of time; per step where dt is 1.
@@ -28,14 +33,17 @@ class Spectrum:
     A population's variant axis V comes first in every field. `per_sequence` [..., B, K] in QR's order; `exponents`
     [..., K] their mean over sequences, descending; `stderr` [..., K] the standard error of that mean in the same order:
     over the sequences, or, of a single one, over blocks of time (NaN if there are too few steps); `clamped` [...] how
-    many of the B·K reached the floor; `steps` averaged; `history` [..., steps, K], on request, the exponents after 1,
-    2, … steps, in the order of `exponents`, with which its last row agrees.
+    many of the B·K reached the floor; `resolved` [...] how many of the K, from the largest on, have enough digits: they
+    are within 1e-3 nats per step of exact arithmetic along the same trajectory, by the engine's own estimate; `steps`
+    averaged; `history` [..., steps, K], on request, the exponents after 1, 2, … steps, in the order of `exponents`,
+    with which its last row agrees.
     """
 
     per_sequence: Float[Tensor, "*V B K"]
     exponents: Float[Tensor, "*V K"]
     stderr: Float[Tensor, "*V K"]
     clamped: Int[Tensor, "*V"]
+    resolved: Int[Tensor, "*V"]
     steps: int
     history: Float[Tensor, "*V steps K"] | None = None
     dt: float = 1.0
@@ -48,38 +56,44 @@ class Spectrum:
         N: int,
         running: Float[Tensor, "*V B steps K"] | None = None,
         stderr: Float[Tensor, "*V B K"] | None = None,
+        error: Float[Tensor, "*V B K"] | None = None,
         dt: float = 1.0,
     ) -> "Spectrum":
         """From each sequence's exponents per step, −∞ for singular Jacobians, and (`running`) those after each step.
 
-        `stderr`: each sequence's own standard error, which a single sequence's is.
+        `stderr`: each sequence's own standard error, which a single sequence's is. `error`: what rounding may have
+        added to its exponents, per step; by default nothing.
         """
         lowest = floor(rates.dtype, N)
-        clamped = (rates <= lowest).sum((-2, -1))
+        at_floor = rates <= lowest
+        known = rates.isfinite().all(-2) & ~at_floor.any(-2)
+        if error is not None:
+            known &= error.mean(-2) <= RESOLVED
         rates = rates.clamp(min=lowest) / dt
         exponents, order = rates.mean(-2).sort(-1, descending=True)
         if rates.shape[-2] > 1:
-            error = rates.std(-2) / rates.shape[-2] ** 0.5
+            spread = rates.std(-2) / rates.shape[-2] ** 0.5
         else:
-            error = torch.full_like(exponents, torch.nan) if stderr is None else stderr[..., 0, :] / dt
+            spread = torch.full_like(exponents, torch.nan) if stderr is None else stderr[..., 0, :] / dt
+        resolved = known.gather(-1, order).long().cumprod(-1).sum(-1)
         history = None
         if running is not None:
             history = running.clamp(min=lowest).mean(-3) / dt
             history = history.gather(-1, order[..., None, :].expand_as(history))
-        return cls(rates, exponents, error.gather(-1, order), clamped, steps, history, dt)
+        return cls(rates, exponents, spread.gather(-1, order), at_floor.sum((-2, -1)), resolved, steps, history, dt)
 
     def __repr__(self) -> str:
         shape = list(self.per_sequence.shape)
         time = "" if self.dt == 1 else f", dt={self.dt}"
         return (
             f"Spectrum(exponents={self.exponents}, per_sequence={shape}, steps={self.steps}, "
-            f"clamped={self.clamped}{time})"
+            f"clamped={self.clamped}, resolved={self.resolved}{time})"
         )
 
     def of_variant(self, v: int) -> "Spectrum":
         """Member v's own spectrum, without the variant axis."""
         history = None if self.history is None else self.history[v]
-        own = self.per_sequence[v], self.exponents[v], self.stderr[v], self.clamped[v]
+        own = self.per_sequence[v], self.exponents[v], self.stderr[v], self.clamped[v], self.resolved[v]
         return Spectrum(*own, self.steps, history, self.dt)
 
     @property

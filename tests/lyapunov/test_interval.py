@@ -12,16 +12,18 @@ from reference import assert_promise, random_products
 def found(error: float, growth: tuple[float, ...] = (0.0, -1.0, -2.0), condition: float = 10) -> Factors:
     """What a factorisation of one 3 × 3 matrix reports: the same error everywhere, and how each direction has grown."""
     rates = torch.tensor(growth, dtype=torch.float64)[None, None]
-    return Factors(torch.eye(3)[None, None], rates, torch.full_like(rates, error), torch.tensor([[float(condition)]]))
+    return Factors(
+        torch.eye(3)[None, None], rates, *(torch.full_like(rates, error),) * 2, torch.tensor([[float(condition)]])
+    )
 
 
 def interval(every: int | str = "auto") -> IntervalController:
-    return IntervalController(every, torch.eye(3, dtype=torch.float64)[None, None], torch.float64, torch.float64)
+    return IntervalController(every, torch.eye(3, dtype=torch.float64)[None, None], torch.float64)
 
 
 def test_it_widens_while_nothing_is_lost():
     chosen = interval()
-    lengths = [chosen.first_length]
+    lengths = [chosen.length]
     for _ in range(5):
         verdict = chosen.judge(lengths[-1], found(1e-16))
         assert verdict.kept == lengths[-1]
@@ -46,7 +48,7 @@ def test_a_singular_product_is_taken_apart_to_single_steps():
 
 def test_the_budget_is_what_the_steps_allow():
     """Errors just below the tolerance per step go on for ever; with a little more they are refused."""
-    tolerance = TOLERANCE[torch.float64]
+    tolerance = TOLERANCE
     frugal, spender = interval(), interval()
     for _ in range(50):
         assert frugal.judge(2, found(1.99 * tolerance)).kept == 2

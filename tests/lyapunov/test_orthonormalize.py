@@ -198,4 +198,4 @@ def test_subnormal_pivots_are_factorised_or_left_to_qr(factorizer):
     A = A * torch.logspace(-4, -40, 8)
     factors = factorizer(A)([A, A.clone()], torch.empty_like(A))
     assert factors.basis.isfinite().all() or factors.condition.item() == torch.inf
-    assert IntervalController("auto", A, A.dtype, A.dtype).judge(1, factors).kept == 1
+    assert IntervalController("auto", A, A.dtype).judge(1, factors).kept == 1

@@ -1,8 +1,10 @@
-"""float32: states in single precision, and exponents within 1e-3 of those of exact factors.
+"""float32: states in single precision, and resolved exponents within 1e-3 of those of exact factors.
 
 A chaotic network's trajectory in float32 departs from the one in float64. So the reference is made of the Jacobians
 along the same float32 trajectory, by QR at every step in float64 or by 60 digits.
 """
+
+import math
 
 import pytest
 import torch
@@ -10,7 +12,10 @@ from torch import nn
 
 from aelle import lyapunov_spectrum
 from aelle.cells.stack import Stack, stack_of
+from aelle.lyapunov import product
 from aelle.lyapunov.estimate import population_spectrum
+from aelle.lyapunov.interval import Turns
+from aelle.lyapunov.orthonormalize import Factors
 from aelle.lyapunov.spectrum import floor
 from reference import NETWORKS, by_many_digits, by_qr, jacobians
 
@@ -117,3 +122,107 @@ def test_tangent_vectors_that_are_pushed_one_by_one(k):
         dtype=torch.float32,
     )
     torch.testing.assert_close(found.per_sequence, exact, atol=PROMISE, rtol=0)
+
+
+LARGE = [
+    ("lstm", 96, 1, "hidden", (0.1, 0.5, 1, 2.2)),
+    ("lstm", 48, 1, "full", (0.15, 0.7, 2)),
+    ("lstm", 40, 2, "hidden", (0.15, 1)),
+    ("gru", 100, 1, "hidden", (0.1, 0.5, 2)),
+    ("gru", 40, 2, "hidden", (0.3, 1)),
+    ("rnn", 128, 1, "hidden", (0.05, 0.1, 0.5)),
+]
+"""Where products may be in float32."""
+
+
+@pytest.mark.parametrize("kind, H, layers, over, ps", LARGE)
+def test_resolved_exponents_of_larger_networks_are_those_of_exact_products(kind, H, layers, over, ps, monkeypatch):
+    """Along the same float32 trajectory; the most is resolved of all but saturated networks."""
+    for p in ps:
+        for seed in range(3):
+            net, x = saturated(kind, 8, H, p, seed, layers), inputs(3, 28, 8, seed)
+            found = lyapunov_spectrum(net, x, over=over, dtype=torch.float32)
+            with monkeypatch.context() as exactly:
+                exactly.setattr("aelle.lyapunov.interval.COARSE_FROM", 10**9)
+                exact = lyapunov_spectrum(net, x, over=over, dtype=torch.float32)
+            some = int(found.resolved)
+            assert (found.exponents - exact.exponents)[:some].abs().max() < PROMISE, (p, seed)
+            assert some > 0.7 * len(found.exponents) or p >= 0.5, (p, seed, some)
+
+
+def test_products_are_in_single_precision_where_that_is_enough_and_only_there(monkeypatch):
+    made, factorizer = [], product.factorizer
+    monkeypatch.setattr(product, "factorizer", lambda like: made.append(like.dtype) or factorizer(like))
+    x = inputs(2, 20, 8, 0)
+    lyapunov_spectrum(saturated("gru", 8, 100, 0.1, 0), x, dtype=torch.float32)
+    assert made == [torch.float32]
+    made.clear()
+    wide = nn.LSTM(8, 128, batch_first=True)
+    spectrum = lyapunov_spectrum(wide, x, over="full", dtype=torch.float32)
+    assert made == [torch.float32, torch.float64]
+    monkeypatch.setattr("aelle.lyapunov.interval.COARSE_FROM", 10**9)
+    again = lyapunov_spectrum(wide, x, over="full", dtype=torch.float32)
+    assert torch.equal(again.per_sequence, spectrum.per_sequence) and again.resolved == spectrum.resolved
+    made.clear()
+    monkeypatch.undo()
+    monkeypatch.setattr(product, "factorizer", lambda like: made.append(like.dtype) or factorizer(like))
+    lyapunov_spectrum(saturated("gru", 8, 100, 0.1, 0), x, dtype=torch.float32, orthonormalize_every=1)
+    assert made == [torch.float64]
+
+
+def test_directions_that_a_later_one_overtakes_are_not_resolved():
+    """A diagonal map whose first direction shrinks at first and grows later: what rounding mixes into it, the map would
+    make visible if it were not diagonal."""
+    turns = Turns(torch.zeros(1, 1, 2, dtype=torch.float64))
+    for rates in ([[-8.0, 0.0]], [[-8.0, 0.0]]):
+        rates = torch.tensor([rates], dtype=torch.float64)
+        error = torch.full_like(rates, 1e-6)
+        turns.add(Factors(torch.eye(2)[None, None], rates, error, error, torch.ones(1, 1)))
+    first, last = turns.passed_on()[0, 0]
+    assert first == pytest.approx(1e-6 * (1 + math.exp(8)), rel=1e-9) and last == 0
+
+
+def test_errors_of_many_intervals_are_followed_together():
+    zeros = torch.zeros(1, 1, 3, dtype=torch.float64)
+    few, many = Turns(zeros), Turns(zeros)
+    generator = torch.Generator().manual_seed(0)
+    with pytest.MonkeyPatch.context() as patched:
+        for _ in range(40):
+            rates = torch.randn(1, 1, 3, dtype=torch.float64, generator=generator) - torch.arange(3.0)
+            error = torch.rand(1, 1, 3, dtype=torch.float64, generator=generator)
+            factors = Factors(torch.eye(3)[None, None], rates, error, error, torch.ones(1, 1))
+            patched.setattr("aelle.lyapunov.interval.MAX_TURNS", 4)
+            few.add(factors)
+            patched.setattr("aelle.lyapunov.interval.MAX_TURNS", 1000)
+            many.add(factors)
+    assert len(few.errors) <= 4 < len(many.errors)
+    assert (few.passed_on() >= many.passed_on() * (1 - 1e-12)).all() and few.passed_on().isfinite().all()
+
+
+def test_history_and_blocks_of_products_in_single_precision():
+    net, x = saturated("gru", 8, 80, 0.1, 0), inputs(1, 400, 8, 0)
+    found = lyapunov_spectrum(net, x, history=True, dtype=torch.float32)
+    assert found.resolved == 80 and found.stderr.isfinite().all()
+    torch.testing.assert_close(found.history[-1], found.exponents, atol=1e-5, rtol=0)
+    assert found.history.dtype == found.exponents.dtype == torch.float32
+
+
+def test_everything_is_resolved_in_double_precision_but_what_is_at_the_floor():
+    x = inputs(3, 28, 8, 0)
+    for kind in NETWORKS:
+        assert lyapunov_spectrum(saturated(kind, 8, 24, 0.5, 0), x).resolved == 24
+    dead = nn.RNN(8, 6, batch_first=True)
+    nn.init.zeros_(dead.weight_hh_l0)
+    found = lyapunov_spectrum(dead, x)
+    assert found.clamped == 18 and found.resolved == 0
+
+
+def test_each_variant_has_its_own_number_of_resolved_exponents():
+    nets, x = [saturated("rnn", 8, 70, p, 0) for p in (0.05, 0.3)], inputs(2, 28, 8, 0)
+    stacks = [stack_of(net) for net in nets]
+    layers = zip(*(stack.layers for stack in stacks), strict=True)
+    joined = Stack(stacks[0].cell, tuple(type(l[0])(*(torch.cat(w) for w in zip(*l, strict=True))) for l in layers))
+    joined.layers[0].weight_hh[1, 0, 0] = torch.nan
+    found = population_spectrum(joined, x, dtype=torch.float32)
+    assert found.resolved.shape == (2,) and found.resolved[0] > 40 and found.resolved[1] == 0
+    assert found.of_variant(0).resolved == found.resolved[0]
