@@ -1,4 +1,4 @@
-"""The competitor of `bench/lyapunov.py` that is compiled: a scan in JAX, with the analytic Jacobian and a QR at every step.
+"""The compiled competitor of `bench/lyapunov.py`: a scan in JAX, with the analytic Jacobian and a QR at every step.
 
 It takes part where JAX is installed: `pip install '.[bench]'`. Axes: B sequence, T step, I input, N unit.
 """

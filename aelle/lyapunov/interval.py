@@ -141,16 +141,22 @@ class IntervalController:
 
     @property
     def error(self) -> Float[Tensor, "V B K"]:
-        """The estimated error of each log |diag R| so far."""
-        return self.budget.lost if self.turns is None else self.budget.lost + self.turns.passed_on().log1p()
+        """The estimated error of each log |diag R| so far: of coarse products at least that of any earlier direction, which
+        later ones are orthogonal to."""
+        if self.turns is None:
+            return self.budget.lost
+        return (self.budget.lost + self.turns.passed_on().log1p()).cummax(-1).values
 
     @property
     def too_coarse(self) -> bool:
-        """Whether directions have been turned so much that a finer precision is needed."""
+        """Whether a finer precision is needed: too many directions have been turned too far, or one of the leading half
+        is not resolved."""
         if self.turns is None or not self.refinable:
             return False
-        counted = self.turns.passed_on().log1p().kthvalue(self.counted).values
-        return bool(counted.max() > self.tolerance * self.budget.steps)
+        allowance = self.tolerance * self.budget.steps
+        turned = self.turns.passed_on().log1p().kthvalue(self.counted).values
+        leading = self.error[..., : -(-self.error.shape[-1] // 2)]
+        return bool(turned.max() > allowance or leading.max() > allowance / 2)
 
     def judge(self, steps: int, factors: Factors) -> Verdict:
         """Judge the `steps` just made by the factorisation of their product. One round trip to the device."""
@@ -232,11 +238,12 @@ class Turns:
         self.total, self.errors, self.totals = zeros, [], []
 
     def add(self, factors: Factors) -> None:
-        before = self.total
+        before, N = self.total, factors.basis.shape[-1]
         if len(self.errors) == MAX_TURNS:
             self.errors, self.totals = [self.passed_on()], [before]
         self.total = before + factors.log_diagonal.clamp(min=-1e3)
-        self.errors.append(factors.error.double())
+        # That rounding grows with N in a factorisation, which `error` contains, concerns pivots and not directions.
+        self.errors.append(factors.error.double() / max(1, N / 32))
         self.totals.append(self.total)
 
     def passed_on(self) -> Float[Tensor, "V B K"]:
