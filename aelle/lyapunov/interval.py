@@ -141,8 +141,8 @@ class IntervalController:
 
     @property
     def error(self) -> Float[Tensor, "V B K"]:
-        """The estimated error of each log |diag R| so far: of coarse products at least that of any earlier direction, which
-        later ones are orthogonal to."""
+        """The estimated error of each log |diag R| so far: of coarse products at least that of any earlier direction,
+        since later ones are orthogonal to it."""
         if self.turns is None:
             return self.budget.lost
         return (self.budget.lost + self.turns.passed_on().log1p()).cummax(-1).values
