@@ -12,7 +12,8 @@ same time.
 
 peaks        what large matrix products and a large copy reach.
 correctness  the device against the CPU: exponents, orthonormalised after every step (float64: 1e-9 nats), after as many
-             as the error budget allows (1e-6 is promised), and in float32; FORCE; gradients of a training step.
+             as the error budget allows (1e-6 is promised), and the resolved ones in float32 (1e-3); FORCE; gradients of
+             a training step.
 training     samples per second of V networks side by side, and of one `nn.LSTM` by cuDNN (whose default is TF32), which
              is the rate of any number of them one after another; both in steady state, without Lightning.
 force        a step of FORCE, for V networks side by side.
