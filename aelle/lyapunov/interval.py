@@ -41,7 +41,7 @@ MEMORY = 0.8
 """Weight of the past in the digits that a step is expected to cost. Every interval that has to be cut back halves the
 weight of the present, so that a network that allows only single steps is seldom tried with more."""
 
-MAX_TURNS = 256
+MAX_TURNS = 8
 """Intervals whose errors are followed one by one; those of earlier ones are followed together."""
 
 MAX_LENGTH = 8
@@ -73,12 +73,40 @@ def precisions(states: torch.dtype, N: int) -> list[torch.dtype]:
     return [torch.float32, torch.float64] if states == torch.float32 and N >= COARSE_FROM else [torch.float64]
 
 
+class Turns(NamedTuple):
+    """How far rounding has turned each direction towards later ones, and how much these have been stretched since.
+
+    A direction whose error along a later one is δ ends with δ times the growth of that one over its own. `total` is
+    each direction's log stretch so far, `errors` those of the intervals so far, and `totals` the log stretches before
+    which they were made.
+    """
+
+    total: Float[Tensor, "V B K"]
+    errors: tuple[Float[Tensor, "V B K"], ...] = ()
+    totals: tuple[Float[Tensor, "V B K"], ...] = ()
+
+    def stretched(self, log_diagonal: Float[Tensor, "V B K"]) -> "Turns":
+        return self._replace(total=self.total + log_diagonal.clamp(min=-1e3))
+
+    def turned(self, error: Float[Tensor, "V B K"]) -> "Turns":
+        if len(self.errors) < MAX_TURNS:
+            return Turns(self.total, (*self.errors, error), (*self.totals, self.total))
+        return Turns(self.total, (self.passed_on(), error), (self.total, self.total))
+
+    def passed_on(self) -> Float[Tensor, "V B K"]:
+        """The error of each direction now."""
+        if not self.errors:
+            return torch.zeros_like(self.total)
+        overtaken = _overtaken(self.total - torch.stack(self.totals))
+        return (torch.stack(self.errors) * overtaken).nan_to_num(0).sum(0)
+
+
 class ErrorBudget(NamedTuple):
-    """Errors of the intervals so far: `spent`, in the sums; `turned`, in the directions that are carried on; `lost`, in
+    """Errors of the intervals so far: `spent`, in the sums; `turns`, in the directions that are carried on; `lost`, in
     the sums, whether or not any method could do better."""
 
     spent: Float[Tensor, "V B K"]
-    turned: Float[Tensor, "V B K"]
+    turns: Turns
     lost: Float[Tensor, "V B K"]
     steps: int
 
@@ -126,8 +154,7 @@ class IntervalController:
         self.tolerance, self.eps = COARSE_TOLERANCE if self.coarse else TOLERANCE, torch.finfo(basis.dtype).eps
         self.counted = math.ceil(COARSE_SHARE * K) if self.coarse else K
         zeros = torch.zeros(basis.shape[:-1], dtype=torch.float64, device=basis.device)
-        self.budget, self.budget_before, self.length_before = ErrorBudget(zeros, zeros, zeros, 0), None, 1
-        self.turns = Turns(zeros) if self.coarse else None
+        self.budget, self.budget_before, self.length_before = ErrorBudget(zeros, Turns(zeros), zeros, 0), None, 1
         # The logarithm, in units of ε, of what `orthonormalize` estimates before any step has added to it, and what a
         # step adds.
         self.offset = max(math.log(basis.shape[-1] ** 1.5 / 32), 0)
@@ -143,18 +170,18 @@ class IntervalController:
     def error(self) -> Float[Tensor, "V B K"]:
         """The estimated error of each log |diag R| so far: of coarse products at least that of any earlier direction,
         since later ones are orthogonal to it."""
-        if self.turns is None:
+        if not self.coarse:
             return self.budget.lost
-        return (self.budget.lost + self.turns.passed_on().log1p()).cummax(-1).values
+        return (self.budget.lost + self.budget.turns.passed_on().log1p()).cummax(-1).values
 
     @property
     def too_coarse(self) -> bool:
         """Whether a finer precision is needed: too many directions have been turned too far, or one of the leading half
         is not resolved."""
-        if self.turns is None or not self.refinable:
+        if not self.refinable:
             return False
         allowance = self.tolerance * self.budget.steps
-        turned = self.turns.passed_on().log1p().kthvalue(self.counted).values
+        turned = self.budget.turns.passed_on().log1p().kthvalue(self.counted).values
         leading = self.error[..., : -(-self.error.shape[-1] // 2)]
         return bool(turned.max() > allowance or leading.max() > allowance / 2)
 
@@ -162,14 +189,12 @@ class IntervalController:
         """Judge the `steps` just made by the factorisation of their product. One round trip to the device."""
         verdict = self._judged(steps, factors)
         self.length = verdict.length
-        if verdict.kept == steps and self.turns is not None:
-            self.turns.add(factors)
         return verdict
 
     def _judged(self, steps: int, factors: Factors) -> Verdict:
-        error, overtaken = factors.error.double(), _overtaken(factors.log_diagonal)
-        spent, turned = self.budget.spent + error, self.budget.turned * overtaken
-        carried = spent + torch.where(overtaken > 1, turned, 0)
+        error, turns = factors.error.double(), self.budget.turns.stretched(factors.log_diagonal)
+        spent = self.budget.spent + error
+        carried = spent if self.coarse else spent + turns.passed_on()
         lost = self.budget.lost + self._lost(factors, steps)
         worst = Measured.of(error, spent, carried, factors.condition, self.counted)
         remedy = Remedy.NONE
@@ -191,12 +216,7 @@ class IntervalController:
                 return Verdict(0, 1, refine=True)
             self.memory = (1 + self.memory) / 2
             return Verdict(min(allowed, steps - 1), min(allowed, steps - 1))
-        if (
-            not self.coarse
-            and worst.carried > 5 * allowance
-            and self.budget_before is not None
-            and self.length_before > 1
-        ):
+        if worst.carried > 5 * allowance and self.budget_before is not None and self.length_before > 1:
             # A direction that the previous interval has turned a little has since been stretched less than a later
             # one, and its error as much as that one.
             self.budget, self.budget_before = self.budget_before, None
@@ -204,12 +224,14 @@ class IntervalController:
         self.budget_before, self.length_before = self.budget, steps
         if counts:
             self.memory = MEMORY
-            self.budget = ErrorBudget(spent, turned + error, lost, self.budget.steps + steps)
+            # That rounding grows with N in a factorisation, which `error` contains, concerns pivots and not directions.
+            turns = turns.turned(error / max(1, factors.basis.shape[-1] / 32) if self.coarse else error)
+            self.budget = ErrorBudget(spent, turns, lost, self.budget.steps + steps)
             # The remaining error is within the budget.
             remedy = Remedy.NONE if remedy is Remedy.QR_OF_FACTOR else remedy
         else:
             # A single step is as accurate as the QR that it is compared with.
-            self.budget = ErrorBudget(self.budget.spent, turned, lost, self.budget.steps + 1)
+            self.budget = ErrorBudget(self.budget.spent, turns, lost, self.budget.steps + 1)
         return Verdict(steps, min(allowed, 2 * steps), remedy)
 
     def _lost(self, factors: Factors, steps: int) -> Float[Tensor, "V B K"]:
@@ -224,35 +246,6 @@ class IntervalController:
         self.rate = max(loss / steps, self.memory * self.rate + (1 - self.memory) * loss / steps, 1e-9)
         budget = self.tolerance * min(self.budget.steps + steps, BUDGET_STEPS)
         return int(min(max((math.log(budget / self.eps) - self.offset) / self.rate, 1), MAX_LENGTH))
-
-
-class Turns:
-    """How far rounding has turned each direction towards later ones, and how much these have been stretched since.
-
-    A direction whose error along a later one is δ ends with δ times the growth of that one over its own. `ErrorBudget`
-    bounds that by the product of each interval's largest factor, which is far too large for directions of about the
-    same growth: too coarse a bound for products that are coarse themselves.
-    """
-
-    def __init__(self, zeros: Float[Tensor, "V B K"]):
-        self.total, self.errors, self.totals = zeros, [], []
-
-    def add(self, factors: Factors) -> None:
-        before, N = self.total, factors.basis.shape[-1]
-        if len(self.errors) == MAX_TURNS:
-            self.errors, self.totals = [self.passed_on()], [before]
-        self.total = before + factors.log_diagonal.clamp(min=-1e3)
-        # That rounding grows with N in a factorisation, which `error` contains, concerns pivots and not directions.
-        self.errors.append(factors.error.double() / max(1, N / 32))
-        self.totals.append(self.total)
-
-    def passed_on(self) -> Float[Tensor, "V B K"]:
-        """The error of each direction now."""
-        if not self.errors:
-            return torch.zeros_like(self.total)
-        growth = self.total - torch.stack(self.totals)
-        factors = _overtaken(growth)
-        return (torch.stack(self.errors) * factors).nan_to_num(0).sum(0)
 
 
 def _overtaken(log_diagonal: Float[Tensor, "*n V B K"]) -> Float[Tensor, "*n V B K"]:

@@ -15,7 +15,6 @@ from aelle.cells.stack import Stack, stack_of
 from aelle.lyapunov import product
 from aelle.lyapunov.estimate import population_spectrum
 from aelle.lyapunov.interval import Turns
-from aelle.lyapunov.orthonormalize import Factors
 from aelle.lyapunov.spectrum import floor
 from reference import NETWORKS, by_many_digits, by_qr, jacobians
 
@@ -170,32 +169,27 @@ def test_products_are_in_single_precision_where_that_is_enough_and_only_there(mo
     assert made == [torch.float64]
 
 
-def test_directions_that_a_later_one_overtakes_are_not_resolved():
-    """A diagonal map whose first direction shrinks at first and grows later: what rounding mixes into it, the map would
-    make visible if it were not diagonal."""
-    turns = Turns(torch.zeros(1, 1, 2, dtype=torch.float64))
-    for rates in ([[-8.0, 0.0]], [[-8.0, 0.0]]):
-        rates = torch.tensor([rates], dtype=torch.float64)
-        error = torch.full_like(rates, 1e-6)
-        turns.add(Factors(torch.eye(2)[None, None], rates, error, error, torch.ones(1, 1)))
+def test_directions_that_a_later_one_overtakes_are_turned_towards_it():
+    """By as much as that one is stretched more, and the last direction has no later one."""
+    turns, error = Turns(torch.zeros(1, 1, 2, dtype=torch.float64)), torch.full((1, 1, 2), 1e-6, dtype=torch.float64)
+    for _ in range(2):
+        turns = turns.stretched(torch.tensor([[[-8.0, 0.0]]], dtype=torch.float64)).turned(error)
     first, last = turns.passed_on()[0, 0]
     assert first == pytest.approx(1e-6 * (1 + math.exp(8)), rel=1e-9) and last == 0
 
 
-def test_errors_of_many_intervals_are_followed_together():
-    zeros = torch.zeros(1, 1, 3, dtype=torch.float64)
-    few, many = Turns(zeros), Turns(zeros)
-    generator = torch.Generator().manual_seed(0)
-    with pytest.MonkeyPatch.context() as patched:
+def test_errors_of_many_intervals_are_followed_together(monkeypatch):
+    def followed(most: int) -> Turns:
+        monkeypatch.setattr("aelle.lyapunov.interval.MAX_TURNS", most)
+        turns, generator = Turns(torch.zeros(1, 1, 3, dtype=torch.float64)), torch.Generator().manual_seed(0)
         for _ in range(40):
             rates = torch.randn(1, 1, 3, dtype=torch.float64, generator=generator) - torch.arange(3.0)
-            error = torch.rand(1, 1, 3, dtype=torch.float64, generator=generator)
-            factors = Factors(torch.eye(3)[None, None], rates, error, error, torch.ones(1, 1))
-            patched.setattr("aelle.lyapunov.interval.MAX_TURNS", 4)
-            few.add(factors)
-            patched.setattr("aelle.lyapunov.interval.MAX_TURNS", 1000)
-            many.add(factors)
-    assert len(few.errors) <= 4 < len(many.errors)
+            turns = turns.stretched(rates)
+            turns = turns.turned(torch.rand(1, 1, 3, dtype=torch.float64, generator=generator))
+        return turns
+
+    few, many = followed(4), followed(1000)
+    assert len(few.errors) <= 4 < len(many.errors) == 40
     assert (few.passed_on() >= many.passed_on() * (1 - 1e-12)).all() and few.passed_on().isfinite().all()
 
 
