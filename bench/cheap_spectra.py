@@ -14,8 +14,9 @@ recommended  `aelle.EarlyPredictor`, which sees losses, hyperparameters and spec
 Variants are predicted by fits to others: repeated stratified folds. The standard error of a difference is that of the
 folds' differences, with the correction for fits that share variants (Nadeau & Bengio 2003).
 
-`smnist` is a small one: 100 LSTMs and GRUs of 32 units in the search space of `digits`, that learn from 5 % of the images
-for 12 epochs and are validated on 600. With all images training takes twenty times as long, and spectra as long as here.
+`smnist` is a small one: 100 LSTMs and GRUs of 32 units in the search space of `digits`, which learn from 5 % of the
+images for 12 epochs and are validated on 600. With all images training takes twenty times as long, and spectra as long
+as here.
 """
 
 import argparse
@@ -118,7 +119,7 @@ class Measured(NamedTuple):
 
     @property
     def low(self) -> Bool[np.ndarray, "V"]:
-        return self.losses[:, -1] < self.threshold
+        return np.asarray(self.losses[:, -1] < self.threshold)
 
 
 class Auc(NamedTuple):
@@ -227,18 +228,22 @@ def padded(spectra: list[Float[np.ndarray, "v E _"]]) -> Float[np.ndarray, "V E 
 
 
 def rows(name: str, sweep: Measured, repeats: int, of_predictor: int) -> Iterator[str]:
-    low = sweep.low
-    print(f"| {name} | {len(low)} variants, {100 * low.mean():.0f} % low-error; {sweep.training:.0f} s | | | | | |")
+    low, named = sweep.low, presets()
+    yield f"| {name} | {len(low)} variants, {100 * low.mean():.0f} % low-error | {sweep.training:.0f} s | | | | |"
     alone = {one: of_spectrum(sweep, one, repeats) for one in sweep.spectra} if repeats else {}
-    some = [one for one in WITH_PREDICTOR if one in sweep.spectra and of_predictor]
-    recommended = {one: of_recommended(sweep, one, of_predictor) for one in some}
+    few = [one for one in WITH_PREDICTOR if one in sweep.spectra and of_predictor]
+    recommended = {one: of_recommended(sweep, one, of_predictor) for one in few}
     for one, seconds in sweep.seconds.items():
-        cells = [
-            name,
-            "**exact**: " + str(one) if one == EXACT else str(one),
-            f"{100 * seconds / sweep.training:.1f} %",
-        ]
+        setting = f"**{named[one]}**: {one}" if one in named else str(one)
+        cells = [name, setting, f"{100 * seconds / sweep.training:.1f} %"]
         yield "| " + " | ".join([*cells, *compared(one, alone), *compared(one, recommended)]) + " |"
+
+
+def presets() -> dict[Setting, str]:
+    """The names of the settings that `lyapunov=NAME` chooses."""
+    names = [file.stem for file in (CONF / "lyapunov").glob("*.yaml")]
+    options = {name: configuration([f"lyapunov={name}"])["lyapunov"] for name in names}
+    return {Setting(one["sequences"], 1, one["k"], one["precision"]): name for name, one in options.items()}
 
 
 def compared(one: Setting, auc: dict[Setting, Auc]) -> tuple[str, str]:

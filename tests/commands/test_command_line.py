@@ -20,7 +20,10 @@ from sweeps import command
         ),
         (["outputs/digits"], "options are given as name=value"),
         (["experiment=digits", "lyapunov=3"], "lyapunov=3: lyapunov is chosen by its name; choose one of cheap, exact"),
-        (["experiment=digits", "lyapunov=null"], "lyapunov=null: lyapunov is chosen by its name; choose one of cheap, "),
+        (
+            ["experiment=digits", "lyapunov=null"],
+            "lyapunov=null: lyapunov is chosen by its name; choose one of cheap, ",
+        ),
         (["experiment=digits", "lyapunov=chaep"], "lyapunov=chaep does not exist: choose one of cheap, exact"),
         (["-m", "experiment=digits", "lyapunov=cheap,exact"], "lyapunov cannot be swept over"),
         (["experiment=digits", "trainer=3"], "trainer=3: give its options one by one: trainer.accelerator, "),

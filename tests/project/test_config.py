@@ -158,7 +158,12 @@ def test_smnist_early_is_the_papers_study():
 
 def test_everything_at_the_top_is_an_option_or_a_hyperparameter():
     given = OmegaConf.load(CONF / "train.yaml")
-    assert set(OPTIONS) == {*(name for name in given if name not in ("defaults", "hydra")), "lyapunov", "task", "logger"}
+    assert set(OPTIONS) == {
+        *(name for name in given if name not in ("defaults", "hydra")),
+        "lyapunov",
+        "task",
+        "logger",
+    }
     for task in choices("task"):
         names = with_names(composed("train", f"task={task}"))["hyperparameters"]
         assert set(names) <= set(HYPERPARAMETERS)
