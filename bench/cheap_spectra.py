@@ -102,7 +102,7 @@ SETTINGS = [
     Setting(8, precision="float32"),
 ]
 
-WITH_PREDICTOR = [EXACT, Setting(8), Setting(2), Setting(8, k=4)]
+WITH_PREDICTOR = [EXACT, Setting(8), Setting(8, k=4)]
 """The settings that the recommended predictor is fitted to: it takes longer than all the rest."""
 
 
