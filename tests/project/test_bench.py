@@ -72,6 +72,34 @@ def test_what_pruning_saves_and_loses_is_measured(bench, tmp_path, monkeypatch, 
         assert float(row[3]) >= float(whole[3])
 
 
+def test_settings_of_spectra_are_measured_beside_exact_ones(bench, monkeypatch, capsys):
+    cheap = bench("cheap_spectra")
+    tiny = [word for option in ("size=24", "hidden_size=4", "epochs=2") for word in ("--option", option)]
+    monkeypatch.setattr(sys, "argv", ["cheap_spectra.py", "digits", *tiny, "--repeats", "0", "--predictor", "0"])
+    threads = torch.get_num_threads()
+    cheap.main()
+    torch.set_num_threads(threads)
+    _heading, _, whole, *found = rows(capsys.readouterr().out)
+    assert whole[:2] == ["digits", "24 variants, 0 % low-error"] and len(found) == len(cheap.SETTINGS)
+    assert {row[1] for row in found} >= {"**exact**: 32 sequences", "**cheap**: 8 sequences", "8 sequences, k = 4"}
+    assert all(float(row[2].rstrip(" %")) > 0 for row in found)
+
+    random = np.random.default_rng(0)
+    quality, noise = random.uniform(0, 1, (40, 1, 1)), random.standard_normal((2, 40, 5, 6))
+    spectra = {one: -quality - spread * noise[i] for i, (one, spread) in enumerate(TOLD_BY.items())}
+    spectra = {cheap.Setting(sequences): exponents for sequences, exponents in spectra.items()}
+    losses = np.broadcast_to(quality[..., 0], (40, 5))
+    sweep = cheap.Measured(losses, {}, spectra, dict.fromkeys(spectra, 1.0), 4.0, 0.5)
+    _, exact, noisy = cheap.rows("made up", sweep, repeats=2, of_predictor=0)
+    assert float(exact.split(" | ")[3]) > 0.95 and "| 25.0 % |" in exact
+    difference, _, error = noisy.split(" | ")[4].partition(" ± ")
+    assert float(difference) < -0.2 and 0 < float(error) < 0.2
+
+
+TOLD_BY = {32: 0.01, 2: 10.0}
+"""How much spectra of so many sequences vary beside what they say."""
+
+
 def test_choices_of_aelle_are_measured_beside_linear_models(bench, tmp_path, monkeypatch, capsys):
     write_arrays(tmp_path / "a.npz")
     line = ["autoencoders.py", f"{tmp_path / 'a.npz'}=0.5", "--splits", "1", "--words", "one view"]

@@ -12,7 +12,8 @@ from aelle.commands.analysis_name import in_words
 from aelle.commands.launch import register_resolvers
 from aelle.hyperparameters import HYPERPARAMETERS
 from aelle.model.estimator import AeLLE
-from aelle.sweep.options import OPTIONS, with_names
+from aelle.runs.settings import fingerprint
+from aelle.sweep.options import OPTIONS, SECTIONS, with_names
 from aelle.sweep.plan import Plan
 from aelle.tracking import tracker_of
 from aelle.variants import Variant
@@ -60,6 +61,31 @@ def test_every_experiment_sweeps_over_its_packs(experiment, monkeypatch, tmp_pat
 def test_every_task_has_a_search_space_without_an_experiment(task, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert Plan.of(composed("train", f"task={task}")).variant(0).hyperparameters
+
+
+@pytest.mark.parametrize("preset", choices("lyapunov"))
+def test_every_preset_of_spectra_has_every_option(preset, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    plan = Plan.of(composed("train", "experiment=digits", f"lyapunov={preset}"))
+    assert set(plan.config["lyapunov"]) == set(SECTIONS["lyapunov"])
+
+
+def test_an_option_wins_over_the_preset_and_a_chosen_preset_over_the_experiments():
+    assert composed("train", "experiment=recall")["lyapunov"]["sequences"] == 8
+    assert composed("train", "experiment=recall", "lyapunov=exact")["lyapunov"]["sequences"] == 32
+    assert composed("train", "experiment=smnist_early", "lyapunov=cheap")["lyapunov"]["sequences"] == 8
+    for line in (["lyapunov.sequences=5", "lyapunov=exact"], ["lyapunov=exact", "lyapunov.sequences=5"]):
+        found = composed("train", "experiment=digits", *line)["lyapunov"]
+        assert found == composed("train", "lyapunov=exact")["lyapunov"] | {"sequences": 5}
+    assert composed("train", "experiment=target", "lyapunov=exact")["lyapunov"]["k"] == 64
+
+
+def test_a_sweep_is_its_measurement_and_not_the_name_of_its_preset():
+    of = [
+        fingerprint(with_names(composed("train", "experiment=digits", *line)))
+        for line in (["lyapunov=exact"], ["lyapunov=cheap"], ["lyapunov=exact", "lyapunov.sequences=8"])
+    ]
+    assert of[0] != of[1] == of[2]
 
 
 @pytest.mark.parametrize("choice", choices("aelle"))
@@ -110,6 +136,11 @@ def test_charrnn_is_the_papers():
     assert all(shared.items() <= v.hyperparameters.items() for v in variants)
 
 
+@pytest.mark.parametrize("experiment", ["smnist", "smnist_early", "charrnn"])
+def test_the_papers_networks_are_measured_exactly(experiment):
+    assert composed("train", f"experiment={experiment}")["lyapunov"] == composed("train", "lyapunov=exact")["lyapunov"]
+
+
 def test_target_is_the_papers():
     config, variants = planned("target")
     assert len(variants) == 1200 and all(1 <= v.hyperparameters["g"] < 1.8 for v in variants)
@@ -127,7 +158,12 @@ def test_smnist_early_is_the_papers_study():
 
 def test_everything_at_the_top_is_an_option_or_a_hyperparameter():
     given = OmegaConf.load(CONF / "train.yaml")
-    assert set(OPTIONS) == {*(name for name in given if name not in ("defaults", "hydra")), "task", "logger"}
+    assert set(OPTIONS) == {
+        *(name for name in given if name not in ("defaults", "hydra")),
+        "lyapunov",
+        "task",
+        "logger",
+    }
     for task in choices("task"):
         names = with_names(composed("train", f"task={task}"))["hyperparameters"]
         assert set(names) <= set(HYPERPARAMETERS)
