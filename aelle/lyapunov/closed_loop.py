@@ -69,6 +69,6 @@ def closed_loop_spectrum(
             M, w_f, w, x = (tensor[chunk[0]] for tensor in loops)
             return ClosedLoop(torch.baddbmm(M, w_f[:, :, None], w[:, None]), dt), x[:, None]
 
-        ensemble = Ensemble(int(finite.sum()), 1, N, x.device, dtype, True, part)
+        ensemble = Ensemble(int(finite.sum()), 1, N, x.device, dtype, True, part, weights=N**2)
         rates[finite] = measure(ensemble, K=K, warmup=0, steps=steps).per_sequence
     return Spectrum.from_rates(rates, steps, N)
