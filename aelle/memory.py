@@ -12,21 +12,24 @@ from aelle.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+Bytes = int | float
+"""Infinity, where there is no limit."""
+
+UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(K|M|G|T|Ki|Mi|Gi|Ti)B", re.ASCII)
 
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 """Where Linux keeps the limits of containers and of Slurm's jobs, and which of them are this process's."""
 
-_cap: ContextVar[int | float] = ContextVar("cap", default=float("inf"))
+_cap: ContextVar[Bytes] = ContextVar("cap", default=float("inf"))
 
 
 class TooLargeError(UserError):
     """Something does not fit into memory, however it is cut."""
 
 
-def parsed(name: str, value: Any) -> int | float:
+def parsed(name: str, value: Any) -> Bytes:
     """Bytes of a size such as 4GB or 512MiB; infinity for None. Raises UserError, by the option's name, for others."""
     if value is None:
         return float("inf")
@@ -38,7 +41,7 @@ def parsed(name: str, value: Any) -> int | float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def shown(size: int | float) -> str:
+def shown(size: Bytes) -> str:
     """`4.2 GB`, `310 MB`; two digits."""
     for unit, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if size >= unit:
@@ -47,7 +50,7 @@ def shown(size: int | float) -> str:
 
 
 @contextmanager
-def limited(most: int | float) -> Iterator[None]:
+def limited(most: Bytes) -> Iterator[None]:
     """Inside, no more than so many bytes are available, and no more than outside."""
     token = _cap.set(min(most, _cap.get()))
     try:
@@ -56,12 +59,12 @@ def limited(most: int | float) -> Iterator[None]:
         _cap.reset(token)
 
 
-def available(device: "torch.device") -> int | float:
+def available(device: "torch.device") -> Bytes:
     """Bytes that new tensors may take on the device: what is free there, or less by `limited`."""
     return min(_cap.get(), _free_on_gpu(device) if device.type == "cuda" else _free_on_host())
 
 
-def share(device: "torch.device", processes: int) -> int | float:
+def share(device: "torch.device", processes: int) -> Bytes:
     """Bytes for each of so many processes that start at the same time, and see the same memory free; infinity for
     one."""
     if processes == 1:

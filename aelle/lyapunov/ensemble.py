@@ -78,7 +78,8 @@ def measure(
             until=None if until is None else until * dt,
         )
 
-    recorded = steps if history else 0
+    # With `until`, how many steps there will be is not known.
+    recorded = steps if history and until is None else 0
     each = trajectory_bytes(N, K, every=every, recorded=recorded, transposed=transposed, analytic=ensemble.analytic)
     own = OWN_COPIES * 8 * ensemble.weights
     pieces, threads = chunks(V, B, N, ensemble.device, each, own, threaded=ensemble.analytic)
