@@ -127,6 +127,11 @@ class ModuleStack:
         "hidden" is not known of a cell that is only a function."""
         return sum(cell.size for cell in self.layers)
 
+    @property
+    def weights(self) -> int:
+        """How many numbers one network has."""
+        return sum(w[0].numel() for layer in self.tensors for w in layer.values())
+
     def finite(self) -> Bool[Tensor, "V"]:
         """Which of the V networks contain no NaN and no infinity."""
         tensors = [w.reshape(len(self), -1) for layer in self.tensors for w in layer.values()]

@@ -43,6 +43,11 @@ class Stack:
         """N: the numbers in the full state of all layers, or in their hidden states only."""
         return len(self.layers) * self.hidden_size * (self.cell.parts if full else 1)
 
+    @property
+    def weights(self) -> int:
+        """How many numbers one network has."""
+        return sum(w[0].numel() for layer in self.layers for w in layer)
+
     def finite(self) -> Bool[Tensor, "V"]:
         """Which of the V networks contain no NaN and no infinity."""
         return torch.stack([w.flatten(1).isfinite().all(1) for layer in self.layers for w in layer]).all(0)

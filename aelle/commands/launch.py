@@ -92,7 +92,7 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
         from aelle.training.progress import Progress
 
     torch.set_num_threads(threads(hydra))
-    parts = Parts(plan.config)
+    parts = Parts(plan.config, side_by_side(hydra) or 1)
     jobs = plan.jobs(list(hydra.overrides.task))
     if hydra.mode == RunMode.RUN:
         _warn([*parts.warnings, *parts.check([variants for _, variants in jobs if variants])])

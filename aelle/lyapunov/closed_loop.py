@@ -75,7 +75,7 @@ def closed_loop_spectrum(
             M, w_f, w, x = (tensor[chunk[0]] for tensor in loops)
             return ClosedLoop(torch.baddbmm(M, w_f[:, :, None], w[:, None]), dt), x[:, None]
 
-        ensemble = Ensemble(int(finite.sum()), 1, N, x.device, dtype, True, part)
+        ensemble = Ensemble(int(finite.sum()), 1, N, x.device, dtype, True, part, weights=N**2)
         found = measure(ensemble, K=K, warmup=0, steps=steps)
         rates[finite], resolved[finite] = found.per_sequence, found.resolved
     return replace(Spectrum.from_rates(rates, steps, N), resolved=resolved)

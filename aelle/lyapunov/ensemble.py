@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-from aelle.lyapunov.chunks import Chunk, chunks, work_off
+from aelle.lyapunov.chunks import Chunk, chunks, trajectory_bytes, work_off
 from aelle.lyapunov.product import Growth, System, Transposed, growth
 from aelle.lyapunov.spectrum import Spectrum
+
+OWN_COPIES = 3
+"""Copies of a variant's weights in double precision while it is measured."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Ensemble:
     """V · B trajectories of a system of N dimensions; `part` gives a chunk's system and the states it starts from.
 
     `analytic`: it calls no user function and no automatic differentiation, so threads and inference mode are safe.
+    `weights`: how many numbers a variant's system has, where they are known.
     """
 
     V: int
@@ -28,6 +32,7 @@ class Ensemble:
     dtype: torch.dtype
     analytic: bool
     part: Callable[[Chunk], tuple[System, Any]]
+    weights: int = 0
 
 
 def measure(
@@ -47,7 +52,8 @@ def measure(
     """The leading K exponents of every trajectory, in QR's order; NaN for one that became NaN or infinite.
 
     `in_blocks`: of a single trajectory, the standard error comes from averages over blocks of time. `until`: it stops
-    once none is larger, and `steps` is how many are made at most. `among_finite`: the mean over the others.
+    once none is larger, and `steps` is how many are made at most. `among_finite`: the mean over the others. Raises
+    TooLargeError if a single trajectory does not fit into memory.
     """
     V, B, N = ensemble.V, ensemble.B, ensemble.N
     identity = torch.eye(K, N, dtype=ensemble.dtype, device=ensemble.device)
@@ -72,8 +78,12 @@ def measure(
             until=None if until is None else until * dt,
         )
 
-    pieces = chunks(V, B, N, ensemble.device)
-    results = work_off(of_chunk, pieces, ensemble.device, ensemble.analytic)
+    # With `until`, how many steps there will be is not known.
+    recorded = steps if history and until is None else 0
+    each = trajectory_bytes(N, K, every=every, recorded=recorded, transposed=transposed, analytic=ensemble.analytic)
+    own = OWN_COPIES * 8 * ensemble.weights
+    pieces, threads = chunks(V, B, N, ensemble.device, each, own, threaded=ensemble.analytic)
+    results = work_off(of_chunk, pieces, ensemble.device, threads)
     rates = identity.new_empty(V, B, K)
     stderr = identity.new_empty(V, B, K)
     error = identity.new_empty(V, B, K)

@@ -221,7 +221,8 @@ def _of_stack(
         return system, system.start(None if start is None else start[None, sequences])
 
     analytic = isinstance(stack, Stack)
-    return Ensemble(len(stack), len(inputs), stack.dimension(full), stack.device, dtype, analytic, part)
+    N, weights = stack.dimension(full), stack.weights
+    return Ensemble(len(stack), len(inputs), N, stack.device, dtype, analytic, part, weights)
 
 
 def _of_map(

@@ -15,7 +15,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     task = json.loads(json.dumps(config["task"]))
     task.pop("threshold", None)
     task["data"].pop("root", None)
-    trainer = {name: value for name, value in config["trainer"].items() if name not in ("accelerator", "devices")}
+    where = ("accelerator", "devices", "memory")
+    trainer = {name: value for name, value in config["trainer"].items() if name not in where}
     space = {name: config.get(name) for name in config["hyperparameters"]}
     fixed = {name: config[name] for name in ("seed", "repeats", "epochs", "lyapunov")}
     if config.get("reference") is not None:

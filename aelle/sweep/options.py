@@ -6,6 +6,7 @@ from typing import Any
 
 from aelle.errors import UserError
 from aelle.hyperparameters import why_reserved
+from aelle.memory import parsed
 from aelle.runs.format import MAX_EPOCHS, MAX_VARIANTS
 from aelle.sweep.pruning_model import check_prediction
 from aelle.terminal import option, pasted
@@ -20,7 +21,7 @@ OPTIONS = (
 
 SECTIONS = {
     "lyapunov": ("over", "sequences", "test", "steps", "k", "every_n_epochs", "precision"),
-    "trainer": ("accelerator", "devices", "precision", "gradient_clip_val", "gradient_clip_algorithm"),
+    "trainer": ("accelerator", "devices", "memory", "precision", "gradient_clip_val", "gradient_clip_algorithm"),
     "task": ("name", "threshold"),
 }
 """Options that have options, and which of them every run reads."""
@@ -92,6 +93,7 @@ def check_options(config: dict[str, Any]) -> None:
     ):
         if value not in allowed:
             raise UserError(f"{name}={value}: choose {' or '.join(map(str, allowed))}")
+    parsed("trainer.memory", trainer["memory"])
     if trainer.get("accumulate_grad_batches", 1) != 1:
         raise UserError(
             "trainer.accumulate_grad_batches: a step is taken after every batch; choose a larger batch_size"

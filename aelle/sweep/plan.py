@@ -269,6 +269,7 @@ NOT_IN_A_LABEL = (
     "prediction.model",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.memory",
     "task.data.root",
 )
 

@@ -77,7 +77,7 @@ class RankOne(nn.Module):
             self.z[v] = float(learn(networks[v], x, self.z[v].numpy()[()], w, P, f_v, EVERY))
 
         networks = self._compressed()
-        work_off(of_one, range(len(self)), self.x.device, threaded=True)
+        work_off(of_one, range(len(self)), self.x.device, torch.get_num_threads())
 
     def run_free(self, steps: int) -> Float[Tensor, "V T"]:
         """z over that many steps without learning; the states of the networks are not changed."""
@@ -90,7 +90,7 @@ class RankOne(nn.Module):
             run_free(networks[v], x, z, self.w[v].numpy(), outputs[v].numpy())
 
         outputs, networks = self.x.new_empty(len(self), steps), self._compressed()
-        work_off(of_one, range(len(self)), self.x.device, threaded=True)
+        work_off(of_one, range(len(self)), self.x.device, torch.get_num_threads())
         return outputs
 
     def learn_side_by_side(self, f: Float[Tensor, "V T"]) -> None:

@@ -124,6 +124,15 @@ class PopulationModule(pl.LightningModule):
         self.metrics = {name: values[rows] for name, values in self.metrics.items()}
         self.variants = [self.variants[row] for row in rows]
 
+    @property
+    def sequences_per_step(self) -> int:
+        """How many each variant has at most in a training step; 0 if nothing is kept for a backward pass."""
+        return 0
+
+    def trial_loss(self, sequences: int) -> Float[Tensor, ""]:
+        """The loss of a step with so many, by which a pack's memory is estimated (`aelle.training.footprint`)."""
+        raise NotImplementedError
+
     @abstractmethod
     def example_outputs(self) -> dict[str, Tensor | list]:
         """Each variant's outputs after training, for figures: columns of V rows, as tensors [V, …] or lists of V."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from aelle.cells import CELLS
 from aelle.data.images import Part
 from aelle.errors import UserError
+from aelle.memory import available
 from aelle.seeds import seed_for
 from aelle.tasks.cell_population import CellPopulation, drawn_noise
 from aelle.tasks.module import NETWORK, TRAINING, PopulationModule, ShuffledBatches
@@ -200,6 +201,14 @@ class SequenceLearning(PopulationModule):
         self.train_loss_sum += losses.detach() * n
         return self.summed(losses)
 
+    @property
+    def sequences_per_step(self) -> int:
+        return min(self.batch_size, max(self.batches.used))
+
+    def trial_loss(self, sequences: int) -> Tensor:
+        batch = torch.zeros(len(self.variants), sequences, dtype=torch.long, device=self.device)
+        return self.training_loss(batch, 0)
+
     @abstractmethod
     def losses(self, outputs: Tensor, y: Tensor) -> Float[Tensor, "V B"]:
         """Each sequence's loss, a mean over its steps."""
@@ -239,9 +248,26 @@ class SequenceLearning(PopulationModule):
     def rows(self) -> int:
         """Number of sequences that all variants evaluate at once."""
         preactivations, steps = self.network.preactivations, self.val_x.shape[1]
-        if self.every or not self.val_x.is_floating_point():
-            return max(1, MAX_PREACTIVATIONS // (preactivations * steps))
-        if self.device.type == "cpu":
-            return max(1, EVALUATION_CHUNK // preactivations)
-        states = len(self.variants) * steps * max(self.network.hidden_size, self.data.inputs)
-        return max(1, min(DEVICE_EVALUATION_CHUNK // preactivations, MAX_EVALUATION_STATES // states))
+        width = max(self.network.hidden_size, self.data.inputs)
+        together = self.every or not self.val_x.is_floating_point()
+        if together:
+            most = MAX_PREACTIVATIONS // (preactivations * steps)
+        elif self.device.type == "cpu":
+            most = EVALUATION_CHUNK // preactivations
+        else:
+            states = len(self.variants) * steps * width
+            most = min(DEVICE_EVALUATION_CHUNK // preactivations, MAX_EVALUATION_STATES // states)
+        if self.device.type == "meta":
+            return max(1, most)
+        return max(1, min(most, int(available(self.device) // self.evaluation_bytes)))
+
+    @property
+    def evaluation_bytes(self) -> int:
+        """What all variants need to evaluate one sequence: their states in a few arrays, and preactivations and outputs
+        where they are computed for all steps together."""
+        V, C = self.network.readout_bias.shape
+        preactivations, steps = self.network.preactivations, self.val_x.shape[1]
+        together = self.every or not self.val_x.is_floating_point()
+        states = 4 * V * steps * max(self.network.hidden_size, self.data.inputs)
+        outputs = (steps if self.every else 1) * 4 * V * C
+        return self.network.readout_bias.itemsize * (states + outputs + preactivations * (2 * steps if together else 2))

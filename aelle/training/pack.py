@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from aelle.errors import UnwritableError, UserError, in_one_line, reason
+from aelle.memory import TooLargeError, available, limited, ran_out, shown
 from aelle.runs.checkpoint import misfit, read_checkpoint
 from aelle.runs.locks import check_lock, lock_file
 from aelle.runs.reader import DamagedRunError
@@ -21,6 +22,7 @@ from aelle.sweep.pruning_model import check_digest
 from aelle.sweep.resuming import Place, find_place, set_aside
 from aelle.terminal import count
 from aelle.tracking import Tracking
+from aelle.training.footprint import Footprint, footprint, variants_together
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.parts import Parts
 from aelle.training.progress import Progress
@@ -43,20 +45,37 @@ class PackResult(Enum):
 
 
 def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, progress: Progress) -> bool:
-    """Train those of the variants that are not complete, in halves if they do not fit into memory together. Returns
-    False if training failed, which is recorded in the run folder."""
+    """Train those of the variants that are not complete, as many together as fit into memory (`footprint`), or in
+    halves if that turns out to be too many. Returns False if training failed, which is recorded in the run folder."""
     check_digest(plan.config["prediction"])
     plan.start()
     check_lock(lock_file(folder))
     try:
         # `python -m aelle status` may hold the lock for an instant.
-        with FileLock(lock_file(folder), timeout=0.2):
+        with FileLock(lock_file(folder), timeout=0.2), limited(parts.memory):
             room = len(variants)
             while missing := plan.incomplete(variants):
                 place, damaged = find_place(plan, folder, missing[:room])
                 if damaged:
                     _say_moved(place.path, damaged, progress)
-                outcome = _train(RunFolder(place.path, plan.config, lock_file(folder)), place, parts, progress)
+                run = RunFolder(place.path, plan.config, lock_file(folder))
+                try:
+                    needed, together = _fitting(parts, place)
+                except TooLargeError as error:
+                    if place.rows is None:
+                        run.begin(place.variants)
+                    _record(error, run, place, progress)
+                    return False
+                if together < len(place.left):
+                    what = (
+                        f"{len(place.left)} variants need about {shown(needed.of(len(place.left)))} of memory together"
+                    )
+                    free = shown(available(parts.device))
+                    progress.say(f"{what}, and {free} are available: training {together} at a time")
+                    room = together
+                    continue
+                with limited(parts.memory - needed.lasting(len(place.left))):
+                    outcome = _train(run, place, parts, progress)
                 if outcome is PackResult.FAILED:
                     return False
                 # Otherwise it would be trained again and again.
@@ -76,32 +95,64 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
     return True
 
 
+def _fitting(parts: Parts, place: Place) -> tuple[Footprint, int]:
+    """What the variants need, and how many of them are trained together: of a run that is resumed, all that it was
+    stopped with. Raises TooLargeError if they do not fit."""
+    try:
+        needed = footprint(parts, place.left[0])
+    except UserError:
+        # Networks that cannot be built are reported where they are.
+        return Footprint(0, 0, 0, 0, False), len(place.left)
+    together = variants_together(needed, len(place.left), parts)
+    if place.rows is None:
+        return needed, together
+    if needed.of(len(place.left)) > (room := available(parts.device)):
+        raise TooLargeError(
+            f"{place.path} was stopped with {count(len(place.left), 'variant')} together, which need about "
+            f"{shown(needed.of(len(place.left)))} of memory, and {shown(room)} are available on {parts.device.type}: "
+            "resume it where there is more (trainer.memory=…), or delete it to train fewer at a time from the beginning"
+        )
+    return needed, len(place.left)
+
+
 def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> PackResult:
     try:
         with Tracking(run, place, progress.say) as tracking:
             _fit(run, place, parts, progress, tracking)
-    except UserError:
-        raise
     except DamagedRunError:
         return PackResult.MISFIT
     except Exception as error:
+        if isinstance(error, UserError) and not isinstance(error, TooLargeError):
+            raise
         # If memory runs out after the first epoch, another process has taken it: no reason to train halves.
-        if isinstance(error, torch.cuda.OutOfMemoryError) and len(place.variants) > 1 and not run.checkpoint.exists():
+        if ran_out(error) and len(place.variants) > 1 and not run.checkpoint.exists():
             return PackResult.TOO_LARGE
-        refused = isinstance(error, NotBuiltError)
-        try:
-            run.write_failure(place.variants, str(error) if refused else traceback.format_exc(), refused)
-        except OSError as unwritable:
-            raise UnwritableError(
-                f"{run.path} cannot be written ({reason(unwritable)}): fix that, then run the same command again to "
-                "resume from the last epoch that was written"
-            ) from error
-        what = f"failed with {type(error).__name__}: {in_one_line(error)} (traceback in {run.path / 'status.json'})"
-        progress.say(f"{count(len(place.variants), 'variant')} cannot be trained: {error}" if refused else what)
+        _record(error, run, place, progress)
         return PackResult.FAILED
     finally:
         run.discard()
     return PackResult.TRAINED
+
+
+def _record(error: Exception, run: RunFolder, place: Place, progress: Progress) -> None:
+    """Write the failure to the run folder, and say what failed: in one line where that says all."""
+    line = str(error) if isinstance(error, (NotBuiltError, TooLargeError)) else ""
+    if ran_out(error):
+        remedy = (
+            "choose a smaller batch_size or hidden_size"
+            if len(place.variants) == 1
+            else "run the same command again to resume where there is more, or start a sweep with a smaller pack_size"
+        )
+        line = f"memory ran out ({in_one_line(error)}): {remedy}"
+    try:
+        run.write_failure(place.variants, line or traceback.format_exc(), isinstance(error, NotBuiltError))
+    except OSError as unwritable:
+        raise UnwritableError(
+            f"{run.path} cannot be written ({reason(unwritable)}): fix that, then run the same command again to "
+            "resume from the last epoch that was written"
+        ) from error
+    what = f"failed with {type(error).__name__}: {in_one_line(error)} (traceback in {run.path / 'status.json'})"
+    progress.say(f"{count(len(place.variants), 'variant')} cannot be trained: {line}" if line else what)
 
 
 def _say_moved(path: Path, damaged: Path, progress: Progress) -> None:

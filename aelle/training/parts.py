@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aelle.errors import UserError, in_one_line
+from aelle.memory import parsed, share
 from aelle.runs.settings import target
 from aelle.sweep.options import OPTIONS
 from aelle.sweep.pruning_model import AUTO, check_digest
@@ -34,17 +35,19 @@ class Data(Protocol):
 
 class Parts:
     """`data`, the task's `module` class, the `model` that predicts and `cut`, the chance below which it prunes, which
-    all packs share; each pack gets a callback and a trainer of its own.
+    all packs share; each pack gets a callback and a trainer of its own. `memory`: bytes that a pack may take on the
+    `device`, where that is limited; `jobs` train at the same time on this machine.
 
     Raises UserError, before anything is written, if the configuration gives a part an option that it cannot use.
     """
 
-    def __init__(self, config: dict[str, Any]):
+    def __init__(self, config: dict[str, Any], jobs: int = 1):
         self.config = config
         self.data = load_data(config)
         # One of each, whose options are so checked before anything is written; every pack gets its own.
         self.lyapunov()
-        self.trainer([])
+        self.device: torch.device = self.trainer([]).strategy.root_device
+        self.memory = min(parsed("trainer.memory", config["trainer"]["memory"]), share(self.device, jobs))
         self.model = _model(config["prediction"])
         self.cut = None if self.model is None else _cut(self.model, config)
         tracker_of(config["logger"])
@@ -106,7 +109,7 @@ class Parts:
         )
 
     def trainer(self, callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
-        chosen = self.config["trainer"]
+        chosen = {name: value for name, value in self.config["trainer"].items() if name != "memory"}
         if chosen["gradient_clip_val"] is None:
             chosen = {name: value for name, value in chosen.items() if not name.startswith("gradient_clip")}
         return lean_trainer(max_epochs=self.config["epochs"], callbacks=callbacks, **chosen, **options)

@@ -20,6 +20,7 @@ LOOSE = (
     "errors",
     "files",
     "hyperparameters",
+    "memory",
     "npz",
     "seeds",
     "spreadsheets",
