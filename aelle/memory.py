@@ -43,10 +43,10 @@ def parsed(name: str, value: Any) -> Bytes:
 
 def shown(size: Bytes) -> str:
     """`4.2 GB`, `310 MB`; two digits."""
-    for unit, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+    for unit, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
         if size >= unit:
             return f"{size / unit:.{0 if size >= 10 * unit else 1}f} {letter}B"
-    return f"{max(size, 0) / 1000:.1f} kB"
+    return f"{max(size, 0):.0f} bytes"
 
 
 @contextmanager

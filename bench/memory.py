@@ -1,8 +1,8 @@
-"""Memory estimated before training, beside what is taken: `python bench/memory.py`, two minutes on a CPU.
+"""Memory estimated before training, beside what is taken: `python bench/memory.py`, some minutes on a CPU.
 
 training    five steps of a pack of `digits` or `recall`, of a whole batch each.
 evaluation  one of the pack's validation part.
-spectra     of one network, 32 sequences of 24 steps.
+spectra     of one network with weights uniform on ±1/√N, 32 sequences of 24 steps.
 
 Every row is measured in a process of its own: its largest resident memory, above that before.
 """
@@ -112,7 +112,7 @@ def named(task: str, V: int, space: dict[str, Any]) -> str:
 
 
 def spectrum(cell: str, N: int, k: int | None) -> Row:
-    stack = networks_of([draw({"cell": cell, "hidden_size": N, "p": 2.0}, 0, 0)], 3, 2).stack
+    stack = networks_of([draw({"cell": cell, "hidden_size": N, "p": N**-0.5}, 0, 0)], 3, 2).stack
     probe, each, own = torch.randn(32, 24, 3), trajectory_bytes(N, k or N), OWN_COPIES * 8 * stack.weights
     pieces, _ = chunks(1, len(probe), N, probe.device, each, own)
     most = max(len(range(len(probe))[sequences]) for _, sequences in pieces)

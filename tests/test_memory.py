@@ -18,12 +18,13 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 def test_sizes_are_read_and_written():
     assert parsed("m", "4GB") == 4e9 and parsed("m", "1.5 GiB") == 1.5 * 2**30 and parsed("m", "512MiB") == 2**29
     assert parsed("m", None) == float("inf")
-    assert [shown(size) for size in (4.2e9, 31e9, 3.1e8, 2e12, 1000)] == [
+    assert [shown(size) for size in (4.2e9, 31e9, 3.1e8, 2e12, 22_000, 950)] == [
         "4.2 GB",
         "31 GB",
         "310 MB",
         "2.0 TB",
-        "1.0 kB",
+        "22 kB",
+        "950 bytes",
     ]
 
 

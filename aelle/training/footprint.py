@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from aelle.cells.module_cell import ModuleStack
 from aelle.cells.stack import Stack
 from aelle.cells.without_trace import random_states_kept
 from aelle.lyapunov.chunks import trajectory_bytes
@@ -31,15 +32,16 @@ TRIED = (8, 16)
 COPIES = 6
 """Of its weights, a variant whose step cannot be tried: themselves, gradients, two moments, and two in between."""
 
-SLACK = 1.8
-"""Memory taken over memory counted: what allocators keep unused, and workspaces of libraries (`bench/memory.py`)."""
+SLACK, MODULE_SLACK = 1.8, 2.7
+"""Memory taken over memory counted: what allocators keep unused, and workspaces of libraries; for cells of modules,
+copies within the operations that run all variants at once (`bench/memory.py`)."""
 
 REST = 1 / 8
 """The share of what is available that a pack leaves to evaluations, spectra and checkpoints."""
 
 
 class Footprint(NamedTuple):
-    """Bytes: `shared`, of the data, where they are copied to a device; of each variant, those that it keeps all along
+    """Bytes: `shared`, of the data, where they are copied for a pack; of each variant, those that it keeps all along
     and those that its training `step` needs besides; and those of the `spectrum` of a single sequence.
 
     `recorded`: a step's tensors stay, as part of a CUDA graph.
@@ -105,22 +107,24 @@ def footprint(parts: Parts, variant: Variant) -> Footprint:
     with random_states_kept({parts.device}), Live() as live:
         module: PopulationModule = parts.module(parts.data, [variant])
         module.to(parts.device, precision)
-        shared = sum(getattr(module, name).nbytes for name in module.shared) if on_gpu else 0
+        buffers = dict(module.named_buffers())
+        data = [buffers[name] for name in module.shared if name in buffers]
+        shared = sum(tensor.nbytes for tensor in data if _address(tensor) in live.known)
         weights = sum(parameter.nbytes for parameter in module.parameters())
         kept, step = live.now - shared + (COPIES - 1) * weights, 0
         if module.sequences_per_step:
             # A module of a user's own may need what only a trainer gives: its weights have to do.
             with suppress(AttributeError, RuntimeError, NotImplementedError):
                 kept, step = _tried(module, live, shared)
-    spectrum = _spectrum(module, parts.config["lyapunov"])
-    return Footprint(SLACK * shared, SLACK * kept, SLACK * step, spectrum, recorded=on_gpu and step > 0)
-
-
-def _spectrum(module: PopulationModule, options: dict[str, Any]) -> int:
-    """Bytes that a single sequence's needs, where the network's dimensions are known before it is measured."""
     stack: Any = getattr(getattr(module, "network", None), "stack", None)
-    if stack is None:
-        return 0
+    slack, spectrum = MODULE_SLACK if isinstance(stack, ModuleStack) else SLACK, 0
+    if stack is not None:
+        spectrum = _spectrum(stack, parts.config["lyapunov"])
+    return Footprint(SLACK * shared, slack * kept, slack * step, spectrum, recorded=on_gpu and step > 0)
+
+
+def _spectrum(stack: Stack | ModuleStack, options: dict[str, Any]) -> int:
+    """Bytes that a single sequence's needs."""
     N = stack.dimension(options["over"] == "full")
     each = trajectory_bytes(N, min(options["k"] or N, N), analytic=isinstance(stack, Stack))
     return each + OWN_COPIES * 8 * stack.weights

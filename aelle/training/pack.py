@@ -61,7 +61,9 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
                 run = RunFolder(place.path, plan.config, lock_file(folder))
                 try:
                     needed, together = _fitting(parts, place)
-                except TooLargeError as error:
+                except Exception as error:
+                    if not (isinstance(error, TooLargeError) or ran_out(error)):
+                        raise
                     if place.rows is None:
                         run.begin(place.variants)
                     _record(error, run, place, progress)

@@ -205,3 +205,10 @@ def test_callables_are_timed_beside_what_gives_the_same_exponents(bench, monkeyp
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("aelle", "numpy"))]
     lorenz, gru = [line.split()[-3:] for line in lines[:3]], [line.split()[-3:] for line in lines[3:]]
     assert lorenz[0] == lorenz[1] == lorenz[2] and gru[0] == gru[1]
+
+
+def test_memory_is_estimated_and_measured(bench):
+    memory = bench("memory")
+    small = ("recall", 2, {"cell": "gru", "hidden_size": 4})
+    for row in (memory.training(*small), memory.evaluation(*small), memory.spectrum("lstm", 4, None)):
+        assert row.estimated > 0 and row.measured > 0, row.what

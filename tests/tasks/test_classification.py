@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from aelle.data.images import Part, Sequences
+from aelle.memory import limited
 from aelle.seeds import seed_for
 from aelle.tasks import SequenceClassification
 from aelle.tasks.module import ShuffledBatches
@@ -128,6 +129,18 @@ def test_the_example_is_what_a_network_thinks_of_one_image_of_each_class():
         x = module.val_x[labels.index(i)]
         logits = module(x.expand(2, 1, *x.shape))[:, 0]
         torch.testing.assert_close(example["class_probabilities"][:, i], logits.softmax(-1).detach())
+
+
+def test_an_evaluation_is_cut_to_the_memory_that_is_available_and_gives_the_same():
+    module = train([variant(0), variant(1)])
+    whole, rows = module.evaluated("val"), module.rows
+    with limited(3 * module.evaluation_bytes):
+        assert module.rows == 3 < rows
+        capped = module.evaluated("val")
+    with limited(1):
+        assert module.rows == 1
+    for name, values in whole.items():
+        torch.testing.assert_close(capped[name], values)
 
 
 @pytest.mark.parametrize("steps, inputs, V", [(28, 28, 200), (784, 1, 200), (784, 1, 10), (5, 3000, 4), (1, 3, 1)])
