@@ -41,14 +41,21 @@ class Chunks(NamedTuple):
 
 
 def trajectory_bytes(
-    N: int, K: int, *, every: int | str = "auto", recorded: int = 0, transposed: bool = False, analytic: bool = True
+    N: int,
+    K: int,
+    *,
+    every: int | str = "auto",
+    steps: int = LONGEST_TRAIL,
+    recorded: int = 0,
+    transposed: bool = False,
+    analytic: bool = True,
 ) -> int:
     """What the leading K exponents of one trajectory take in memory while they are measured.
 
-    `recorded`: of how many steps running exponents are kept. `analytic`: automatic differentiation, where there is any,
-    needs more for a Jacobian.
+    `steps`: how many are made. `recorded`: of how many running exponents are kept. `analytic`: automatic
+    differentiation, where there is any, needs more for a Jacobian.
     """
-    trail = LONGEST_TRAIL if every == "auto" else int(every)
+    trail = min(LONGEST_TRAIL if every == "auto" else int(every), steps)
     jacobians = (2 if analytic else 6) + 2 * transposed
     return 8 * ((trail + OTHER_STACKS) * K * N + jacobians * N**2 + 3 * recorded * K)
 

@@ -80,7 +80,15 @@ def measure(
 
     # With `until`, how many steps there will be is not known.
     recorded = steps if history and until is None else 0
-    each = trajectory_bytes(N, K, every=every, recorded=recorded, transposed=transposed, analytic=ensemble.analytic)
+    each = trajectory_bytes(
+        N,
+        K,
+        every=every,
+        steps=max(warmup, steps),
+        recorded=recorded,
+        transposed=transposed,
+        analytic=ensemble.analytic,
+    )
     own = OWN_COPIES * 8 * ensemble.weights
     pieces, threads = chunks(V, B, N, ensemble.device, each, own, threaded=ensemble.analytic)
     results = work_off(of_chunk, pieces, ensemble.device, threads)

@@ -121,7 +121,7 @@ def _growth(
     if warmup:
         aligned = stretch(system, state, basis, range(warmup), controller)
         state, basis = aligned.state, orthonormalize(aligned.basis)[0]
-    before = controller.error
+    error = controller.error
     records: list[Tensor] = []
     averages, total, done = BlockAverages(), torch.zeros(V, B, K, dtype=torch.float64, device=basis.device), 0
     for end in _ends(averages, steps, in_blocks, until, lowest):
@@ -131,6 +131,8 @@ def _growth(
             records.append(part.add_(total))
         state, basis, total, done = reached.state, reached.basis, total + reached.log_stretch, end
         averages.add(end, total + log_diagonal(basis))
+        if records:
+            records[-1][-1] = averages.sums[-1]
         if until is not None and not system.finite(state).any():
             break
     rates, stderr = averages.sums[-1] / done, averages.stderr(lowest)
@@ -140,7 +142,8 @@ def _growth(
     if history:
         passed = torch.arange(1, done + 1, dtype=torch.float64, device=basis.device)
         record = torch.cat(records).permute(1, 2, 0, 3) / passed[:, None]
-    return Growth(rates, stderr, (controller.error - before) / done, record, done)
+    # Directions that the warm-up has turned are those from which the average starts.
+    return Growth(rates, stderr, torch.maximum(error, controller.error) / done, record, done)
 
 
 def _ends(averages: BlockAverages, steps: int, in_blocks: bool, until: float | None, lowest: float) -> Iterator[int]:
@@ -226,7 +229,7 @@ def stretch(
         basis, log_stretch = _remedied(verdict.remedy, system, start.t, states, trail, factors)
         buffers.give(*trail[1:])
         if basis is not M:
-            buffers.give(M)
+            basis = M.copy_(basis)
         if before.basis is not start.basis:
             buffers.give(before.basis)
         before = start

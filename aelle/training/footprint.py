@@ -8,7 +8,6 @@ The bytes are counted as tensors are made and deleted, so the count holds for an
 import gc
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from aelle.cells.stack import Stack
 from aelle.cells.without_trace import random_states_kept
 from aelle.lyapunov.chunks import trajectory_bytes
 from aelle.lyapunov.ensemble import OWN_COPIES
-from aelle.memory import Bytes, TooLargeError, available, shown
+from aelle.memory import Bytes, TooLargeError, available, ran_out, shown
 from aelle.tasks.module import PopulationModule
 from aelle.training.parts import Parts
 from aelle.variants import Variant
@@ -113,9 +112,13 @@ def footprint(parts: Parts, variant: Variant) -> Footprint:
         weights = sum(parameter.nbytes for parameter in module.parameters())
         kept, step = live.now - shared + (COPIES - 1) * weights, 0
         if module.sequences_per_step:
-            # A module of a user's own may need what only a trainer gives: its weights have to do.
-            with suppress(AttributeError, RuntimeError, NotImplementedError):
+            try:
                 kept, step = _tried(module, live, shared)
+            except Exception as error:
+                # A module of a user's own may need what only a trainer gives, or fail in training as well: its weights
+                # have to do.
+                if ran_out(error):
+                    raise
     stack: Any = getattr(getattr(module, "network", None), "stack", None)
     slack, spectrum = MODULE_SLACK if isinstance(stack, ModuleStack) else SLACK, 0
     if stack is not None:

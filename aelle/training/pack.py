@@ -102,8 +102,8 @@ def _fitting(parts: Parts, place: Place) -> tuple[Footprint, int]:
     stopped with. Raises TooLargeError if they do not fit."""
     try:
         needed = footprint(parts, place.left[0])
-    except UserError:
-        # Networks that cannot be built are reported where they are.
+    except Exception:
+        # What cannot be built, or does not fit at all, is reported where it is trained.
         return Footprint(0, 0, 0, 0, False), len(place.left)
     together = variants_together(needed, len(place.left), parts)
     if place.rows is None:

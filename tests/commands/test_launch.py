@@ -1,5 +1,6 @@
 """Sweeps as a user runs them: to the end, killed and resumed, damaged, misspelt."""
 
+import json
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ from aelle.runs.reader import read_run, read_status
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.table import load_sweep
+from aelle.tasks import SequenceClassification
 from run_files import on_replacing
 from sweeps import ROOT, SMALL, command, rows, runs, weights
 
@@ -182,6 +184,19 @@ def test_ordinary_hydra_sweeping_trains_one_variant_per_job(tmp_path):
     assert len({run for run in table.variants["run"]}) == 4 and "hidden_size=4" in table.variants["run"][0]
     # Spectra of four and six exponents have come to one length.
     assert table.spectra.shape == (4, 2, 6)
+
+
+def test_a_mistake_in_a_task_is_recorded_for_every_pack(tmp_path, main, monkeypatch):
+    """Also where memory is estimated, which runs a step before anything is written."""
+
+    def mistaken(*_):
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(SequenceClassification, "training_loss", mistaken)
+    code, out, _ = main("train.py", "-m", "experiment=digits", *SMALL, "epochs=1")
+    assert code == 1 and out.count("failed with KeyError") == 3 and "Traceback" not in out
+    statuses = [json.loads(file.read_text()) for file in (tmp_path / "outputs").glob("digits/pack-*/status.json")]
+    assert [status["state"] for status in statuses] == ["failed"] * 3
 
 
 def test_a_failing_pack_is_recorded_and_the_others_go_on(tmp_path, main, monkeypatch):

@@ -140,3 +140,9 @@ def test_what_does_not_fit_at_all_is_one_line():
     ):
         lyapunov_spectrum(nn.GRU(2, 512, batch_first=True), torch.zeros(1, 3, 2))
     assert "\n" not in str(found.value)
+
+
+def test_an_interval_longer_than_the_trajectory_needs_no_more_than_its_steps():
+    net, x = nn.LSTM(1, 64, batch_first=True), torch.rand(2, 6, 1)
+    found, same = (lyapunov_spectrum(net, x, orthonormalize_every=every) for every in (10**6, 6))
+    assert torch.equal(found.per_sequence, same.per_sequence)

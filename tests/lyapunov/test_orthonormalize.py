@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from aelle import lyapunov_spectrum
-from aelle.lyapunov import orthonormalize
-from aelle.lyapunov.interval import IntervalController
+from aelle.lyapunov import orthonormalize, product
+from aelle.lyapunov.interval import MAX_LENGTH, IntervalController
 from aelle.lyapunov.orthonormalize import CompiledFactorizer, Factorizer, cholesky_qr, householder, log_diagonal
-from reference import assert_promise, by_qr, jacobians, random_products
+from reference import assert_promise, by_qr, jacobians, network, random_products
 
 
 @pytest.mark.parametrize("factorizer", [Factorizer, CompiledFactorizer])
@@ -199,3 +199,11 @@ def test_subnormal_pivots_are_factorised_or_left_to_qr(factorizer):
     factors = factorizer(A)([A, A.clone()], torch.empty_like(A))
     assert factors.basis.isfinite().all() or factors.condition.item() == torch.inf
     assert IntervalController("auto", A, A.dtype).judge(1, factors).kept == 1
+
+
+def test_factorisations_by_qr_do_not_add_to_the_matrices_in_memory(monkeypatch):
+    pools, made = [], product.Buffers.__init__
+    monkeypatch.setattr(product.Buffers, "__init__", lambda pool, like: (made(pool, like), pools.append(pool))[0])
+    net = network("lstm", 2, 12, scale=2)
+    lyapunov_spectrum(net, torch.rand(2, 300, 2), over="full")
+    assert len(pools) == 1 and len(pools[0].free) <= MAX_LENGTH + 3

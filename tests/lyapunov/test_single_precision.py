@@ -220,3 +220,28 @@ def test_each_variant_has_its_own_number_of_resolved_exponents():
     found = population_spectrum(joined, x, dtype=torch.float32)
     assert found.resolved.shape == (2,) and found.resolved[0] > 40 and found.resolved[1] == 0
     assert found.of_variant(0).resolved == found.resolved[0]
+
+
+@pytest.mark.parametrize("warmup, steps", [(1, 1), (3, 2), (8, 4), (20, 3)])
+def test_what_a_warm_up_has_turned_is_not_resolved_afterwards(warmup, steps, monkeypatch):
+    """Its error cannot be seen in the few steps that follow, and is in their exponents."""
+    for kind, H, layers, over, p in (
+        ("lstm", 32, 1, "full", 0.2),
+        ("gru", 64, 1, "hidden", 1),
+        ("rnn", 32, 2, "full", 0.5),
+    ):
+        for seed in range(4):
+            net, x = saturated(kind, 8, H, p, seed, layers), inputs(2, warmup + steps, 8, seed)
+            found = lyapunov_spectrum(net, x, over=over, warmup=warmup, dtype=torch.float32)
+            with monkeypatch.context() as exactly:
+                exactly.setattr("aelle.lyapunov.interval.COARSE_FROM", 10**9)
+                exact = lyapunov_spectrum(net, x, over=over, warmup=warmup, dtype=torch.float32)
+            some = int(found.resolved)
+            if some:
+                assert (found.exponents - exact.exponents)[:some].abs().max() < PROMISE, (kind, seed)
+
+
+def test_the_last_of_the_running_exponents_are_the_exponents():
+    net, x = saturated("lstm", 8, 96, 0.5, 0), inputs(2, 5, 8, 0)
+    found = lyapunov_spectrum(net, x, history=True, dtype=torch.float32)
+    torch.testing.assert_close(found.history[-1], found.exponents, atol=1e-6, rtol=0)

@@ -99,6 +99,15 @@ def test_a_step_that_only_a_trainer_can_make_counts_by_its_weights():
     assert needed.step == 0 and needed.kept > 6 * 4 * 4 * 64**2
 
 
+def test_a_step_that_fails_by_a_mistake_of_the_task_s_counts_by_its_weights():
+    class Mistaken(SequenceClassification):
+        def losses(self, outputs, y):
+            raise KeyError("no such thing")
+
+    needed = footprint(parts(Mistaken, recalled(64)), variant(0))
+    assert needed.kept > 0 and needed.step == 0
+
+
 def test_as_many_variants_fit_as_leave_an_eighth():
     needed = Footprint(shared=100, kept=10, step=40, spectrum=20, recorded=False)
     assert needed.most(1000) == (875 - 100) // 50 and needed.of(3) == 100 + 30 + 120 and needed.lasting(3) == 130
