@@ -1,4 +1,4 @@
-"""What this does on a GPU: `python bench/device.py`, two to three minutes on an H100, no network.
+"""What this does on a GPU: `python bench/device.py`, about three minutes on an H100, no network.
 
 Writes FOLDER/device.json after every row, and FOLDER/device.md, a table per part (`--into FOLDER`, by default the
 current one). Select parts by name, `python bench/device.py training`; `peaks` always runs, because shares of the peak

@@ -84,14 +84,14 @@ def lyapunov_spectrum(
     its first tensor. `k`: the leading k exponents in QR's order. `orthonormalize_every`: "auto" stays within 1e-6 nats
     of a QR at every step in float64 (in float32, along the same trajectory, within 1e-3 for the exponents that
     `Spectrum.resolved` counts); a number of steps is reduced only if the product would leave the range of float64.
-    `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ,
-    as in the paper's code. `history`: keep the running exponents, for a convergence plot. `diverged`: "raise" if a
-    trajectory does not stay finite, or "nan", its exponents being NaN and the means over the others. `stochastic`: the
-    step draws noise from PyTorch's global generators, which are seeded from `generator` for every step and left as they
-    were; the same noise serves the state and its derivative. `dtype`: the precision of states, slopes and results.
-    In float32, tangent vectors are multiplied and factorised in float32, too, if there are 64 dimensions or more and
-    nine tenths of the exponents can be had from that, else in float64; forward-mode derivatives, of a large callable or
-    of a cell that is a module, always multiply in `dtype`.
+    `product`: "tangent", J_t ··· J_1, or "transposed", J_tᵀ ··· J_1ᵀ, as in the paper's code. `history`: keep the
+    running exponents, for a convergence plot. `diverged`: "raise" if a trajectory does not stay finite, or "nan", its
+    exponents being NaN and the means over the others. `stochastic`: the step draws noise from PyTorch's global
+    generators, which are seeded from `generator` for every step and left as they were; the same noise serves the state
+    and its derivative. `dtype`: the precision of states, slopes and results. In float32, tangent vectors are multiplied
+    and factorised in float32, too, if there are 64 dimensions or more and nine tenths of the exponents can be had from
+    that, else in float64; forward-mode derivatives, of a large callable or of a cell that is a module, always multiply
+    in `dtype`.
 
     Raises ValueError, naming the cause, for bidirectional and projected networks, packed inputs, wrong shapes, values
     or options, non-finite weights, inputs or states, a step that gives two answers to the same question, and a

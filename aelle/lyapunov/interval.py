@@ -41,8 +41,10 @@ MEMORY = 0.8
 """Weight of the past in the digits that a step is expected to cost. Every interval that has to be cut back halves the
 weight of the present, so that a network that allows only single steps is seldom tried with more."""
 
-MAX_TURNS = 8
-"""Intervals whose errors are followed one by one; those of earlier ones are followed together."""
+FOLLOWED, COARSE_FOLLOWED = 8, 256
+"""Intervals whose turned directions are followed one by one; those of earlier ones are followed together, which finds
+too much. In float64 that is seldom too much, and looked at after every interval; of coarse products, only at the end.
+"""
 
 MAX_LENGTH = 8
 """Steps: beyond this, the product costs ten times as much as the factorisation, and low precision may overflow."""
@@ -88,8 +90,9 @@ class Turns(NamedTuple):
     def stretched(self, log_diagonal: Float[Tensor, "V B K"]) -> "Turns":
         return self._replace(total=self.total + log_diagonal.clamp(min=-1e3))
 
-    def turned(self, error: Float[Tensor, "V B K"]) -> "Turns":
-        if len(self.errors) < MAX_TURNS:
+    def turned(self, error: Float[Tensor, "V B K"], followed: int) -> "Turns":
+        """`followed`: so many intervals one by one."""
+        if len(self.errors) < followed:
             return Turns(self.total, (*self.errors, error), (*self.totals, self.total))
         return Turns(self.total, (self.passed_on(), error), (self.total, self.total))
 
@@ -225,7 +228,8 @@ class IntervalController:
         if counts:
             self.memory = MEMORY
             # That rounding grows with N in a factorisation, which `error` contains, concerns pivots and not directions.
-            turns = turns.turned(error / max(1, factors.basis.shape[-1] / 32) if self.coarse else error)
+            error = error / max(1, factors.basis.shape[-1] / 32) if self.coarse else error
+            turns = turns.turned(error, COARSE_FOLLOWED if self.coarse else FOLLOWED)
             self.budget = ErrorBudget(spent, turns, lost, self.budget.steps + steps)
             # The remaining error is within the budget.
             remedy = Remedy.NONE if remedy is Remedy.QR_OF_FACTOR else remedy

@@ -173,19 +173,18 @@ def test_directions_that_a_later_one_overtakes_are_turned_towards_it():
     """By as much as that one is stretched more, and the last direction has no later one."""
     turns, error = Turns(torch.zeros(1, 1, 2, dtype=torch.float64)), torch.full((1, 1, 2), 1e-6, dtype=torch.float64)
     for _ in range(2):
-        turns = turns.stretched(torch.tensor([[[-8.0, 0.0]]], dtype=torch.float64)).turned(error)
+        turns = turns.stretched(torch.tensor([[[-8.0, 0.0]]], dtype=torch.float64)).turned(error, 8)
     first, last = turns.passed_on()[0, 0]
     assert first == pytest.approx(1e-6 * (1 + math.exp(8)), rel=1e-9) and last == 0
 
 
-def test_errors_of_many_intervals_are_followed_together(monkeypatch):
+def test_errors_of_many_intervals_are_followed_together():
     def followed(most: int) -> Turns:
-        monkeypatch.setattr("aelle.lyapunov.interval.MAX_TURNS", most)
         turns, generator = Turns(torch.zeros(1, 1, 3, dtype=torch.float64)), torch.Generator().manual_seed(0)
         for _ in range(40):
             rates = torch.randn(1, 1, 3, dtype=torch.float64, generator=generator) - torch.arange(3.0)
             turns = turns.stretched(rates)
-            turns = turns.turned(torch.rand(1, 1, 3, dtype=torch.float64, generator=generator))
+            turns = turns.turned(torch.rand(1, 1, 3, dtype=torch.float64, generator=generator), most)
         return turns
 
     few, many = followed(4), followed(1000)
