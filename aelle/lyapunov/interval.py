@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aelle.lyapunov.orthonormalize import Factors
+from aelle.lyapunov.spectrum import RESOLVED
 
 TOLERANCE = 2e-7
 """Nats per step: the estimated error allowed for an exponent, relative to a QR at every step, by products in float64.
@@ -186,7 +187,7 @@ class IntervalController:
         allowance = self.tolerance * self.budget.steps
         turned = self.budget.turns.passed_on().log1p().kthvalue(self.counted).values
         leading = self.error[..., : -(-self.error.shape[-1] // 2)]
-        return bool(turned.max() > allowance or leading.max() > allowance / 2)
+        return bool(turned.max() > allowance or leading.max() > RESOLVED * self.budget.steps)
 
     def judge(self, steps: int, factors: Factors) -> Verdict:
         """Judge the `steps` just made by the factorisation of their product. One round trip to the device."""
@@ -208,7 +209,7 @@ class IntervalController:
         if self.fixed is not None:
             if steps > 1 and worst.error == torch.inf:
                 return Verdict(steps // 2, steps // 2)
-            self.budget = self.budget._replace(lost=lost)
+            self.budget = self.budget._replace(turns=self._turned(turns, factors), lost=lost)
             return Verdict(steps, min(2 * steps, self.fixed), remedy)
 
         allowed = self._allowed(steps, worst)
@@ -227,16 +228,21 @@ class IntervalController:
         self.budget_before, self.length_before = self.budget, steps
         if counts:
             self.memory = MEMORY
-            # That rounding grows with N in a factorisation, which `error` contains, concerns pivots and not directions.
-            error = error / max(1, factors.basis.shape[-1] / 32) if self.coarse else error
-            turns = turns.turned(error, COARSE_FOLLOWED if self.coarse else FOLLOWED)
-            self.budget = ErrorBudget(spent, turns, lost, self.budget.steps + steps)
+            self.budget = ErrorBudget(spent, self._turned(turns, factors), lost, self.budget.steps + steps)
             # The remaining error is within the budget.
             remedy = Remedy.NONE if remedy is Remedy.QR_OF_FACTOR else remedy
         else:
             # A single step is as accurate as the QR that it is compared with.
+            turns = self._turned(turns, factors) if self.coarse else turns
             self.budget = ErrorBudget(self.budget.spent, turns, lost, self.budget.steps + 1)
         return Verdict(steps, min(allowed, 2 * steps), remedy)
+
+    def _turned(self, turns: Turns, factors: Factors) -> Turns:
+        error = factors.error.double()
+        if not self.coarse:
+            return turns.turned(error, FOLLOWED)
+        # That rounding grows with N in a factorisation, which `error` contains, concerns pivots and not directions.
+        return turns.turned(error / max(1, factors.basis.shape[-1] / 32), COARSE_FOLLOWED)
 
     def _lost(self, factors: Factors, steps: int) -> Float[Tensor, "V B K"]:
         """The error of each log |diag R| of these steps, the rounding of each Jacobian to the precision of the states

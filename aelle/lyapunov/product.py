@@ -3,9 +3,9 @@
 Between orthonormalisations (`orthonormalize`) the columns of the product turn towards its leading direction, and the
 smaller ones lose digits: `interval` decides after how many steps the next one is due.
 
-Tangent vectors of states in float32 are in float32, too, as long as most exponents can be had from them, and in float64
-from then on: a saturated network's directions differ by more orders of magnitude than single precision has digits, and
-products in float32 lose the smaller ones, at whatever interval.
+Tangent vectors of states in float32 are in float32, too, if most exponents can be had from that; else all steps are
+made again in float64. A saturated network's directions differ by more orders of magnitude than single precision has
+digits, and products in float32 lose the smaller ones, at whatever interval.
 """
 
 from collections.abc import Iterator, Sequence
