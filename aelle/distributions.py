@@ -76,12 +76,20 @@ class Distribution(NamedTuple):
             return DRAWS[self.function](rng, first, second)
         if self.function in ("uniform", "integers"):
             steps = math.floor((second - first) / self.step + 1e-9)
-            value = first + self.step * int(rng.integers(steps, endpoint=True))
-        else:
-            value = self.step * round(DRAWS[self.function](rng, first, second) / self.step)
-            if self.function == "log_uniform":
-                lowest, highest = math.ceil(first / self.step - 1e-9), math.floor(second / self.step + 1e-9)
-                value = min(max(value, self.step * lowest), self.step * highest)
+            return self._on_grid(first + self.step * int(rng.integers(steps, endpoint=True)))
+        return self.rounded(DRAWS[self.function](rng, first, second))
+
+    def rounded(self, value: float) -> int | float:
+        """The nearest multiple of the step; of log_uniform, within its bounds."""
+        assert self.step is not None
+        value = self.step * round(value / self.step)
+        if self.function == "log_uniform":
+            first, second = (float(x) for x in self.arguments)
+            lowest, highest = math.ceil(first / self.step - 1e-9), math.floor(second / self.step + 1e-9)
+            value = min(max(value, self.step * lowest), self.step * highest)
+        return self._on_grid(value)
+
+    def _on_grid(self, value: float) -> int | float:
         # 0.1 · 3 is 0.30000000000000004.
         return int(value) if self.whole else float(f"{value:.12g}")
 

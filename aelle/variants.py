@@ -9,7 +9,7 @@ A hyperparameter is given in the configuration as
     null                        its default
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -52,33 +52,46 @@ def shared_value(variants: Sequence[Variant], name: str) -> Any:
 
 def draw(space: Space, seed: int, number: int, repeats: int = 1) -> Variant:
     """The variant with this number in the sweep with this seed; `repeats` in a row differ only in their seeds."""
-    row, values = number // repeats, {}
+    row = number // repeats
     left = row
+
+    def drawn(name: str, spec: Any, branch: str | None) -> Any:
+        nonlocal left
+        if not isinstance(spec, str):
+            left, place = divmod(left, len(spec))
+            return spec[place]
+        value = parse(name, spec).draw(generator(seed, row, name))
+        _check_draw(name, spec, value, number)
+        return value
+
+    return variant_of(space, seed, number, drawn)
+
+
+def variant_of(space: Space, seed: int, number: int, choose: Callable[[str, Any, str | None], Any]) -> Variant:
+    """The variant with this number, whose hyperparameters `choose(name, spec, branch)` takes from lists and
+    distributions. `branch`: the value of the hyperparameter that this list or distribution depends on, if any."""
+    values: dict[str, Any] = {}
     for name in _parents_first(space):
-        spec, known = space[name], HYPERPARAMETERS.get(name)
+        spec, known, branch = space[name], HYPERPARAMETERS.get(name), None
         if isinstance(spec, Mapping):
+            branch = str(values[next(iter(spec))])
             spec = _branch(spec, values)
         if known is not None and known.where is not None and not _is_read(known.where, values):
             values[name] = NOT_READ
-        elif spec is None:
-            values[name] = default(name)
-        elif not isinstance(spec, (str, Sequence)):
-            values[name] = spec
-        elif not isinstance(spec, str):
-            dealt = spec[left % len(spec)]
-            values[name] = default(name) if dealt is None else dealt
-            left //= len(spec)
-        elif is_distribution(spec):
-            values[name] = parse(name, spec).draw(generator(seed, row, name))
-            _check_draw(name, spec, values[name], number)
-        else:
-            values[name] = spec
+            continue
+        value = choose(name, spec, branch) if is_open(spec) else spec
+        values[name] = default(name) if value is None else value
     hyperparameters, purposes = {name: values[name] for name in space}, ("init", "shuffle")
     if not_read(chosen := values.get("variant_seed", NOT_READ)):
         seeds = {purpose: seed_for(seed, number, f"{purpose} seed") for purpose in purposes}
     else:
         seeds = {purpose: seed_for("variant seed", int(chosen), f"{purpose} seed") for purpose in purposes}
     return Variant(number, hyperparameters, seeds)
+
+
+def is_open(spec: Any) -> bool:
+    """Whether it is a list or a distribution, and not a single value."""
+    return _is_list(spec) or is_distribution(spec)
 
 
 def check_space(space: Space) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -26,11 +27,13 @@ from aelle.variants import check_space
 
 def register_resolvers() -> None:
     """Register `${packs:}`: the sweep over the packs of the search space, cut at `pack_size`, that are not complete
-    (null for a sweep without a size), and `${solved:TASK,…}`: the threshold that follows from a task's options.
+    (null for a sweep without a size), `${workers:}`: the jobs that serve a search, and `${solved:TASK,…}`: the threshold
+    that follows from a task's options.
 
     Hydra registers them in the jobs as well, wherever they run.
     """
     OmegaConf.register_new_resolver("packs", _packs, replace=True)
+    OmegaConf.register_new_resolver("workers", _workers, replace=True)
     OmegaConf.register_new_resolver("solved", _solved, replace=True)
 
 
@@ -43,11 +46,19 @@ def _solved(task: str, *options: Any) -> float:
 
 def _packs(*, _root_: DictConfig) -> str:
     plan = Plan.of(_plain(_root_))
-    if plan.config["size"] is None:
+    if plan.config["size"] is None or plan.searched:
         return "null"
     # Hydra starts at least one job; that of a complete sweep finds nothing to do.
     packs = ",".join(map(str, plan.unfinished_packs() or [0]))
     return f"choice({packs})"
+
+
+def _workers(*, _root_: DictConfig) -> str:
+    workers = _root_.search.workers
+    if type(workers) is not int or workers < 1:
+        # What is neither a number nor null is refused when the sweep is checked.
+        workers = side_by_side(_root_.hydra) or 1
+    return f"choice({','.join(map(str, range(workers)))})"
 
 
 def run_job(config: DictConfig) -> None:
@@ -93,6 +104,8 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
 
     torch.set_num_threads(threads(hydra))
     parts = Parts(plan.config, side_by_side(hydra) or 1)
+    if plan.searched:
+        return plan, _serve(plan, parts, config, hydra)
     jobs = plan.jobs(list(hydra.overrides.task))
     if hydra.mode == RunMode.RUN:
         _warn([*parts.warnings, *parts.check([variants for _, variants in jobs if variants])])
@@ -103,6 +116,16 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     return plan, all(results)
 
 
+def _serve(plan: Plan, parts: Any, config: DictConfig, hydra: Any) -> bool:
+    with swift_imports():
+        from aelle.search.plan import SearchedPlan
+        from aelle.search.serve import serve
+
+    if hydra.mode == RunMode.RUN:
+        raise UserError("search=optuna proposes a sweep's variants: start it with -m, python train.py -m …")
+    return serve(SearchedPlan(plan.config, plan.folder), parts, _plain(config)["search"], side_by_side(hydra))
+
+
 class SweepCallback(Callback):
     """Runs in the process that starts a sweep: checks and announces it before its jobs, summarises it after them."""
 
@@ -111,17 +134,23 @@ class SweepCallback(Callback):
             plan = Plan.of(_plain(config))
             _check_swept(plan, list(config.hydra.overrides.task))
             check_launcher(config.hydra)
+            searched = _search(plan)
+            if searched is not None:
+                searched.check(plan, _plain(config))
             with swift_imports():
                 from aelle.training.parts import Parts
 
             parts = Parts(plan.config)
-            warnings = [*parts.warnings, *_not_covered(plan)]
+            warnings = [*parts.warnings, *([] if plan.searched else _not_covered(plan))]
             if plan.config["size"] is not None:
+                # Of a search, draws from its space: they have every kind of network.
                 warnings += parts.check(plan.packs())
             plan.start()
             for lock in plan.folder.glob(".*.lock"):
                 check_lock(lock)
-            if plan.config["size"] is not None:
+            if searched is not None:
+                searched.announce(plan, _plain(config)["search"])
+            elif plan.config["size"] is not None:
                 _announce(plan)
             _announce_jobs(config.hydra)
             _warn(warnings)
@@ -133,6 +162,11 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         plan = Plan.of(_plain(config))
+        if (searched := _search(plan)) is not None:
+            _say_next(plan)
+            if not searched.summarise(plan, _plain(config)["search"]):
+                raise SystemExit(1)
+            return
         # Before it is seen what is complete: a job may end, but no variant may count for missing that another trains.
         elsewhere = _in_training(plan)
         failed = _failed(plan)
@@ -155,6 +189,15 @@ class SweepCallback(Callback):
             complain(f"error: {why}; leave the cell out of `cell`, or choose other sizes")
         if failed or missing:
             raise SystemExit(1)
+
+
+def _search(plan: Plan) -> ModuleType | None:
+    """What there is to say of a search; Optuna is not needed for anything else."""
+    if not plan.searched:
+        return None
+    from aelle.commands import launch_search
+
+    return launch_search
 
 
 def _check_swept(plan: Plan, overrides: list[str]) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+SEARCH_SETTINGS = ("sampler", "prune", "may_lose")
+"""What of `search` determines which variants a sweep has, and which are stopped."""
+
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
     """What determines a variant's results besides its number: not where it runs, nor the threshold.
@@ -26,6 +29,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
     if prediction.get("prune") is not None:
         names = ("prune", "after", "digest", *(["may_lose"] if prediction["prune"] == "auto" else []))
         fixed["prediction"] = {name: prediction[name] for name in names}
+    if config.get("search") is not None:
+        fixed["search"] = {name: config["search"][name] for name in SEARCH_SETTINGS}
     return {**space, **fixed, "trainer": trainer, "task": task}
 
 

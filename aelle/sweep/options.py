@@ -8,6 +8,7 @@ from aelle.errors import UserError
 from aelle.hyperparameters import why_reserved
 from aelle.memory import parsed
 from aelle.runs.format import MAX_EPOCHS, MAX_VARIANTS
+from aelle.runs.settings import SEARCH_SETTINGS
 from aelle.sweep.pruning_model import check_prediction
 from aelle.terminal import option, pasted
 from aelle.variants import check_space, check_spec, check_where
@@ -15,7 +16,7 @@ from aelle.variants import check_space, check_spec, check_where
 OPTIONS = (
     *("outputs", "sweep", "size", "pack_size", "pack", "variants", "seed", "repeats", "epochs", "hyperparameters"),
     "reference",
-    *("task", "lyapunov", "prediction", "trainer", "logger"),
+    *("task", "lyapunov", "prediction", "trainer", "logger", "search"),
 )
 """The top level of a configuration; everything else there is a hyperparameter."""
 
@@ -66,6 +67,9 @@ def check_options(config: dict[str, Any]) -> None:
             )
         if missing := [one for one in options if one not in section]:
             raise UserError(f"{name}.{missing[0]} is missing, which every run reads: do not delete it")
+    search = config.get("search")
+    if search is not None and not (isinstance(search, dict) and {*SEARCH_SETTINGS} <= {*search}):
+        raise UserError(f"search={search}: choose search=optuna, or null")
     check_space({name: config.get(name) for name in config["hyperparameters"]})
     for name, most in (("epochs", MAX_EPOCHS), ("pack_size", MAX_VARIANTS), ("size", MAX_VARIANTS), ("repeats", None)):
         if not (name == "size" and config[name] is None):

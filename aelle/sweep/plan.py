@@ -14,7 +14,7 @@ from aelle.errors import UnwritableError, UserError, reason
 from aelle.files import checksum, read_regular, refuse_unless, replace_atomically
 from aelle.runs.format import MAX_STATUS, MAX_VARIANTS
 from aelle.runs.reader import DamagedRunError, Run, read_run, run_folders
-from aelle.runs.settings import fingerprint, settings
+from aelle.runs.settings import SEARCH_SETTINGS, fingerprint, settings
 from aelle.sweep.completion import complete_numbers
 from aelle.sweep.options import (
     check_options,
@@ -27,8 +27,8 @@ from aelle.sweep.options import (
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, draw
 
-WRITTEN_BY_OTHERS = ("multirun.yaml", ".submitit", "wandb", "tensorboard")
-"""What Hydra, launchers and dashboards write into a sweep's folder, also through a link."""
+WRITTEN_BY_OTHERS = ("multirun.yaml", ".submitit", "wandb", "tensorboard", "study.db")
+"""What Hydra, launchers, dashboards and Optuna write into a sweep's folder, also through a link."""
 
 SETTINGS_OF_A_SWEEP = (
     "size",
@@ -41,6 +41,7 @@ SETTINGS_OF_A_SWEEP = (
     "prediction",
     "trainer",
     "task",
+    "search",
 )
 """What sweep.json contains besides the search space."""
 
@@ -58,9 +59,15 @@ class Plan:
         config = with_names(config)
         check_options(config)
         config = with_digest(config)
+        if config.get("search") is not None:
+            # Without the storage, whose URL may have a password: the configuration is written to every run's folder.
+            config = {**config, "search": {name: config["search"][name] for name in SEARCH_SETTINGS}}
         plan = cls(config, Path(config["outputs"]) / config["sweep"])
         if plan.file.exists():
             there = plan._started()
+            if plan.searched and there["size"] < config["size"]:
+                # A study can be continued with more trials.
+                there["size"] = config["size"]
             if hint := another_model(plan.folder, there, plan.config):
                 raise UserError(hint)
             if difference := _difference(there, plan.identity):
@@ -103,6 +110,14 @@ class Plan:
         fixed = {name: self.config[name] for name in ("size", "pack_size", "reference")}
         return {**settings(self.config), **fixed}
 
+    @property
+    def searched(self) -> bool:
+        """Whether a study proposes the variants (`aelle.search`), instead of draws from the search space."""
+        return self.config.get("search") is not None
+
+    def _grown(self) -> bool:
+        return self.searched and self._started()["size"] < self.config["size"]
+
     def _started(self) -> dict[str, Any]:
         try:
             started = json.loads(read_regular(self.file, MAX_STATUS))
@@ -128,7 +143,7 @@ class Plan:
             refuse_unless(self.folder / name, "file", "folder")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if self.config["size"] is not None and not self.file.exists():
+            if self.config["size"] is not None and (not self.file.exists() or self._grown()):
                 keep_model(self.folder, self.config)
                 identity = json.loads(json.dumps(self.identity))
                 text = json.dumps({**identity, "checksum": checksum(identity)}, indent=2)
@@ -201,7 +216,7 @@ class Plan:
 
     def pruned(self) -> set[int]:
         """Numbers of the complete variants that were stopped early; none unless this sweep is pruned."""
-        if (self.config.get("prediction") or {}).get("prune") is None:
+        if not self.searched and (self.config.get("prediction") or {}).get("prune") is None:
             return set()
         mine = fingerprint(self.config)
         runs = [r for r in self.runs() if r.status["state"] == "complete" and r.status["fingerprint"] == mine]

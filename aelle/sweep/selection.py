@@ -82,7 +82,9 @@ def _identity(run: Run) -> str:
     """What the runs of a sweep share: all settings; of runs started one by one, all but hyperparameters and seed."""
     config = run.config
     if config["size"] is not None:
-        return f"{run.status['fingerprint']} {config['size']}"
+        # A search can be continued with a larger size.
+        size = None if config.get("search") else config["size"]
+        return f"{run.status['fingerprint']} {size}"
     shared = settings({**config, "hyperparameters": [], "seed": 0})
     return json.dumps([sorted(config["hyperparameters"]), shared], sort_keys=True)
 

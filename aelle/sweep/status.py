@@ -82,7 +82,7 @@ def sweep_status(folder: Path) -> Status:
         problems.append(f"{plan.file} has other settings than {found.runs[0].path.name}")
         plan = None
     states = [run_state(run) for run in found.runs]
-    if plan:
+    if plan and not plan.searched:
         packs = _planned(plan, found, states)
     else:
         packs = [PackStatus(run.path.name, state, run) for run, state in zip(found.runs, states, strict=True)]
@@ -186,7 +186,11 @@ def _work(plan: Plan | None, found: Selection) -> tuple[float, float]:
             # A pruned variant needs no more training.
             reached[key] = run.config["epochs"] if run.numbers[row] in pruned else run.status["epoch"]
             weights[key] = costs[row]
-    if plan:
+    if plan and plan.searched:
+        usual = sum(weights.values()) / max(len(weights), 1)
+        for number in range(plan.total or 0):
+            weights.setdefault((None, number), usual)
+    elif plan:
         for pack in plan.packs():
             for variant in pack:
                 weights.setdefault((None, variant.number), cost(variant))

@@ -155,7 +155,7 @@ def load_sweep(folder: str | Path) -> SweepTable:
 
 
 def _assemble(name: str, found: Selection) -> SweepTable:
-    config = found.runs[0].config
+    config = max((run.config for run in found.runs), key=lambda config: config["size"] or 0)
     size, E = config["size"], config["epochs"] + 1
     M = max(_longest(run.epochs) for run in found.runs)
     used = [(run, rows) for run, rows in zip(found.runs, found.rows, strict=True) if rows]

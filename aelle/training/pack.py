@@ -174,7 +174,8 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
     prediction, report = _prediction(parts, lyapunov, place, progress.say)
     predicting = None if report is None else report.prediction
     recorder = RunRecorder(run, lyapunov, place.variants, place.rows, tracking.rows, predicting)
-    trainer = parts.trainer([lyapunov, *prediction, recorder, progress], default_root_dir=run.path)
+    callbacks = [lyapunov, *prediction, *parts.watching(place), recorder, progress]
+    trainer = parts.trainer(callbacks, default_root_dir=run.path)
     try:
         if place.rows is None:
             trainer.validate(module, verbose=False)

@@ -1,7 +1,7 @@
 """The parts that a sweep's packs are trained with, built once from its configuration."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from aelle.memory import parsed, share
 from aelle.runs.settings import target
 from aelle.sweep.options import OPTIONS
 from aelle.sweep.pruning_model import AUTO, check_digest
+from aelle.sweep.resuming import Place
 from aelle.tasks.module import PopulationModule
 from aelle.tasks.networks import cell_arguments, options_of
 from aelle.tracking.tracker import tracker_of
@@ -50,6 +51,8 @@ class Parts:
         self.memory = min(parsed("trainer.memory", config["trainer"]["memory"]), share(self.device, jobs))
         self.model = _model(config["prediction"])
         self.cut = None if self.model is None else _cut(self.model, config)
+        # More callbacks for the training of a pack, which a search has.
+        self.watching: Callable[[Place], list[pl.Callback]] = lambda place: []
         tracker_of(config["logger"])
         module = _module(config["task"]["module"])
         check_read(config, module)

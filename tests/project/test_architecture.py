@@ -41,6 +41,7 @@ FLOORS = (
     "predictor",
     "tracking",
     "training",
+    "search",
     "analysis",
     "report",
     "commands",

@@ -1,0 +1,59 @@
+"""What is said of a search before its jobs and after them."""
+
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from aelle.search.options import check_search
+from aelle.search.space import check_searched
+from aelle.search.study import Study, location
+from aelle.sweep.plan import Plan
+from aelle.terminal import complain, count, pasted, say
+
+
+def check(plan: Plan, config: dict[str, Any]) -> None:
+    """Raises UserError for a search that could not start."""
+    check_search(config)
+    check_searched(plan.space)
+
+
+def announce(plan: Plan, search: dict[str, Any]) -> None:
+    sampler = search["sampler"]["_target_"].rpartition(".")[2]
+    prune = search["prune"] if isinstance(search["prune"], (str, type(None))) else search["prune"]["_target_"]
+    how = "without pruning" if prune is None else f"pruned by {prune.rpartition('.')[2]}"
+    size, epochs = count(plan.config["size"], "variant"), count(plan.config["epochs"], "epoch")
+    say(f"{plan.config['sweep']}: {size} proposed by {sampler}, {epochs} each, {how}")
+    trials = Study(plan, search).trials
+    if trials:
+        ended = sum(trial.state.is_finished() for trial in trials)
+        say(f"{plan.folder}: the study has {count(len(trials), 'trial')}, {ended} of them ended")
+
+
+def summarise(plan: Plan, search: dict[str, Any]) -> bool:
+    """Returns whether every variant has been proposed and trained."""
+    study = Study(plan, search)
+    trials, size = study.trials, plan.config["size"]
+    best = [trial for trial in study.in_states(TrialState.COMPLETE) if trial.value is not None]
+    if best:
+        _say_best(min(best, key=lambda trial: trial.value or 0.0))
+    if search["storage"] is None:
+        say(f"study: {pasted('optuna-dashboard', location(plan, search))}")
+    failed = study.in_states(TrialState.FAIL)
+    left = size - len(trials) + len(study.in_states(TrialState.RUNNING, TrialState.WAITING))
+    if left > 0:
+        complain(f"error: {count(left, 'variant')} not complete; run the same command again to train what is missing")
+    if failed:
+        complain(
+            f"error: {count(len(failed), 'variant')} failed (see status.json of their runs); the study keeps them as "
+            f"failed trials: give a larger size than {size} to try others"
+        )
+    return left <= 0 and not failed
+
+
+def _say_best(trial: FrozenTrial) -> None:
+    values = ", ".join(f"{name} {_in_short(value)}" for name, value in trial.params.items())
+    say(f"best: variant {trial.number}, final validation loss {trial.value:.4g} ({values})")
+
+
+def _in_short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,62 @@
+"""Prunes a search by the recommended predictor, fitted to the variants of the sweep that have ended."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from aelle.errors import UserError
+from aelle.predictor.early_predictor import EarlyPredictor
+from aelle.sweep.plan import Plan
+from aelle.sweep.table import SweepTable, load_sweep
+from aelle.terminal import count
+from aelle.training.parts import Parts
+
+MIN_KNOWN = 40
+"""Variants that must have ended before the first is stopped."""
+
+GROWTH = 1.5
+"""The predictor is fitted anew when this many times as many have ended."""
+
+BEST = 0.2
+"""The share of the known variants that count as the best: what a search is after."""
+
+
+class Learner:
+    """After each pack, fits the predictor anew if enough more variants have ended."""
+
+    def __init__(self, plan: Plan, may_lose: float, say: Callable[[str], object]):
+        self.plan, self.may_lose, self.say = plan, may_lose, say
+        self.known = 0
+
+    def learn(self, parts: Parts) -> None:
+        """Give `parts` the predictor for the next packs, and the chance below which they are pruned."""
+        if len(self.plan.complete()) < max(MIN_KNOWN, GROWTH * self.known):
+            return
+        sweep = load_sweep(self.plan.folder).complete()
+        if len(sweep.losses) < max(MIN_KNOWN, GROWTH * self.known):
+            return
+        self.known = len(sweep.losses)
+        try:
+            parts.model, parts.cut = fitted(sweep, self.may_lose, self.plan.config["prediction"]["after"])
+        except UserError as error:
+            self.say(f"no pruning yet: {error}")
+            return
+        self.say(
+            f"learned from {count(self.known, 'ended variant')}: variants with a chance below {100 * parts.cut:.3g} % "
+            f"of a final loss below {parts.model.threshold:.4g}, as the best fifth has, are stopped"
+        )
+
+
+def fitted(sweep: SweepTable, may_lose: float, after: int) -> tuple[EarlyPredictor, float]:
+    """The predictor of which variants will be among the best, and the chance below which they are stopped.
+
+    Raises UserError if they say too little.
+    """
+    losses = np.where(np.isfinite(sweep.final_loss), sweep.final_loss, np.inf)
+    threshold = float(np.quantile(losses, BEST, method="higher"))
+    if not np.isfinite(threshold):
+        raise UserError("four fifths of the ended variants have diverged")
+    predictor = EarlyPredictor(threshold, seed=0).fit(sweep)
+    # Of n low-error variants, no less than one in n + 1 can be promised.
+    few = 1 / (int((losses < threshold).sum()) + 1)
+    return predictor, predictor.cut(max(may_lose, few), after)

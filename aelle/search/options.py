@@ -1,0 +1,105 @@
+"""The options of a search, checked before anything is trained, and what Optuna makes of them."""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+
+from aelle.errors import UserError, in_one_line
+from aelle.runs.settings import target
+
+OPTIONS = ("sampler", "prune", "may_lose", "storage", "workers", "worker")
+
+AELLE = "aelle"
+"""As `search.prune`: by the recommended predictor, fitted to what has ended of this sweep."""
+
+PRUNERS: Mapping[str, Any] = {
+    "median": lambda epochs: optuna.pruners.MedianPruner(),
+    "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
+}
+"""By `search.prune`, for trainings of this many epochs."""
+
+
+def check_search(config: dict[str, Any]) -> None:
+    """Raises UserError for options that no search could use."""
+    search = config["search"]
+    if not isinstance(search, dict) or sorted(search) != sorted(OPTIONS):
+        raise UserError(f"search={search}: choose search=optuna, and then search.{', search.'.join(OPTIONS[:-1])}")
+    if config["size"] is None:
+        raise UserError("search=optuna needs a number of variants: choose experiment=…, or set size=…")
+    for name in ("pack", "variants"):
+        if config[name] is not None:
+            raise UserError(f"{name}={config[name]} and search=optuna cannot be combined: a search numbers its own")
+    if config["repeats"] != 1:
+        raise UserError(f"repeats={config['repeats']} and search=optuna cannot be combined: leave repeats out")
+    if config["reference"] is not None:
+        raise UserError("reference and search=optuna cannot be combined: leave reference out")
+    workers, may_lose, storage = search["workers"], search["may_lose"], search["storage"]
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise UserError(f"search.workers={workers}: give a whole number of at least 1, or null for one per job")
+    if isinstance(may_lose, bool) or not isinstance(may_lose, (int, float)) or not 0 < may_lose < 1:
+        raise UserError(f"search.may_lose={may_lose}: give a share of the best variants, between 0 and 1")
+    if storage is not None and (not isinstance(storage, str) or "://" not in storage):
+        raise UserError(
+            f"search.storage={storage}: give a URL of Optuna's storages, e.g. postgresql://user:password@host/name, or "
+            "null for study.db in the sweep's folder"
+        )
+    prediction = config["prediction"]
+    if search["prune"] is not None and prediction["prune"] is not None:
+        raise UserError("search.prune and prediction.prune cannot be combined: set one of them to null")
+    if search["prune"] == AELLE and prediction["model"] is not None:
+        raise UserError(
+            "search.prune=aelle learns from this sweep alone: with prediction.model=…, set search.prune=null, and "
+            "prediction.prune=auto to prune by that model"
+        )
+    sampler(search, 0)
+    pruner(search, config["epochs"])
+
+
+def sampler(search: dict[str, Any], seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler that `search.sampler` names, with this seed if it takes one and none is given."""
+    return _named("search.sampler", search["sampler"], optuna.samplers.BaseSampler, "TPESampler", seed=seed)
+
+
+def pruner(search: dict[str, Any], epochs: int) -> optuna.pruners.BasePruner:
+    """Optuna's pruner; one that never prunes where aelle does, or nobody."""
+    chosen = search["prune"]
+    if chosen is None or chosen == AELLE:
+        return optuna.pruners.NopPruner()
+    if isinstance(chosen, str) and chosen in PRUNERS:
+        return PRUNERS[chosen](epochs)
+    if not isinstance(chosen, dict):
+        raise UserError(
+            f"search.prune={chosen}: choose {AELLE}, {', '.join(PRUNERS)}, null, or a pruner by _target_, as "
+            "optuna.pruners.PercentilePruner"
+        )
+    return _named("search.prune", chosen, optuna.pruners.BasePruner, "PercentilePruner")
+
+
+def _named(option: str, given: Any, kind: type, example: str, **also: Any) -> Any:
+    """An object of Optuna's, made with the options beside its `_target_` and those that it takes of `also`."""
+    form = f"give a class as _target_, e.g. optuna.{option.split('.')[1]}s.{example}, and its arguments beside it"
+    if not isinstance(given, dict) or "_target_" not in given:
+        raise UserError(f"{option}={given}: {form}")
+    arguments = {name: value for name, value in given.items() if name != "_target_"}
+    try:
+        made = target(given)
+        taken = inspect.signature(made).parameters
+        with quiet():
+            found = made(**{name: value for name, value in also.items() if name in taken}, **arguments)
+    except Exception as error:
+        raise UserError(f"{option}: {in_one_line(error)}; {form}") from error
+    if not isinstance(found, kind):
+        raise UserError(f"{option}: {given['_target_']} is not one of Optuna's: {form}")
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Optuna's warnings of arguments that may change in later versions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

@@ -1,0 +1,184 @@
+"""The Optuna study of a sweep, and the jobs that serve it.
+
+A job asks for a pack of trials at a time; a trial's number is its variant's. While it trains them, they are running in
+the study and marked with the job's lock in the sweep's folder. The trials of a job that was killed are taken over by
+the next that asks: its lock is free then.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.exceptions import OptunaError
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from aelle.errors import UserError, in_one_line
+from aelle.files import refuse_unless
+from aelle.runs.locks import is_held
+from aelle.search.options import pruner, quiet, sampler
+from aelle.search.outcomes import Ending
+from aelle.search.space import suggested
+from aelle.seeds import seed_for
+from aelle.sweep.plan import Plan
+from aelle.variants import Variant
+
+STUDY_FILE = "study.db"
+"""In the sweep's folder: the study, unless `search.storage` names another place."""
+
+ASKING_LOCK = ".asking.lock"
+"""In the sweep's folder: one job at a time takes trials."""
+
+JOB = "job"
+"""The user attribute of a trial that names the lock of the job that trains it."""
+
+STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
+
+SECONDS_FOR_A_LOCKED_FILE = 60
+"""How long a job waits while others write to the study's file."""
+
+
+class Study:
+    """`study`: Optuna's. One for each job; all jobs of a sweep have the same storage."""
+
+    def __init__(self, plan: Plan, search: dict[str, Any], job: int = 0):
+        self.plan, self.search = plan, search
+        self.lock: FileLock | None = None
+        self._mine: dict[int, Trial] = {}
+        with self._asking(), in_one_line_if_it_fails(search):
+            self.study = _opened(plan, search, job)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Hold a lock of this job for as long as it serves the study."""
+        self.lock = self._free_lock()
+        try:
+            yield
+        finally:
+            self.lock.release()
+            self.lock = None
+
+    def _free_lock(self) -> FileLock:
+        for number in count():
+            path = self.plan.folder / f".job-{number}.lock"
+            refuse_unless(path, "file")
+            lock = FileLock(path)
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+                return lock
+        raise AssertionError("numbers do not end")
+
+    def take(self, most: int) -> list[Variant]:
+        """The variants that this job trains next, `most` new ones at most: those that a killed job has left behind, or
+        new ones. None are left when the sweep has its size."""
+        with self._asking(), in_one_line_if_it_fails(self.search):
+            trials = self._left_behind() or self._asked(most)
+            self._mine = {trial.number: trial for trial in trials}
+            return [suggested(trial, self.plan.space, self.plan.config["seed"]) for trial in trials]
+
+    def tell(self, number: int, ending: Ending | None) -> None:
+        """How a variant has ended; None: its training has failed. One that has diverged counts as pruned: a failed
+        trial would teach the sampler nothing."""
+        with in_one_line_if_it_fails(self.search):
+            if ending is None:
+                self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+                return
+            trial = self.trial(number)
+            report(trial, ending.losses)
+            for name, value in ending.summary.items():
+                trial.set_user_attr(name, value)
+            if ending.value is None:
+                self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+            else:
+                self.study.tell(number, ending.value, skip_if_finished=True)
+
+    def trial(self, number: int) -> Trial:
+        """That of a variant which this job has taken."""
+        return self._mine[number]
+
+    def in_states(self, *states: TrialState) -> list[FrozenTrial]:
+        return [trial for trial in self.trials if trial.state in states]
+
+    def _asking(self) -> FileLock:
+        path = self.plan.folder / ASKING_LOCK
+        refuse_unless(path, "file")
+        return FileLock(path)
+
+    def _left_behind(self) -> list[Trial]:
+        """The running trials of one job that is no longer there, marked as this job's."""
+        assert self.lock is not None
+        mine = Path(self.lock.lock_file).name
+        left: dict[str, list[int]] = {}
+        for trial in self.in_states(TrialState.RUNNING):
+            job = trial.user_attrs.get(JOB)
+            # A job that was killed between asking for a trial and marking it leaves one without anything.
+            lock = self.plan.folder / str(job) if job is not None else None
+            if job == mine or lock is None or (lock.exists() and not is_held(lock)):
+                left.setdefault(str(job), []).append(trial._trial_id)
+        if not left:
+            return []
+        trials = [Trial(self.study, number) for number in next(iter(left.values()))]
+        for trial in trials:
+            trial.set_user_attr(JOB, mine)
+        return trials
+
+    def _asked(self, most: int) -> list[Trial]:
+        assert self.lock is not None
+        trials = []
+        for _ in range(min(most, self.plan.config["size"] - len(self.trials))):
+            trial = self.study.ask()
+            trial.set_user_attr(JOB, Path(self.lock.lock_file).name)
+            suggested(trial, self.plan.space, self.plan.config["seed"])
+            trials.append(trial)
+        return trials
+
+
+def report(trial: Trial, losses: dict[int, float]) -> None:
+    """Report a trial's losses by epoch, those that it does not have yet."""
+    known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    for epoch in sorted(losses.keys() - known.keys()):
+        trial.report(losses[epoch], epoch)
+
+
+def location(plan: Plan, search: dict[str, Any]) -> str:
+    """The URL of the study's storage."""
+    return search["storage"] or f"sqlite:///{(plan.folder / STUDY_FILE).resolve()}"
+
+
+def _opened(plan: Plan, search: dict[str, Any], job: int) -> optuna.Study:
+    url = location(plan, search)
+    if search["storage"] is None:
+        refuse_unless(plan.folder / STUDY_FILE, "file")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    connect = {"connect_args": {"timeout": SECONDS_FOR_A_LOCKED_FILE}} if url.startswith("sqlite") else {}
+    with quiet():
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=connect)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=plan.config["sweep"],
+            direction="minimize",
+            pruner=pruner(search, plan.config["epochs"]),
+            load_if_exists=True,
+        )
+        started = len(study.get_trials(deepcopy=False))
+        study.sampler = sampler(search, seed_for(plan.config["seed"], job, f"sampler from trial {started}") % 2**32)
+    return study
+
+
+@contextmanager
+def in_one_line_if_it_fails(search: dict[str, Any]) -> Iterator[None]:
+    """An error of the study's storage is one that the user can mend; its text is without the storage's password."""
+    try:
+        yield
+    except (ImportError, *STORAGE_ERRORS) as error:
+        where = "search.storage" if search["storage"] else STUDY_FILE
+        cause = in_one_line(error.__cause__ or error)
+        raise UserError(f"{where}: {cause}; mend that, then run the same command again to resume") from error
