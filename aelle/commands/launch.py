@@ -27,8 +27,8 @@ from aelle.variants import check_space
 
 def register_resolvers() -> None:
     """Register `${packs:}`: the sweep over the packs of the search space, cut at `pack_size`, that are not complete
-    (null for a sweep without a size), `${workers:}`: the jobs that serve a search, and `${solved:TASK,…}`: the threshold
-    that follows from a task's options.
+    (null for a sweep without a size), `${workers:}`: the jobs that serve a search, and `${solved:TASK,…}`: the
+    threshold that follows from a task's options.
 
     Hydra registers them in the jobs as well, wherever they run.
     """
@@ -103,9 +103,9 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
         from aelle.training.progress import Progress
 
     torch.set_num_threads(threads(hydra))
-    parts = Parts(plan.config, side_by_side(hydra) or 1)
     if plan.searched:
-        return plan, _serve(plan, parts, config, hydra)
+        return plan, _serve(plan, config, hydra)
+    parts = Parts(plan.config, side_by_side(hydra) or 1)
     jobs = plan.jobs(list(hydra.overrides.task))
     if hydra.mode == RunMode.RUN:
         _warn([*parts.warnings, *parts.check([variants for _, variants in jobs if variants])])
@@ -116,14 +116,14 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     return plan, all(results)
 
 
-def _serve(plan: Plan, parts: Any, config: DictConfig, hydra: Any) -> bool:
+def _serve(plan: Plan, config: DictConfig, hydra: Any) -> bool:
     with swift_imports():
         from aelle.search.plan import SearchedPlan
         from aelle.search.serve import serve
 
     if hydra.mode == RunMode.RUN:
         raise UserError("search=optuna proposes a sweep's variants: start it with -m, python train.py -m …")
-    return serve(SearchedPlan(plan.config, plan.folder), parts, _plain(config)["search"], side_by_side(hydra))
+    return serve(SearchedPlan(plan.config, plan.folder), _plain(config)["search"], side_by_side(hydra))
 
 
 class SweepCallback(Callback):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-SEARCH_SETTINGS = ("sampler", "prune", "may_lose")
+SEARCH_SETTINGS = ("sampler", "prune")
 """What of `search` determines which variants a sweep has, and which are stopped."""
 
 

@@ -24,12 +24,12 @@ BEST = 0.2
 class Learner:
     """After each pack, fits the predictor anew if enough more variants have ended."""
 
-    def __init__(self, plan: Plan, may_lose: float, say: Callable[[str], object]):
-        self.plan, self.may_lose, self.say = plan, may_lose, say
+    def __init__(self, plan: Plan, say: Callable[[str], object]):
+        self.plan, self.say = plan, say
         self.known = 0
 
     def learn(self, parts: Parts) -> None:
-        """Give `parts` the predictor for the next packs, and the chance below which they are pruned."""
+        """Give `parts` the predictor for the next packs."""
         if len(self.plan.complete()) < max(MIN_KNOWN, GROWTH * self.known):
             return
         sweep = load_sweep(self.plan.folder).complete()
@@ -37,26 +37,20 @@ class Learner:
             return
         self.known = len(sweep.losses)
         try:
-            parts.model, parts.cut = fitted(sweep, self.may_lose, self.plan.config["prediction"]["after"])
+            parts.model = fitted(sweep)
         except UserError as error:
             self.say(f"no pruning yet: {error}")
             return
         self.say(
-            f"learned from {count(self.known, 'ended variant')}: variants with a chance below {100 * parts.cut:.3g} % "
-            f"of a final loss below {parts.model.threshold:.4g}, as the best fifth has, are stopped"
+            f"learned from {count(self.known, 'ended variant')}: variants are stopped whose chance of a final loss "
+            f"below {parts.model.threshold:.4g}, as the best fifth has, is poorer than that of new ones"
         )
 
 
-def fitted(sweep: SweepTable, may_lose: float, after: int) -> tuple[EarlyPredictor, float]:
-    """The predictor of which variants will be among the best, and the chance below which they are stopped.
-
-    Raises UserError if they say too little.
-    """
+def fitted(sweep: SweepTable) -> EarlyPredictor:
+    """The predictor of which variants will be among the best. Raises UserError if the sweep says too little."""
     losses = np.where(np.isfinite(sweep.final_loss), sweep.final_loss, np.inf)
     threshold = float(np.quantile(losses, BEST, method="higher"))
     if not np.isfinite(threshold):
         raise UserError("four fifths of the ended variants have diverged")
-    predictor = EarlyPredictor(threshold, seed=0).fit(sweep)
-    # Of n low-error variants, no less than one in n + 1 can be promised.
-    few = 1 / (int((losses < threshold).sum()) + 1)
-    return predictor, predictor.cut(max(may_lose, few), after)
+    return EarlyPredictor(threshold, seed=0).fit(sweep)

@@ -11,7 +11,7 @@ import optuna
 from aelle.errors import UserError, in_one_line
 from aelle.runs.settings import target
 
-OPTIONS = ("sampler", "prune", "may_lose", "storage", "workers", "worker")
+OPTIONS = ("sampler", "prune", "storage", "workers", "worker")
 
 AELLE = "aelle"
 """As `search.prune`: by the recommended predictor, fitted to what has ended of this sweep."""
@@ -37,11 +37,9 @@ def check_search(config: dict[str, Any]) -> None:
         raise UserError(f"repeats={config['repeats']} and search=optuna cannot be combined: leave repeats out")
     if config["reference"] is not None:
         raise UserError("reference and search=optuna cannot be combined: leave reference out")
-    workers, may_lose, storage = search["workers"], search["may_lose"], search["storage"]
+    workers, storage = search["workers"], search["storage"]
     if workers is not None and (type(workers) is not int or workers < 1):
         raise UserError(f"search.workers={workers}: give a whole number of at least 1, or null for one per job")
-    if isinstance(may_lose, bool) or not isinstance(may_lose, (int, float)) or not 0 < may_lose < 1:
-        raise UserError(f"search.may_lose={may_lose}: give a share of the best variants, between 0 and 1")
     if storage is not None and (not isinstance(storage, str) or "://" not in storage):
         raise UserError(
             f"search.storage={storage}: give a URL of Optuna's storages, e.g. postgresql://user:password@host/name, or "

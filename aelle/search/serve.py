@@ -7,21 +7,21 @@ from aelle.runs.settings import fingerprint
 from aelle.search.learning import Learner
 from aelle.search.options import AELLE
 from aelle.search.outcomes import Ending, ending
+from aelle.search.parts import SearchParts
 from aelle.search.plan import SearchedPlan
-from aelle.search.reporting import StudyCallback
 from aelle.search.study import Study
 from aelle.sweep.plan import cut_into_packs, numbers_label
 from aelle.terminal import say
 from aelle.training.pack import train_pack
-from aelle.training.parts import Parts
 from aelle.training.progress import Progress
 
 
-def serve(plan: SearchedPlan, parts: Parts, search: dict[str, Any], workers: int | None) -> bool:
+def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bool:
     """Serve the study until it has as many trials as the sweep has variants. Returns False if a training failed."""
+    parts = SearchParts(plan.config, workers or 1)
     plan.start()
-    study = Study(plan, search, search["worker"])
-    learner = Learner(plan, search["may_lose"], say) if search["prune"] == AELLE else None
+    parts.study = study = Study(plan, search, search["worker"])
+    learner = Learner(plan, say) if search["prune"] == AELLE else None
     succeeded = True
     with study.serving():
         while variants := study.take(plan.config["pack_size"]):
@@ -30,9 +30,7 @@ def serve(plan: SearchedPlan, parts: Parts, search: dict[str, Any], workers: int
                 if learner is not None:
                     learner.learn(parts)
                 folder = plan.folder / numbers_label(pack)
-                progress = Progress(plan, workers)
-                parts.watching = lambda place, progress=progress: [StudyCallback(study, place.rows, progress.say)]
-                trained = train_pack(plan, folder, pack, parts, progress)
+                trained = train_pack(plan, folder, pack, parts, Progress(plan, workers))
                 endings = _endings(plan, {variant.number for variant in pack})
                 if trained and len(endings) < len(pack):
                     # Another process trains them.

@@ -174,7 +174,7 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
     prediction, report = _prediction(parts, lyapunov, place, progress.say)
     predicting = None if report is None else report.prediction
     recorder = RunRecorder(run, lyapunov, place.variants, place.rows, tracking.rows, predicting)
-    callbacks = [lyapunov, *prediction, *parts.watching(place), recorder, progress]
+    callbacks = [lyapunov, *prediction, *parts.watching(place, progress.say), recorder, progress]
     trainer = parts.trainer(callbacks, default_root_dir=run.path)
     try:
         if place.rows is None:
@@ -195,6 +195,10 @@ def _fit(run: RunFolder, place: Place, parts: Parts, progress: Progress, trackin
     progress.finish(module, place.variants)
 
 
+def _silently(*lines: str) -> None:
+    pass
+
+
 def _prediction(
     parts: Parts, lyapunov: LyapunovCallback, place: Place, say: Callable[..., object]
 ) -> tuple[list[pl.Callback], "ChanceReport | None"]:
@@ -203,12 +207,11 @@ def _prediction(
         return [], None
     from aelle.training.chance_report import ChanceReport
     from aelle.training.prediction_callback import PredictionCallback
-    from aelle.training.pruning_callback import PruningCallback
 
-    prediction, pruning, options = PredictionCallback(parts.model, lyapunov), None, parts.config["prediction"]
+    prediction = PredictionCallback(parts.model, lyapunov)
     if place.rows is not None:
         prediction.go_on(place.rows, [v.number for v in place.left])
-    if parts.cut is not None:
-        pruning = PruningCallback(prediction, parts.cut, options["after"], place.last, parts.config["size"])
-    report = ChanceReport(place.path, place.variants, prediction, pruning, say, place.rows)
+    pruning = parts.stopping(prediction, place)
+    told = say if parts.tells_chances else _silently
+    report = ChanceReport(place.path, place.variants, prediction, pruning, told, place.rows)
     return [prediction, *([pruning] if pruning else []), report], report

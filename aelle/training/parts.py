@@ -25,6 +25,8 @@ from aelle.variants import Variant, possible_values
 
 if TYPE_CHECKING:
     from aelle.predictor.early_predictor import EarlyPredictor
+    from aelle.training.prediction_callback import PredictionCallback
+    from aelle.training.pruning_callback import PruningCallback
 
 
 @runtime_checkable
@@ -39,8 +41,12 @@ class Parts:
     all packs share; each pack gets a callback and a trainer of its own. `memory`: bytes that a pack may take on the
     `device`, where that is limited; `jobs` train at the same time on this machine.
 
+    `tells_chances`: whether the chances of each epoch are printed, where there are some.
+
     Raises UserError, before anything is written, if the configuration gives a part an option that it cannot use.
     """
+
+    tells_chances = True
 
     def __init__(self, config: dict[str, Any], jobs: int = 1):
         self.config = config
@@ -51,8 +57,6 @@ class Parts:
         self.memory = min(parsed("trainer.memory", config["trainer"]["memory"]), share(self.device, jobs))
         self.model = _model(config["prediction"])
         self.cut = None if self.model is None else _cut(self.model, config)
-        # More callbacks for the training of a pack, which a search has.
-        self.watching: Callable[[Place], list[pl.Callback]] = lambda place: []
         tracker_of(config["logger"])
         module = _module(config["task"]["module"])
         check_read(config, module)
@@ -110,6 +114,19 @@ class Parts:
             over=options["over"],
             dtype=getattr(torch, options["precision"]),
         )
+
+    def stopping(self, prediction: "PredictionCallback", place: Place) -> "PruningCallback | None":
+        """What stops poor variants of a pack, if the configuration asks for it."""
+        from aelle.training.pruning_callback import PruningCallback
+
+        if self.cut is None:
+            return None
+        options = self.config["prediction"]
+        return PruningCallback(prediction, self.cut, options["after"], place.last, self.config["size"])
+
+    def watching(self, place: Place, say: Callable[..., object]) -> list[pl.Callback]:
+        """More callbacks for the training of a pack: none, but in a search."""
+        return []
 
     def trainer(self, callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
         chosen = {name: value for name, value in self.config["trainer"].items() if name != "memory"}
