@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from aelle.files import read_regular
+from aelle.hyperparameters import not_read
 from aelle.runs.format import MAX_CONFIG
 from aelle.runs.reader import DamagedRunError, read_run
 from aelle.sweep.table import SweepTable
 from aelle.terminal import command, option
+from aelle.variants import is_open
 
 RECORD = "multirun.yaml"
 """Hydra's record of the command, in the folder of a sweep started with -m."""
@@ -37,8 +40,13 @@ class Retraining:
 
     @property
     def sized(self) -> bool:
-        """Whether the variants are numbered by a search space; otherwise each run was started by options of its own."""
-        return self.config["size"] is not None
+        """Whether the sweep's settings and a number say what a variant is; otherwise each run was started by options of
+        its own, or a study has proposed the variants."""
+        return self.config["size"] is not None and not self.searched
+
+    @property
+    def searched(self) -> bool:
+        return self.config.get("search") is not None
 
     def to_the_end(self, numbers: Sequence[int]) -> str | None:
         """Trains those of the variants that are not complete, into the sweep. None where there is no such command."""
@@ -57,11 +65,23 @@ class Retraining:
             row = self.variants["variant"].tolist().index(numbers[0])
             numbers = [int(self.variants["number"].iloc[row])]
             try:
-                options = _of_one_run(options, read_run(self.folder / self.variants["run"].iloc[row]).config)
+                options = (
+                    self._proposed(options, row)
+                    if self.searched
+                    else _of_one_run(options, read_run(self.folder / self.variants["run"].iloc[row]).config)
+                )
             except DamagedRunError:
                 return None
         place = self._elsewhere(f"{self.folder.resolve().name}-{label}")
         return command("train.py", *_without(options, place), *place, _chosen(numbers))
+
+    def _proposed(self, options: list[str], row: int) -> list[str]:
+        """Without the search, and with the values that its study has proposed for the variant in this row."""
+        varied = [name for name in self.config["hyperparameters"] if _is_varied(self.config[name])]
+        values = {name: self.variants[name].iloc[row] for name in varied}
+        pinned = [option(name, _plain(value)) for name, value in values.items() if not not_read(value)]
+        kept = [one for one in _without(options, pinned) if re.split(r"[./]", _name(one))[0] != "search"]
+        return [*kept, *pinned]
 
     def _elsewhere(self, name: str) -> list[str]:
         """The options that make the sweep a folder of this name beside the present one."""
@@ -69,6 +89,15 @@ class Retraining:
         outputs = str(self.folder.parent)
         same = Path(outputs).resolve() == Path(self.config["outputs"]).resolve()
         return ([] if same else [option("outputs", outputs)]) + [option("sweep", name)]
+
+
+def _is_varied(spec: Any) -> bool:
+    return isinstance(spec, dict) or is_open(spec)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table, whose numbers are NumPy's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def retraining(folder: Path, sweep: SweepTable) -> Retraining | None:
