@@ -11,7 +11,7 @@ from aelle.sweep.table import SweepTable, load_sweep
 from aelle.terminal import count
 from aelle.training.parts import Parts
 
-MIN_KNOWN = 40
+MIN_KNOWN = 20
 """Variants that must have ended before the first is stopped."""
 
 GROWTH = 1.5

@@ -26,6 +26,7 @@ def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bo
     with study.serving():
         while variants := study.take(plan.config["pack_size"]):
             plan.take(variants)
+            ended = 0
             for pack in cut_into_packs(variants, plan.config["pack_size"]):
                 if learner is not None:
                     learner.learn(parts)
@@ -38,9 +39,10 @@ def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bo
                 for variant in pack:
                     study.tell(variant.number, endings.get(variant.number))
                 succeeded &= trained
-                if not endings:
-                    # The next ones may fail for the same reason.
-                    return False
+                ended += len(endings)
+            if not ended:
+                # The next ones would fail for the same reason.
+                return False
     return succeeded
 
 
