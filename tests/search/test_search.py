@@ -137,7 +137,6 @@ def test_a_study_that_cannot_be_written_for_a_while_does_not_stop_the_training(m
     code, out, err = main("train.py", *SEARCH, "search.prune=null", "size=5")
     assert code == 0, err
     assert len(refused) == 2 and "the study cannot be written (gone for a while); training continues" in out
-    monkeypatch.undo()
     assert_study_is_of(Path("outputs/digits"), 5)
 
 
