@@ -20,7 +20,7 @@ import optuna
 from optuna.trial import TrialState
 
 ROOT = Path(__file__).parent.parent
-RANDOM = ["search.sampler={_target_: optuna.samplers.RandomSampler}"]
+RANDOM = ["search.sampler=random"]
 
 WAYS: dict[str, tuple[float, list[str]]] = {
     "random": (1, [*RANDOM, "search.prune=null"]),

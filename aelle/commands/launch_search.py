@@ -18,15 +18,17 @@ def check(plan: Plan, config: dict[str, Any]) -> None:
 
 
 def announce(plan: Plan, search: dict[str, Any]) -> None:
-    sampler = search["sampler"]["_target_"].rpartition(".")[2]
-    prune = search["prune"] if isinstance(search["prune"], (str, type(None))) else search["prune"]["_target_"]
-    how = "without pruning" if prune is None else f"pruned by {prune.rpartition('.')[2]}"
+    how = "without pruning" if search["prune"] is None else f"pruned by {_named(search['prune'])}"
     size, epochs = count(plan.config["size"], "variant"), count(plan.config["epochs"], "epoch")
-    say(f"{plan.config['sweep']}: {size} proposed by {sampler}, {epochs} each, {how}")
+    say(f"{plan.config['sweep']}: {size} proposed by {_named(search['sampler'])}, {epochs} each, {how}")
     trials = Study(plan, search).trials
     if trials:
         ended = sum(trial.state.is_finished() for trial in trials)
         say(f"{plan.folder}: the study has {count(len(trials), 'trial')}, {ended} of them ended")
+
+
+def _named(choice: str | dict[str, Any]) -> str:
+    return choice if isinstance(choice, str) else choice["_target_"].rpartition(".")[2]
 
 
 def summarise(plan: Plan, search: dict[str, Any]) -> bool:

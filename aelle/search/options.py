@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,14 @@ OPTIONS = ("sampler", "prune", "storage", "workers", "worker")
 AELLE = "aelle"
 """As `search.prune`: by the recommended predictor, fitted to what has ended of this sweep."""
 
-PRUNERS: Mapping[str, Any] = {
+SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    # Variants of a pack are asked for while the others of it are running: as if those ended badly, so that they differ.
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+"""By `search.sampler`, with a seed."""
+
+PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
     "median": lambda epochs: optuna.pruners.MedianPruner(),
     "hyperband": lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs),
 }
@@ -59,7 +66,11 @@ def check_search(config: dict[str, Any]) -> None:
 
 def sampler(search: dict[str, Any], seed: int) -> optuna.samplers.BaseSampler:
     """The sampler that `search.sampler` names, with this seed if it takes one and none is given."""
-    return _named("search.sampler", search["sampler"], optuna.samplers.BaseSampler, "TPESampler", seed=seed)
+    chosen = search["sampler"]
+    if isinstance(chosen, str) and chosen in SAMPLERS:
+        with quiet():
+            return SAMPLERS[chosen](seed)
+    return _named("search.sampler", chosen, [*SAMPLERS], optuna.samplers.BaseSampler, "GPSampler", seed=seed)
 
 
 def pruner(search: dict[str, Any], epochs: int) -> optuna.pruners.BasePruner:
@@ -69,17 +80,15 @@ def pruner(search: dict[str, Any], epochs: int) -> optuna.pruners.BasePruner:
         return optuna.pruners.NopPruner()
     if isinstance(chosen, str) and chosen in PRUNERS:
         return PRUNERS[chosen](epochs)
-    if not isinstance(chosen, dict):
-        raise UserError(
-            f"search.prune={chosen}: choose {AELLE}, {', '.join(PRUNERS)}, null, or a pruner by _target_, as "
-            "optuna.pruners.PercentilePruner"
-        )
-    return _named("search.prune", chosen, optuna.pruners.BasePruner, "PercentilePruner")
+    return _named("search.prune", chosen, [AELLE, *PRUNERS, "null"], optuna.pruners.BasePruner, "PercentilePruner")
 
 
-def _named(option: str, given: Any, kind: type, example: str, **also: Any) -> Any:
+def _named(option: str, given: Any, words: list[str], kind: type, example: str, **also: Any) -> Any:
     """An object of Optuna's, made with the options beside its `_target_` and those that it takes of `also`."""
-    form = f"give a class as _target_, e.g. optuna.{option.split('.')[1]}s.{example}, and its arguments beside it"
+    form = (
+        f"choose {', '.join(words)}, or a class and its arguments, as {{_target_: {kind.__module__.rpartition('.')[0]}"
+    )
+    form = f"{form}.{example}}}"
     if not isinstance(given, dict) or "_target_" not in given:
         raise UserError(f"{option}={given}: {form}")
     arguments = {name: value for name, value in given.items() if name != "_target_"}
