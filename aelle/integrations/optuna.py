@@ -208,7 +208,9 @@ class AeLLEPruningCallback(PredictionCallback):
 
     def _end(self, epoch: int) -> None:
         if self.is_over:
-            chance = f", at a chance of low error of {self._chance(epoch):.1%}" if epoch in self._chances else ""
+            chance = (
+                f", at a chance of low error of {100 * self._chance(epoch):.2g} %" if epoch in self._chances else ""
+            )
             raise optuna.TrialPruned(f"Trial was pruned after epoch {epoch}{chance}.")
 
     def _chance(self, epoch: int) -> float:
