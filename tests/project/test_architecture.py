@@ -44,6 +44,7 @@ FLOORS = (
     "search",
     "analysis",
     "report",
+    "integrations",
     "commands",
 )
 """The packages, lowest first. A new one is added here, above all that it imports and below all that import it."""
