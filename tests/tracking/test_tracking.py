@@ -16,8 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
-from aelle.sweep.resuming import Place
-from aelle.tracking import Tracking
+from aelle.tracking import Pack, Tracking
 from aelle.tracking.rows import rows_of, summary
 from aelle.tracking.wandb import SETTINGS, check_access
 from run_files import CONFIG, on_replacing
@@ -114,7 +113,7 @@ def test_every_variant_is_a_run_of_its_own(main, small_sweep, sweep):
         assert run.summary["state"] == "complete" and run.exit_code == 0
         assert run.summary["final_loss"] == rows(sweep)[number, 3]["val_loss"] and run.summary["low_error"] == 0
     files = [path for path in (sweep / "wandb").rglob("*") if path.is_file()]
-    assert len(files) <= 4 * 7 and {path.suffix for path in files} == {".wandb", ".log"}
+    assert len(files) <= 5 * 7 and {path.suffix for path in files} == {".wandb", ".log", ".png"}
 
 
 def test_a_failed_pack_is_shown_so_and_goes_on_in_the_same_runs(main, small_sweep, sweep, monkeypatch):
@@ -248,7 +247,7 @@ def tracking(tmp_path) -> Tracking:
     config = {**CONFIG, "sweep": "s", "logger": {"_target_": f"{__name__}.Kept"}}
     plan = Plan(config, tmp_path)
     return Tracking(
-        RunFolder(tmp_path / "pack-0000", config), Place(tmp_path, [plan.variant(0), plan.variant(1)]), print
+        Pack(tmp_path / "pack-0000", config, [plan.variant(0), plan.variant(1)], resumed=False), None, print
     )
 
 
