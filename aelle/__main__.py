@@ -49,7 +49,8 @@ def main() -> None:
     if chosen.command == "status":
         say(*status_lines(sweep_status(chosen.sweep)))
     elif chosen.command == "send":
-        sys.exit(0 if send(chosen.sweep, chosen.overrides) else 1)
+        if not send(chosen.sweep, chosen.overrides):
+            sys.exit(1)
     elif not collect(chosen.sweep, chosen.to or chosen.sweep / "collected.parquet"):
         sys.exit(1)
 

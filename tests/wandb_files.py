@@ -22,6 +22,8 @@ class SavedRun:
             if kind == "run":
                 self.run = record.run
                 self.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            elif kind == "config":
+                self.config |= {item.key: json.loads(item.value_json) for item in record.config.update}
             elif kind == "history":
                 row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
                 assert record.history.step.num not in self.history

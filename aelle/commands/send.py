@@ -78,23 +78,21 @@ def logger_of(overrides: list[str]) -> dict[str, Any]:
             unknown = re.search(r"Could not override '([\w./]+)'", str(error))
             if unknown is None:
                 raise
-            options = [f"logger.{name}" for name in _options(overrides)]
-            raise UserError(
-                f"{unknown[1]} is not an option here: choose one of {', '.join(['logger', *options])}"
-            ) from error
+            raise UserError(f"{unknown[1]} is not an option here: {_remedy(overrides)}") from error
     logger = OmegaConf.to_container(config, resolve=True)["logger"]  # pyright: ignore[reportArgumentType, reportCallIssue, reportIndexIssue, reportOptionalSubscript]
     if logger is None:
         raise UserError(f"logger=null: choose where to send the runs, logger=NAME with one of {', '.join(names)}")
     return logger  # pyright: ignore[reportReturnType]
 
 
-def _options(overrides: list[str]) -> list[str]:
-    """Of the logger that was chosen."""
+def _remedy(overrides: list[str]) -> str:
+    """Which options there are: those of the logger that was chosen."""
     for word in overrides:
-        file = CONF / "logger" / f"{word.removeprefix('logger=')}.yaml"
-        if word.startswith("logger=") and file.is_file():
-            return [str(name) for name in OmegaConf.load(file) if name != "_target_"]
-    return []
+        if word.startswith("logger="):
+            options = OmegaConf.load(CONF / "logger" / f"{word.removeprefix('logger=')}.yaml")
+            names = [f"logger.{name}" for name in options if name != "_target_"]
+            return f"choose one of {', '.join(names)}" if names else f"{word} has no options"
+    return "choose where to send the runs, logger=NAME"
 
 
 def _target(logger: Any) -> Any:

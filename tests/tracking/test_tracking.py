@@ -4,14 +4,12 @@ import csv
 import os
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aelle.runs.writer import RunFolder
@@ -22,7 +20,8 @@ from aelle.tracking.wandb import SETTINGS, check_access
 from run_files import CONFIG, on_replacing
 from sweeps import SMALL, KilledError, report_of, results_of, rows, runs, weights
 from wandb_files import saved_runs
-from wandb_server import Server
+
+pytestmark = pytest.mark.usefixtures("wandb_at_home")
 
 OFFLINE = ["logger=wandb", "logger.mode=offline"]
 
@@ -32,30 +31,6 @@ SWEEP = ["train.py", "-m", "experiment=digits", *SMALL, "pack=1,2"]
 
 PACK = ["train.py", "experiment=digits", *SMALL, "pack=2"]
 """Variants 10 and 11."""
-
-
-@pytest.fixture(autouse=True)
-def _at_home(tmp_path, monkeypatch):
-    """Weights & Biases without this machine's login and folders, and without what an earlier test has set up."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("CONFIG_DIR", "CACHE_DIR", "DATA_DIR"):
-        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "home"))
-    monkeypatch.setattr("aelle.tracking.mirror._given_up", set())
-    wandb.teardown()
-    yield
-    with suppress(ConnectionError):
-        wandb.teardown()
-
-
-@pytest.fixture
-def server(monkeypatch):
-    server = Server()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
