@@ -25,7 +25,11 @@ class SavedRun:
             elif kind == "config":
                 self.config |= {item.key: json.loads(item.value_json) for item in record.config.update}
             elif kind == "history":
-                row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+                row = {}
+                for item in record.history.item:
+                    name, *inner = [*item.nested_key] or [item.key]
+                    value = json.loads(item.value_json)
+                    row[name] = row.get(name, {}) | {inner[0]: value} if inner else value
                 assert record.history.step.num not in self.history
                 self.history[record.history.step.num] = row
             elif kind == "summary":

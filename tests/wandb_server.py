@@ -10,7 +10,7 @@ PROJECT = {"id": "p", "name": "p", "entity": {"id": "e", "name": "e"}}
 
 class Server(ThreadingHTTPServer):
     """`history` maps a run's id to what each of its steps holds, `ends` to its exit code, `sent` to the steps in the
-    order in which they came, `config` to its configuration. `views` maps a workspace's name to what it was saved with."""
+    order in which they came, `config` to its configuration. `views` maps a workspace's name to how it was saved."""
 
     daemon_threads = True
 

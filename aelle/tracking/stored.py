@@ -58,8 +58,8 @@ def variants_of(table: pa.Table, names: list[str]) -> list[Variant]:
 def with_times(run: Run) -> pa.Table:
     """The rows of `epochs.parquet` with the time at which their epoch ended.
 
-    It is counted back from the last update by the seconds that each epoch took, as if it had not been interrupted. Without
-    times if not all seconds are known.
+    It is counted back from the last update by the seconds that each epoch took, as if there had been no interruption;
+    without times if not all seconds are known.
     """
     epochs = run.epochs
     if "seconds" not in epochs.column_names or not epochs.num_rows:

@@ -94,7 +94,7 @@ def test_tensorboard_files_are_replaced_and_have_the_time_of_their_epochs(aelle,
     assert picture.step == 3 and picture.encoded_image_string.startswith(b"\x89PNG")
 
 
-def test_what_is_damaged_is_named_and_what_is_unfinished_says_so(aelle, sweep):
+def test_what_is_damaged_is_named_and_what_is_unfinished_says_so(aelle, sweep, small_sweep):
     unfinish(sweep, "pack-0000", "failed", 1, "Error")
     folder = unfinish(sweep, "pack-0001", "running", 2)
     (sweep / "pack-0002" / "epochs.parquet").write_bytes(b"")
@@ -106,7 +106,7 @@ def test_what_is_damaged_is_named_and_what_is_unfinished_says_so(aelle, sweep):
         table = pd.read_csv(sweep / name / "metrics.csv")
         assert set(table["state"]) == {state} and len(table) == 5 * epochs and "_timestamp" not in table
         for row in table.to_dict("records"):
-            assert row["val_loss"] == rows(sweep)[row["variant"], row["epoch"]]["val_loss"]
+            assert row["val_loss"] == rows(small_sweep)[row["variant"], row["epoch"]]["val_loss"]
     assert not (sweep / "pack-0002" / "metrics.csv").exists()
 
 
@@ -167,13 +167,7 @@ def test_a_logger_that_fails_ends_it_in_one_line(aelle, sweep, monkeypatch):
 
     monkeypatch.setattr(CsvFile, "_write", full)
     code, out, err = aelle("send", sweep, "logger=csv")
-    assert (
-        code == 2
-        and out == ""
-        and err
-        == (
-            "error: the logger has failed (No space left on device); 1 of 3 runs sent: run the same command again, it sends "
-            "nothing twice\n"
-        )
-    )
+    failed = "the logger has failed (No space left on device); 1 of 3 runs sent"
+    assert (code, out) == (2, "")
+    assert err == f"error: {failed}: run the same command again, it sends nothing twice\n"
     assert json.loads((sweep / "pack-0001" / "status.json").read_text())["state"] == "complete"

@@ -79,7 +79,7 @@ def test_a_workspace_that_somebody_has_changed_stays_as_it_is(aelle, predicted, 
     server.views[name]["spec"] = changed
     monkeypatch.setattr("aelle.tracking.wandb._with_workspace", set())
     code, out, _ = aelle("send", predicted, "logger=wandb")
-    assert code == 0 and "workspace" not in out and server.views[name]["spec"] == changed
+    assert code == 0 and "workspace: " not in out and server.views[name]["spec"] == changed
 
 
 def test_without_the_package_or_the_server_s_consent_there_is_a_line_and_no_workspace(
