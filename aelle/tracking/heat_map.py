@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float, UInt8
 
 from aelle.tracking.tracker import Picture
 
@@ -16,64 +17,69 @@ white being zero."""
 
 TICKS = (-10, -1, -0.1, 0, 0.1, 1, 10)
 
-MAX_LABELS = 8
-"""Of the epochs."""
+MAX_LABELS, MAX_COLUMNS = 8, 320
+"""Of the epochs: how many are named, and how many are drawn. The picture has as many pixels there."""
 
 
 def heat_maps(tables: Sequence[pa.Table]) -> Iterator[Picture]:
-    """A picture of each variant whose spectrum was measured, from the tables of its epochs.
+    """A picture of each variant whose spectrum was measured, from the tables of a pack's epochs.
 
-    A column of the heat map is an epoch at which it was measured, a row an exponent, the greatest at the top. Where the
-    network has diverged it is grey.
+    A column of the heat map is an epoch at which spectra were measured, a row an exponent, the greatest at the top. It
+    is grey where a variant has none, because it has diverged or was pruned.
     """
-    measured: dict[int, list[tuple[int, np.ndarray]]] = {}
+    measured: dict[int, dict[int, np.ndarray]] = {}
     last: dict[int, int] = {}
     for table in tables:
         spectra = table["spectrum"] if "spectrum" in table.column_names else pa.nulls(len(table))
-        for number, epoch, spectrum in zip(
-            table["variant"].to_pylist(), table["epoch"].to_pylist(), spectra, strict=True
-        ):
+        rows = zip(table["variant"].to_pylist(), table["epoch"].to_pylist(), spectra, strict=True)
+        for number, epoch, spectrum in rows:
             last[number] = epoch
-            if spectrum.is_valid and len(spectrum):
-                measured.setdefault(number, []).append((epoch, spectrum.values.to_numpy(zero_copy_only=False)))
-    if measured:
-        draw = _Drawing()
-        for number, columns in measured.items():
-            spectra = np.full((max(len(spectrum) for _, spectrum in columns), len(columns)), np.nan)
-            for column, (_, spectrum) in enumerate(columns):
-                spectra[: len(spectrum), column] = spectrum
-            yield Picture(number, last[number], NAME, draw(spectra, [epoch for epoch, _ in columns]))
+            if spectrum.is_valid:
+                measured.setdefault(number, {})[epoch] = spectrum.values.to_numpy(zero_copy_only=False)
+    epochs = sorted({epoch for spectra in measured.values() for epoch in spectra})
+    epochs = epochs[:: -(-len(epochs) // MAX_COLUMNS) or 1]
+    exponents = max((len(one) for spectra in measured.values() for one in spectra.values()), default=0)
+    if not exponents:
+        return
+    draw = _Drawing(exponents, epochs)
+    for number, spectra in measured.items():
+        columns = np.full((exponents, len(epochs)), np.nan)
+        for column, epoch in enumerate(epochs):
+            spectrum = spectra.get(epoch, np.array([]))
+            columns[: len(spectrum), column] = spectrum
+        yield Picture(number, last[number], NAME, draw(columns))
 
 
 class _Drawing:
-    """One figure for all variants: to make one for each takes longer than to fill it."""
+    """Axes, labels and colour bar are drawn once for all variants of a pack: they take most of the time."""
 
-    def __init__(self) -> None:
+    def __init__(self, exponents: int, epochs: Sequence[int]):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.colors import SymLogNorm
         from matplotlib.figure import Figure
 
         self.canvas = FigureCanvasAgg(Figure(figsize=(4.8, 3.2), dpi=100))
         figure = self.canvas.figure
-        self.axes: Any = figure.add_axes((0.12, 0.15, 0.68, 0.81))
-        colours = SymLogNorm(LINEAR, vmin=-LIMIT, vmax=LIMIT, base=10)
-        self.image: Any = self.axes.imshow([[0.0]], cmap="RdBu_r", norm=colours, aspect="auto", interpolation="nearest")
-        self.axes.set(xlabel="epoch", ylabel="exponent")
-        self.axes.set_facecolor("0.8")
-        figure.colorbar(
-            self.image,
-            figure.add_axes((0.83, 0.15, 0.03, 0.81)),
-            label="nats per step",
-            extend="both",
-            ticks=list(TICKS),
-            format="%g",
+        self.axes: Any = figure.add_axes((0.13, 0.15, 0.67, 0.81))
+        self.image: Any = self.axes.imshow(
+            np.full((exponents, len(epochs)), np.nan),
+            cmap="RdBu_r",
+            norm=SymLogNorm(LINEAR, vmin=-LIMIT, vmax=LIMIT, base=10),
+            aspect="auto",
+            interpolation="nearest",
+            extent=(-0.5, len(epochs) - 0.5, exponents + 0.5, 0.5),
         )
-
-    def __call__(self, spectra: np.ndarray, epochs: Sequence[int]) -> np.ndarray:
-        """The pixels for spectra [K, E]."""
-        K, E = spectra.shape
-        self.image.set(data=np.ma.masked_invalid(spectra), extent=(-0.5, E - 0.5, K + 0.5, 0.5))
-        labelled = range(0, E, -(-E // MAX_LABELS))
+        labelled = range(0, len(epochs), -(-len(epochs) // MAX_LABELS))
         self.axes.set_xticks(list(labelled), [str(epochs[e]) for e in labelled])
+        self.axes.set(xlabel="epoch", ylabel="exponent", facecolor="0.8")
+        colours = figure.add_axes((0.83, 0.15, 0.03, 0.81))
+        figure.colorbar(self.image, colours, label="nats per step", extend="both", ticks=list(TICKS), format="%g")
         self.canvas.draw()
+        self.background = self.canvas.copy_from_bbox(figure.bbox)
+
+    def __call__(self, spectra: Float[np.ndarray, "K E"]) -> UInt8[np.ndarray, "rows columns 3"]:
+        self.canvas.restore_region(self.background)
+        self.image.set_data(spectra)
+        for artist in (self.image, *self.axes.spines.values()):
+            self.axes.draw_artist(artist)
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
