@@ -68,7 +68,7 @@ class WandbRuns:
         runs = _at_once(begin, pack.variants)
         self.runs = {variant.number: run for variant, run in zip(pack.variants, runs, strict=True)}
         if self.place["mode"] == "online":
-            _write_workspace(runs[0], pack)
+            _write_workspace(runs[0].entity, runs[0].project, pack)
 
     def epoch(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -79,8 +79,10 @@ class WandbRuns:
     def pictures(self, pictures: Iterable[Picture]) -> None:
         for picture in pictures:
             run = self.runs[picture.variant]
-            if picture.epoch >= run.starting_step:
-                run.log({picture.name: wandb.Image(picture.pixels)}, step=picture.epoch)
+            # A run may have been stopped between its last epoch and its picture, or be older than pictures.
+            if picture.epoch >= run.starting_step or run.summary.get(picture.name) is None:
+                step = max(picture.epoch, run.starting_step)
+                run.log({picture.name: wandb.Image(picture.pixels)}, step=step)
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         def end(run: wandb.Run, outcome: Outcome) -> None:
@@ -126,16 +128,16 @@ _with_workspace: set[tuple[str, str, str]] = set()
 """Entity, project and sweep of those whose workspace this process has written or seen."""
 
 
-def _write_workspace(run: wandb.Run, pack: Pack) -> None:
+def _write_workspace(entity: str, project: str, pack: Pack) -> None:
     """Once the project exists, that is, after a run has begun. Training does not depend on it."""
-    key = (run.entity, run.project, pack.sweep)
+    key = (entity, project, pack.sweep)
     if key in _with_workspace:
         return
     _with_workspace.add(key)
     try:
         from aelle.tracking.workspace import write_workspace
 
-        if url := write_workspace(run.entity, run.project, pack):
+        if url := write_workspace(entity, project, pack):
             say(f"workspace: {url}")
     except ImportError:
         # One pack says so for all: others may be trained in other processes.

@@ -80,6 +80,20 @@ def test_what_was_sent_before_is_not_sent_twice_and_a_stopped_run_goes_on(aelle,
             assert row["val_loss"] == written[int(name.split("-")[1]), epoch]["val_loss"]
 
 
+def test_a_run_that_was_sent_without_its_heat_map_gets_it_once(aelle, sweep, server, monkeypatch):
+    for name in ("pack-0000", "pack-0001"):
+        shutil.rmtree(sweep / name)
+    with monkeypatch.context() as patched:
+        patched.setattr("aelle.tracking.mirror.heat_maps", lambda tables: iter(()))
+        assert aelle("send", sweep, "logger=wandb")[0] == 0
+    assert list(server.sent.values()) == [[0, 1, 2, 3]] * 2
+    for _ in range(2):
+        assert aelle("send", sweep, "logger=wandb")[0] == 0
+        assert list(server.sent.values()) == [[0, 1, 2, 3, 4]] * 2
+    for history in server.history.values():
+        assert "val_loss" not in history[4] and history[4]["lyapunov/spectrum"]["_type"] == "image-file"
+
+
 def test_tensorboard_files_are_replaced_and_have_the_time_of_their_epochs(aelle, sweep):
     for _ in range(2):
         assert aelle("send", sweep, "logger=tensorboard")[0] == 0

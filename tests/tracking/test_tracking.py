@@ -4,7 +4,9 @@ import csv
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.tracking import Pack, Tracking
 from aelle.tracking.rows import rows_of, summary
-from aelle.tracking.wandb import SETTINGS, check_access
+from aelle.tracking.wandb import SETTINGS, _write_workspace, check_access
 from run_files import CONFIG, on_replacing
 from sweeps import SMALL, KilledError, report_of, results_of, rows, runs, weights
 from wandb_files import saved_runs
@@ -156,7 +158,8 @@ def test_online_a_stopped_pack_sends_only_what_the_server_lacks(main, small_swee
     code, out, err = main(*PACK, "logger=wandb")
     assert code == 1 and "failed with OSError" in out and err == ""
     assert len(server.history) == 2 and set(server.ends.values()) == {1}
-    assert main(*PACK, "logger=wandb")[0] == 0
+    code, out, _ = main(*PACK, "logger=wandb")
+    assert code == 0 and "warning" not in out
     assert set(server.ends.values()) == {0}
     for name, history in server.history.items():
         hold(history, rows(small_sweep), int(name.split("-")[1]), range(4))
@@ -287,6 +290,17 @@ def test_what_cannot_work_is_one_line_before_anything_is_trained(main, monkeypat
 def test_a_login_is_found_and_leaves_nothing_that_a_job_on_another_machine_would_look_for(server, capfd):
     check_access("online")
     assert "WANDB_SERVICE" not in os.environ and capfd.readouterr() == ("", "")
+
+
+def test_who_lacks_the_package_for_workspaces_is_told_once(monkeypatch, tracking, capsys):
+    monkeypatch.setitem(sys.modules, "aelle.tracking.workspace", None)
+    run = SimpleNamespace(entity="e", project="p")
+    for _ in range(2):
+        _write_workspace(run, tracking.pack)
+    _write_workspace(
+        run, replace(tracking.pack, folder=Path("outputs/t/pack-0001"), variants=tracking.pack.variants[1:])
+    )
+    assert capsys.readouterr().out.count("pip install -e '.[wandb]'") == 1
 
 
 def test_an_analysis_is_a_run_beside_the_variants(main, small_sweep, sweep):
