@@ -6,7 +6,6 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -294,12 +293,10 @@ def test_a_login_is_found_and_leaves_nothing_that_a_job_on_another_machine_would
 
 def test_who_lacks_the_package_for_workspaces_is_told_once(monkeypatch, tracking, capsys):
     monkeypatch.setitem(sys.modules, "aelle.tracking.workspace", None)
-    run = SimpleNamespace(entity="e", project="p")
     for _ in range(2):
-        _write_workspace(run, tracking.pack)
-    _write_workspace(
-        run, replace(tracking.pack, folder=Path("outputs/t/pack-0001"), variants=tracking.pack.variants[1:])
-    )
+        _write_workspace("e", "p", tracking.pack)
+    later = replace(tracking.pack, folder=Path("outputs/t/pack-0001"), variants=tracking.pack.variants[1:])
+    _write_workspace("e", "p", later)
     assert capsys.readouterr().out.count("pip install -e '.[wandb]'") == 1
 
 
