@@ -1,4 +1,4 @@
-"""`python -m aelle`: a sweep's progress, and its rows for other tools."""
+"""`python -m aelle`: a sweep's progress, and its rows for other tools and dashboards."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aelle.commands.collect import collect
 from aelle.commands.command_line import errors_in_one_line
+from aelle.commands.send import send
 from aelle.commands.status_text import status_lines
 from aelle.sweep.status import sweep_status
 from aelle.terminal import say
@@ -31,12 +32,25 @@ def main() -> None:
         "metrics and spectra (nats per step). Runs that cannot be read are left out and reported on stderr; "
         "the exit code is then 1.",
     )
-    for command in (status, rows):
+    about = "send all runs of a sweep to Weights & Biases, TensorBoard or a CSV file"
+    dashboard = commands.add_parser(
+        "send",
+        help=about,
+        description=f"{about.capitalize()}, from its folder alone, as if it had been trained with that "
+        "logger. What has been sent before is not sent twice. Runs that cannot be read are left out and reported on "
+        "stderr; the exit code is then 1.",
+    )
+    for command in (status, rows, dashboard):
         command.add_argument("sweep", type=Path, help="folder of a sweep, e.g. outputs/digits")
     rows.add_argument("--to", type=Path, metavar="FILE", help="file to write (default: SWEEP/collected.parquet)")
+    example = "the options of train.py, e.g. logger=wandb logger.mode=offline"
+    dashboard.add_argument("overrides", nargs="+", metavar="logger=NAME", help=example)
     chosen = parser.parse_args()
     if chosen.command == "status":
         say(*status_lines(sweep_status(chosen.sweep)))
+    elif chosen.command == "send":
+        if not send(chosen.sweep, chosen.overrides):
+            sys.exit(1)
     elif not collect(chosen.sweep, chosen.to or chosen.sweep / "collected.parquet"):
         sys.exit(1)
 

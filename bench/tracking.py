@@ -6,12 +6,18 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from aelle.tracking.heat_map import heat_maps
+from aelle.tracking.rows import rows_of
 from aelle.tracking.tracker import Pack
 from aelle.tracking.wandb import WandbRuns
 from aelle.variants import Variant
 
 V, E = (int(number) for number in (*sys.argv[1:], 25, 20)[:2])
-METRICS = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy", "seconds", "clamped", *"abcde")
+METRICS = ("train_loss", "val_loss", "val_accuracy", "test_loss", "test_accuracy", "seconds", "clamped")
+EXPONENTS = np.linspace(0.1, -5, 64)
 
 
 def resident(process: str = "self") -> float:
@@ -34,14 +40,21 @@ with tempfile.TemporaryDirectory() as sweep:
     since = [time.perf_counter()]
     tracker.start(pack)
     since.append(time.perf_counter())
+    tables = []
     for epoch in range(E + 1):
-        tracker.epoch([{"variant": n, "epoch": epoch, **dict.fromkeys(METRICS, 0.5)} for n in range(V)])
+        metrics = {name: np.full(V, 0.5) for name in METRICS}
+        spectra = list(EXPONENTS - np.random.rand(V, 64))
+        tables.append(pa.table({"variant": range(V), "epoch": [epoch] * V, **metrics, "spectrum": spectra}))
+        tracker.epoch(rows_of(tables[-1]))
+    since.append(time.perf_counter())
+    tracker.pictures(heat_maps(tables))
     since.append(time.perf_counter())
     memory = f"{resident() - before:.0f} MB here and {resident(core()):.0f} MB in its own process"
     tracker.finish([{"state": "complete", "final_loss": 0.5, "low_error": 1}] * V)
     since.append(time.perf_counter())
     files = [file for file in Path(sweep).rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e3
-    begin, epochs, end = (b - a for a, b in pairwise(since))
+    begin, epochs, pictures, end = (b - a for a, b in pairwise(since))
     print(f"{V} runs begin in {begin:.2f} s and end in {end:.2f} s; an epoch takes {1e3 * epochs / (E + 1):.0f} ms")
+    print(f"their heat maps take {pictures:.2f} s, once")
     print(f"{memory}; {len(files)} files of {size:.0f} kB in all")

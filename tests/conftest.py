@@ -2,6 +2,7 @@ import os
 import runpy
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 # As train.py has it: threads that spin while they wait slow each other down. Read when PyTorch is loaded.
@@ -78,6 +79,36 @@ def aelle(monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def wandb_at_home(tmp_path, monkeypatch):
+    """Weights & Biases without this machine's login and folders, and without what an earlier test has set up."""
+    import wandb
+
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("CONFIG_DIR", "CACHE_DIR", "DATA_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "home"))
+    monkeypatch.setattr("aelle.tracking.mirror._given_up", set())
+    monkeypatch.setattr("aelle.tracking.wandb._with_workspace", set())
+    wandb.teardown()
+    yield
+    with suppress(ConnectionError):
+        wandb.teardown()
+
+
+@pytest.fixture
+def server(wandb_at_home, monkeypatch):
+    """A stand-in for the server of Weights & Biases, and a login to it."""
+    from wandb_server import Server
+
+    server = Server()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

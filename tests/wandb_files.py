@@ -22,18 +22,19 @@ class SavedRun:
             if kind == "run":
                 self.run = record.run
                 self.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            elif kind == "config":
+                self.config |= {item.key: json.loads(item.value_json) for item in record.config.update}
             elif kind == "history":
-                row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+                row = _entries(record.history.item)
                 assert record.history.step.num not in self.history
                 self.history[record.history.step.num] = row
             elif kind == "summary":
-                self.summary |= {item.key or item.nested_key[0]: item.value_json for item in record.summary.update}
+                self.summary |= _entries(record.summary.update)
             elif kind == "artifact":
                 entries = record.artifact.manifest.contents
                 self.artifacts[record.artifact.type] = sorted(entry.path for entry in entries)
             elif kind == "exit":
                 self.exit_code = record.exit.exit_code
-        self.summary = {name: json.loads(value) for name, value in self.summary.items()}
 
 
 def saved_runs(sweep: Path) -> list[SavedRun]:
@@ -41,6 +42,16 @@ def saved_runs(sweep: Path) -> list[SavedRun]:
     wandb.teardown()
     paths = sorted(sweep.glob("wandb/*run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     return [SavedRun(path) for path in paths]
+
+
+def _entries(items) -> dict:
+    """By name; what is itself a dictionary is stored entry by entry."""
+    found: dict = {}
+    for item in items:
+        name, *inner = [*item.nested_key] or [item.key]
+        value = json.loads(item.value_json)
+        found[name] = found.get(name, {}) | {inner[0]: value} if inner else value
+    return found
 
 
 def _records(data: bytes):

@@ -10,7 +10,7 @@ PROJECT = {"id": "p", "name": "p", "entity": {"id": "e", "name": "e"}}
 
 class Server(ThreadingHTTPServer):
     """`history` maps a run's id to what each of its steps holds, `ends` to its exit code, `sent` to the steps in the
-    order in which they came."""
+    order in which they came, `config` to its configuration. `views` maps a workspace's name to how it was saved."""
 
     daemon_threads = True
 
@@ -19,6 +19,8 @@ class Server(ThreadingHTTPServer):
         self.history: dict[str, dict[int, dict]] = {}
         self.ends: dict[str, int] = {}
         self.sent: dict[str, list[int]] = {}
+        self.config: dict[str, dict] = {}
+        self.views: dict[str, dict] = {}
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
@@ -38,6 +40,7 @@ class Server(ThreadingHTTPServer):
         if operation == "UpsertBucket":
             inserted = run not in self.history
             self.history.setdefault(run, {})
+            self.config[run] = self.config.get(run, {}) | json.loads(asked.get("config") or "{}")
             return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
         if "Resume" in operation:
             known = self.history.get(run)
@@ -47,6 +50,15 @@ class Server(ThreadingHTTPServer):
             lines = {"historyLineCount": len(known), "eventsLineCount": 0, "logLineCount": 0}
             tails = {"historyTail": json.dumps([last]), "eventsTail": "[]", "summaryMetrics": last}
             return {"model": {**PROJECT, "bucket": {**bucket, **lines, **tails, "tags": [], "wandbConfig": '{"t": 1}'}}}
+        if "Viewer" in operation:
+            return {"viewer": {"id": "u", "entity": "e", "username": "e", "teams": {"edges": []}, "flags": "{}"}}
+        if operation == "View":
+            found = [self.views[name] for name in [asked["viewName"]] if name in self.views]
+            return {"project": {"allViews": {"edges": [{"node": {"id": "v", **view}} for view in found]}}}
+        if operation == "UpsertView2":
+            inserted = asked["name"] not in self.views
+            self.views[asked["name"]] = asked
+            return {"upsertView": {"view": {"id": "v", "name": asked["name"]}, "inserted": inserted}}
         if operation == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.url}/file"} for name in asked["files"]]
             return {"createRunFiles": {"runID": asked["run"], "uploadHeaders": [], "files": files}}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from aelle.spreadsheets import write_csv
-from aelle.tracking.tracker import Outcome, Pack, Row
+from aelle.tracking.tracker import TIME, Outcome, Pack, Row
 
 
 class CsvFile:
@@ -20,7 +20,7 @@ class CsvFile:
         self.rows: list[Row] = []
 
     def epoch(self, rows: Sequence[Row]) -> None:
-        self.rows += rows
+        self.rows += [{name: value for name, value in row.items() if name != TIME} for row in rows]
         self._write(["running"] * len(self.hyperparameters))
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:

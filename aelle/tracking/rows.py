@@ -1,5 +1,6 @@
 """The rows of `epochs.parquet` as a dashboard shows them: numbers only, spectra by their summaries."""
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -16,14 +17,14 @@ def rows_of(table: pa.Table) -> list[Row]:
     for prefix in ("", "test_"):
         if f"{prefix}spectrum" in table.column_names:
             for row, spectrum in zip(rows, table[f"{prefix}spectrum"].to_pylist(), strict=True):
-                if spectrum is not None:
+                if spectrum:
                     row |= {f"{prefix}lyapunov/{name}": value for name, value in summary(spectrum).items()}
     return rows
 
 
 def summary(spectrum: list[float]) -> dict[str, float]:
     """Of exponents in descending order; all NaN where the network has diverged."""
-    exponents = torch.tensor(spectrum, dtype=torch.float64)
+    exponents = torch.from_numpy(np.array(spectrum, dtype=np.float64))
     above_zero = (exponents > 0).double().mean().masked_fill(exponents.isnan().any(), torch.nan)
     return {
         "maximum": float(exponents[0]),

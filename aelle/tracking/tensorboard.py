@@ -1,14 +1,14 @@
 """A TensorBoard folder per variant: `tensorboard --logdir outputs/<sweep>/tensorboard`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aelle.errors import UserError
 from aelle.files import make_folder
-from aelle.tracking.tracker import Outcome, Pack, Row
+from aelle.tracking.tracker import TIME, Outcome, Pack, Picture, Row
 
 
 class TensorBoardFolders:
-    """`<sweep>/tensorboard/<pack>/<variant>`: scalars over epochs, and a line of the HPARAMS tab.
+    """`<sweep>/tensorboard/<pack>/<variant>`: scalars over epochs, pictures, and a line of the HPARAMS tab.
 
     Files left there by an earlier start of the pack are removed: its rows are written again.
     """
@@ -38,9 +38,13 @@ class TensorBoardFolders:
         for row in rows:
             writer = self.writers[int(row["variant"])]
             for name, value in row.items():
-                if name not in ("variant", "epoch"):
-                    writer.add_scalar(name, value, int(row["epoch"]))
+                if name not in ("variant", "epoch", TIME):
+                    writer.add_scalar(name, value, int(row["epoch"]), walltime=row.get(TIME))
             writer.flush()
+
+    def pictures(self, pictures: Iterable[Picture]) -> None:
+        for variant, epoch, name, pixels in pictures:
+            self.writers[variant].add_image(name, pixels, epoch, dataformats="HWC")
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         for writer, chosen, outcome in zip(self.writers.values(), self.hyperparameters, outcomes, strict=True):

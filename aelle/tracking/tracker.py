@@ -1,12 +1,14 @@
 """What a tracker receives of a pack: its variants, their rows after each epoch, and their outcomes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import UInt8
 
 from aelle.errors import UserError, in_one_line
 from aelle.runs.settings import fingerprint, target
@@ -15,9 +17,22 @@ from aelle.variants import Variant
 Row = dict[str, int | float]
 """One variant after one epoch: `variant`, `epoch`, and every number that was measured."""
 
+TIME = "_timestamp"
+"""In the rows of a run that is sent after its training: when the epoch ended, in seconds since 1970. Weights & Biases
+knows it by this name."""
+
 Outcome = dict[str, Any]
-"""`state`: complete, diverged, pruned, failed or stopped; of a variant whose training has ended, `final_loss` and
-`low_error` (0 or 1, which every kind of panel can draw) too."""
+"""`state`: complete, diverged, pruned, failed, stopped, or running if a run is sent while another process trains it; of
+a variant whose training has ended, `final_loss` and `low_error` (0 or 1, which every kind of panel can draw) too."""
+
+
+class Picture(NamedTuple):
+    """Of a variant, up to its last `epoch`."""
+
+    variant: int
+    epoch: int
+    name: str
+    pixels: UInt8[np.ndarray, "rows columns 3"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,15 @@ class Tracker(Protocol):
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         """One per variant of the pack, in its order."""
+        ...
+
+
+@runtime_checkable
+class PictureTracker(Tracker, Protocol):
+    """A tracker that also shows pictures, of each variant one, after the last epoch and before `finish`."""
+
+    def pictures(self, pictures: Iterable[Picture]) -> None:
+        """They are drawn while this goes through them."""
         ...
 
 

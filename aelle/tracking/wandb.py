@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,16 @@ from typing import Any
 import pandas as pd
 import wandb
 
-from aelle.errors import UserError
-from aelle.tracking.tracker import Analysis, Outcome, Pack, Row
+from aelle.errors import UserError, in_one_line
+from aelle.terminal import say
+from aelle.tracking.tracker import Analysis, Outcome, Pack, Picture, Row
 from aelle.variants import Variant
 
-EXIT_CODES = {"complete": 0, "diverged": 0, "pruned": 0, "failed": 1, "stopped": 255}
+EXIT_CODES = {"complete": 0, "diverged": 0, "pruned": 0, "failed": 1, "stopped": 255, "running": 255}
 """Exit codes of runs; Weights & Biases shows 0 as finished, 1 as failed and 255 as killed."""
+
+CLASS = "class"
+"""The entry of a run's configuration by which the workspace groups curves: panels cannot group by a summary."""
 
 SERVER_TIMEOUT_SECONDS = 60
 """How long to wait for a server at the start and the end of a run. Unsent data stay in the run's folder."""
@@ -63,6 +67,8 @@ class WandbRuns:
         _set_up()
         runs = _at_once(begin, pack.variants)
         self.runs = {variant.number: run for variant, run in zip(pack.variants, runs, strict=True)}
+        if self.place["mode"] == "online":
+            _write_workspace(runs[0].entity, runs[0].project, pack)
 
     def epoch(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -70,9 +76,18 @@ class WandbRuns:
             if row["epoch"] >= run.starting_step:
                 run.log({name: value for name, value in row.items() if name != "variant"}, step=int(row["epoch"]))
 
+    def pictures(self, pictures: Iterable[Picture]) -> None:
+        for picture in pictures:
+            run = self.runs[picture.variant]
+            # A run may have been stopped between its last epoch and its picture, or be older than pictures.
+            if picture.epoch >= run.starting_step or run.summary.get(picture.name) is None:
+                step = max(picture.epoch, run.starting_step)
+                run.log({picture.name: wandb.Image(picture.pixels)}, step=step)
+
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         def end(run: wandb.Run, outcome: Outcome) -> None:
             run.summary.update(outcome)
+            run.config.update({CLASS: class_of(outcome)}, allow_val_change=True)
             run.finish(exit_code=EXIT_CODES[outcome["state"]])
 
         _at_once(end, list(self.runs.values()), outcomes)
@@ -100,6 +115,36 @@ class WandbRuns:
 
     def _begin(self, folder: Path, **options: Any) -> wandb.Run:
         return wandb.init(**self.place, **options, dir=folder, reinit="create_new", settings=wandb.Settings(**SETTINGS))
+
+
+def class_of(outcome: Outcome) -> str:
+    """`low-error` or `high-error`; of a variant whose training has not ended, its state."""
+    if "low_error" in outcome:
+        return "low-error" if outcome["low_error"] else "high-error"
+    return outcome["state"]
+
+
+_with_workspace: set[tuple[str, str, str]] = set()
+"""Entity, project and sweep of those whose workspace this process has written or seen."""
+
+
+def _write_workspace(entity: str, project: str, pack: Pack) -> None:
+    """Once the project exists, that is, after a run has begun. Training does not depend on it."""
+    key = (entity, project, pack.sweep)
+    if key in _with_workspace:
+        return
+    _with_workspace.add(key)
+    try:
+        from aelle.tracking.workspace import write_workspace
+
+        if url := write_workspace(entity, project, pack):
+            say(f"workspace: {url}")
+    except ImportError:
+        # One pack says so for all: others may be trained in other processes.
+        if any(variant.number == 0 for variant in pack.variants):
+            say("no workspace is written to Weights & Biases: for one, run pip install -e '.[wandb]'")
+    except Exception as error:
+        say(f"warning: the workspace was not written to Weights & Biases ({in_one_line(error)})")
 
 
 def run_id(pack: Pack, variant: Variant) -> str:

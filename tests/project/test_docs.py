@@ -27,12 +27,14 @@ import aelle.__main__
 from aelle.analysis.embeddings import check_pictures
 from aelle.commands.hydra_parser import build_parser
 from aelle.commands.launch import register_resolvers
+from aelle.commands.send import logger_of
 from aelle.errors import UserError
 from aelle.files import MODEL_FILES, PREDICTOR_FILES
 from aelle.hyperparameters import HYPERPARAMETERS
 from aelle.model.estimator import AeLLE
 from aelle.runs.reader import FILES
 from aelle.sweep.plan import Plan
+from aelle.tracking import tracker_of
 from aelle.variants import check_space
 from sweeps import ROOT, report_of, results_of
 
@@ -148,6 +150,7 @@ def check_command(line: str, own: Path, monkeypatch) -> None:
         monkeypatch.setattr(aelle.__main__, "sweep_status", asked.append)
         monkeypatch.setattr(aelle.__main__, "status_lines", lambda status: [str(status)])
         monkeypatch.setattr(aelle.__main__, "collect", lambda *paths: asked.extend(paths) or True)
+        monkeypatch.setattr(aelle.__main__, "send", lambda _, words: asked.append(tracker_of(logger_of(words))) or True)
         aelle.__main__.main()
         assert asked
         return

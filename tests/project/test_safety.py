@@ -44,13 +44,14 @@ def test_a_stored_configuration_imports_nothing_and_tells_no_secret(sweep, tmp_p
         for part in ("module", "data"):
             config["task"][part]["_target_"] = "trap.Trap"
         config["task"]["name"] = "${oc.env:SECRET}"
+        config["logger"] = {"_target_": "trap.Trap"}
 
     restore(sweep, change)
     assert load_sweep(sweep).task == "${oc.env:SECRET}"
     code, out, err = main("analyze.py", f"sweep={sweep}", "threshold=2.0", *QUICK)
     assert code == 0, err
-    for word in ("status", "collect"):
-        monkeypatch.setattr(sys, "argv", ["aelle", word, str(sweep)])
+    for word, *options in (["status"], ["collect"], ["send", "logger=csv"]):
+        monkeypatch.setattr(sys, "argv", ["aelle", word, str(sweep), *options])
         __main__.main()
     said = out + err + capsys.readouterr().out
     written = b"".join(file.read_bytes() for file in sweep.rglob("*") if file.is_file())

@@ -4,26 +4,25 @@ import csv
 import os
 import shutil
 import sys
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
-from aelle.sweep.resuming import Place
-from aelle.tracking import Tracking
+from aelle.tracking import Pack, Tracking
 from aelle.tracking.rows import rows_of, summary
-from aelle.tracking.wandb import SETTINGS, check_access
+from aelle.tracking.wandb import SETTINGS, _write_workspace, check_access
 from run_files import CONFIG, on_replacing
 from sweeps import SMALL, KilledError, report_of, results_of, rows, runs, weights
 from wandb_files import saved_runs
-from wandb_server import Server
+
+pytestmark = pytest.mark.usefixtures("wandb_at_home")
 
 OFFLINE = ["logger=wandb", "logger.mode=offline"]
 
@@ -33,30 +32,6 @@ SWEEP = ["train.py", "-m", "experiment=digits", *SMALL, "pack=1,2"]
 
 PACK = ["train.py", "experiment=digits", *SMALL, "pack=2"]
 """Variants 10 and 11."""
-
-
-@pytest.fixture(autouse=True)
-def _at_home(tmp_path, monkeypatch):
-    """Weights & Biases without this machine's login and folders, and without what an earlier test has set up."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("CONFIG_DIR", "CACHE_DIR", "DATA_DIR"):
-        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "home"))
-    monkeypatch.setattr("aelle.tracking.mirror._given_up", set())
-    wandb.teardown()
-    yield
-    with suppress(ConnectionError):
-        wandb.teardown()
-
-
-@pytest.fixture
-def server(monkeypatch):
-    server = Server()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -114,7 +89,7 @@ def test_every_variant_is_a_run_of_its_own(main, small_sweep, sweep):
         assert run.summary["state"] == "complete" and run.exit_code == 0
         assert run.summary["final_loss"] == rows(sweep)[number, 3]["val_loss"] and run.summary["low_error"] == 0
     files = [path for path in (sweep / "wandb").rglob("*") if path.is_file()]
-    assert len(files) <= 4 * 7 and {path.suffix for path in files} == {".wandb", ".log"}
+    assert len(files) <= 5 * 7 and {path.suffix for path in files} == {".wandb", ".log", ".png"}
 
 
 def test_a_failed_pack_is_shown_so_and_goes_on_in_the_same_runs(main, small_sweep, sweep, monkeypatch):
@@ -182,7 +157,8 @@ def test_online_a_stopped_pack_sends_only_what_the_server_lacks(main, small_swee
     code, out, err = main(*PACK, "logger=wandb")
     assert code == 1 and "failed with OSError" in out and err == ""
     assert len(server.history) == 2 and set(server.ends.values()) == {1}
-    assert main(*PACK, "logger=wandb")[0] == 0
+    code, out, _ = main(*PACK, "logger=wandb")
+    assert code == 0 and "warning" not in out
     assert set(server.ends.values()) == {0}
     for name, history in server.history.items():
         hold(history, rows(small_sweep), int(name.split("-")[1]), range(4))
@@ -248,7 +224,7 @@ def tracking(tmp_path) -> Tracking:
     config = {**CONFIG, "sweep": "s", "logger": {"_target_": f"{__name__}.Kept"}}
     plan = Plan(config, tmp_path)
     return Tracking(
-        RunFolder(tmp_path / "pack-0000", config), Place(tmp_path, [plan.variant(0), plan.variant(1)]), print
+        Pack(tmp_path / "pack-0000", config, [plan.variant(0), plan.variant(1)], resumed=False), None, print
     )
 
 
@@ -313,6 +289,15 @@ def test_what_cannot_work_is_one_line_before_anything_is_trained(main, monkeypat
 def test_a_login_is_found_and_leaves_nothing_that_a_job_on_another_machine_would_look_for(server, capfd):
     check_access("online")
     assert "WANDB_SERVICE" not in os.environ and capfd.readouterr() == ("", "")
+
+
+def test_who_lacks_the_package_for_workspaces_is_told_once(monkeypatch, tracking, capsys):
+    monkeypatch.setitem(sys.modules, "aelle.tracking.workspace", None)
+    for _ in range(2):
+        _write_workspace("e", "p", tracking.pack)
+    later = replace(tracking.pack, folder=Path("outputs/t/pack-0001"), variants=tracking.pack.variants[1:])
+    _write_workspace("e", "p", later)
+    assert capsys.readouterr().out.count("pip install -e '.[wandb]'") == 1
 
 
 def test_an_analysis_is_a_run_beside_the_variants(main, small_sweep, sweep):
