@@ -246,7 +246,7 @@ def sweep_sample(
         finite = int(np.isfinite(taken.spectra[:, epochs]).all(2).sum())
         if finite < MIN_ROWS:
             raise TooFewError(
-                f"{len(variants)} variants have {finite} finite spectra, too few to fit a model to; train.py measures "
+                f"{len(variants)} variants have {finite} finite spectra, too few to fit a model to; a training measures "
                 "spectra (see its options lyapunov.…)"
             )
         seen = SpectraSoFar.joined([taken.seen(k) for k in epochs])

@@ -142,10 +142,10 @@ def check_command(line: str, own: Path, monkeypatch) -> None:
     script, *rest = words_of(line)
     if script == "-m":
         asked = []
-        monkeypatch.setattr(sys, "argv", ["aelle", *rest[1:]])
-        monkeypatch.setattr(aelle.__main__, "sweep_status", asked.append)
-        monkeypatch.setattr(aelle.__main__, "status_lines", lambda status: [str(status)])
-        monkeypatch.setattr(aelle.__main__, "collect", lambda *paths: asked.extend(paths) or True)
+        monkeypatch.setattr(sys, "argv", ["__main__.py", *rest[1:]])
+        monkeypatch.setattr("aelle.sweep.status.sweep_status", asked.append)
+        monkeypatch.setattr("aelle.commands.status_text.status_lines", lambda status: [str(status)])
+        monkeypatch.setattr("aelle.commands.collect.collect", lambda *paths: asked.extend(paths) or True)
         aelle.__main__.main()
         assert asked
         return

@@ -50,7 +50,7 @@ def test_a_stored_configuration_imports_nothing_and_tells_no_secret(sweep, tmp_p
     code, out, err = main("analyze.py", f"sweep={sweep}", "threshold=2.0", *QUICK)
     assert code == 0, err
     for word in ("status", "collect"):
-        monkeypatch.setattr(sys, "argv", ["aelle", word, str(sweep)])
+        monkeypatch.setattr(sys, "argv", ["__main__.py", word, str(sweep)])
         __main__.main()
     said = out + err + capsys.readouterr().out
     written = b"".join(file.read_bytes() for file in sweep.rglob("*") if file.is_file())
