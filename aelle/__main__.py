@@ -45,8 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         "status",
         status,
         "show how far a sweep is: packs complete, running, stale, failed and missing; time left; best variants",
-        "The sweep may be complete or not. Stale: started, but interrupted or killed, so that no process is training it; "
-        "run the sweep's command again to resume from the last epoch. The first error is shown, too.",
+        "The sweep may be complete or not. Stale: started, but interrupted or killed, so that no process is training "
+        "it; run the sweep's command again to resume from the last epoch. The first error is shown, too.",
     )
     add_for_sweep(
         "collect",

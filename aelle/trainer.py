@@ -28,4 +28,6 @@ def lean_trainer(**options: Any) -> pl.Trainer:
             **options,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {in_one_line(error)}; {command('train', '--help')} shows the trainer's options") from error
+        raise UserError(
+            f"trainer: {in_one_line(error)}; {command('train', '--help')} shows the trainer's options"
+        ) from error

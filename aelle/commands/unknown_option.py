@@ -57,9 +57,7 @@ def _are_names(value: str) -> bool:
 def _of_training(name: str, words: list[str]) -> str:
     config = _composed(words)
     names = set(_dotted(config))
-    files = [
-        file for at in _folders() for group in ("task", "space") for file in (at / group).glob("*.yaml") if config
-    ]
+    files = [file for at in _folders() for group in ("task", "space") for file in (at / group).glob("*.yaml") if config]
     if name in {one for file in files for one in _dotted(_read(file))} - names:
         has = ", ".join(sorted(config.keys() - set(OPTIONS)))
         return f"task={config['task']['name']} does not have {name}, only other tasks do; it has {has}; "

@@ -151,7 +151,9 @@ def load_sweep(folder: str | Path) -> SweepTable:
     if not found.runs and found.problems:
         raise UserError(f"no run in {folder} can be read: {'; '.join(found.problems)}")
     if not found.runs:
-        raise UserError(f"{folder} contains no runs: train some first, e.g. {command('train', '-m', 'experiment=digits')}")
+        raise UserError(
+            f"{folder} contains no runs: train some first, e.g. {command('train', '-m', 'experiment=digits')}"
+        )
     return _assemble(folder.name, found)
 
 
