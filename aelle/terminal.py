@@ -106,7 +106,7 @@ def command(name: str, *words: str) -> str:
 def program() -> str:
     """The command that runs: `train`, started as `train.py` or as `aelle train`."""
     # `aelle` puts the command behind its own name.
-    return Path(sys.argv[0]).name.split()[-1].removesuffix(".py")
+    return Path(sys.argv[0]).name.split(" ")[-1].removesuffix(".py")
 
 
 def pasted(*words: str) -> str:
