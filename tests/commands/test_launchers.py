@@ -142,7 +142,7 @@ def hydra_with(*overrides: str):
 @needs("joblib")
 @pytest.mark.parametrize(("n_jobs", "jobs", "each"), [(-1, 8, 1), (1, 1, 8), (3, 3, 2), (8, 8, 1), (20, 20, 1)])
 def test_jobs_of_joblib_share_the_cores(monkeypatch, n_jobs, jobs, each):
-    monkeypatch.setattr("aelle.commands.launchers.cpu_count", lambda: 8)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     hydra = hydra_with("hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_jobs}")
     assert (side_by_side(hydra), threads(hydra)) == (jobs, each)
 
