@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from aelle.lyapunov.estimate import lyapunov_spectrum
     from aelle.lyapunov.spectra_so_far import SpectraSoFar, spectra_so_far

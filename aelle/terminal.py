@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from aelle.errors import printable
+from aelle.installation import IN_CLONE
 
 Item = TypeVar("Item")
 
@@ -19,6 +21,9 @@ REFRESH_SECONDS = 0.5
 """Seconds between updates of the live counter."""
 
 PLAIN = re.compile(r"([A-Za-z_/]|\.+/)[\w./+-]*", re.ASCII)
+SCRIPTS = ("train", "analyze")
+"""The commands that have a script in a clone."""
+
 NOT_PLAIN = ("null", "true", "false", "nan", "inf")
 """Words that Hydra takes for another value."""
 
@@ -87,9 +92,21 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def command(script: str, *options: str) -> str:
-    """The line of a shell that starts a script with these options, given as Hydra reads them (`option`)."""
-    return pasted("python", script, *options)
+def command(name: str, *words: str) -> str:
+    """The line of a shell that starts `train`, `analyze`, `status` or another command of aelle in the way in which the
+    running one was started; options of the first two are given as Hydra reads them (`option`)."""
+    started = Path(sys.argv[0]).name.split()
+    if started[:1] == ["aelle"]:
+        return pasted("aelle", name, *words)
+    if IN_CLONE and name in SCRIPTS:
+        return pasted("python", f"{name}.py", *words)
+    return pasted("python", "-m", "aelle", name, *words)
+
+
+def program() -> str:
+    """The command that runs: `train`, started as `train.py` or as `aelle train`."""
+    # `aelle` puts the command behind its own name.
+    return Path(sys.argv[0]).name.split(" ")[-1].removesuffix(".py")
 
 
 def pasted(*words: str) -> str:

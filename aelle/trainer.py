@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from aelle.errors import UserError, in_one_line
+from aelle.terminal import command
 
 
 def lean_trainer(**options: Any) -> pl.Trainer:
@@ -27,4 +28,6 @@ def lean_trainer(**options: Any) -> pl.Trainer:
             **options,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {in_one_line(error)}; python train.py --help shows the trainer's options") from error
+        raise UserError(
+            f"trainer: {in_one_line(error)}; {command('train', '--help')} shows the trainer's options"
+        ) from error

@@ -38,6 +38,8 @@ def main(monkeypatch, capsys, tmp_path):
     Without `stills`, the report's figures are made for PNG and SVG and not written: that takes most of their time.
     """
     monkeypatch.chdir(tmp_path)
+    # train.py adds the working directory.
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def call(script: str, *overrides: str, stills: bool = False) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [script, *overrides])
@@ -69,11 +71,10 @@ def aelle(monkeypatch, capsys):
     """Call `python -m aelle` in this process: (exit code, stdout, stderr)."""
 
     def call(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["aelle", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["__main__.py", *map(str, words)])
         code = 0
         try:
-            with __main__.errors_in_one_line():
-                __main__.main()
+            __main__.main()
         except SystemExit as exit_:
             code = exit_.code
         return code, *capsys.readouterr()

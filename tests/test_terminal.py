@@ -40,12 +40,12 @@ def read_back(line: str) -> list:
 
 @pytest.mark.parametrize("text", NASTY)
 def test_any_text_is_read_back(text):
-    assert read_back(command("analyze.py", option("sweep", text))) == [text]
-    assert read_back(command("train.py", option("sweep", text), option("cell", [text, "lstm"]))) == [
+    assert read_back(command("analyze", option("sweep", text))) == [text]
+    assert read_back(command("train", option("sweep", text), option("cell", [text, "lstm"]))) == [
         text,
         [text, "lstm"],
     ]
-    assert len(shlex.split(command("train.py", option("sweep", text)))) == 3
+    assert len(shlex.split(command("train", option("sweep", text)))) == 3
 
 
 def test_random_text_is_read_back():
@@ -57,10 +57,10 @@ def test_random_text_is_read_back():
 
 @pytest.mark.parametrize("value", [None, True, False, 3, -1, 0.1, 1e-05, float("inf"), [1, 2], [None, "null"], []])
 def test_other_values_are_read_back(value):
-    (found,) = read_back(command("train.py", option("p", value)))
+    (found,) = read_back(command("train", option("p", value)))
     assert found == value and type(found) is type(value)
 
 
 def test_plain_words_stay_plain():
-    assert command("analyze.py", option("sweep", "outputs/digits-2")) == "python analyze.py sweep=outputs/digits-2"
+    assert command("analyze", option("sweep", "outputs/digits-2")) == "python analyze.py sweep=outputs/digits-2"
     assert option("outputs", "/tmp/runs") == "outputs=/tmp/runs" and option("variants", [3, 5]) == "variants=[3,5]"

@@ -216,7 +216,7 @@ def study_of(sweep: SweepTable, model: AeLLE, splits: Sequence[Split], guarded: 
     otherwise they are only counted."""
     if not sweep.measured_epochs:
         raise TooFewError(
-            "no complete variant has a measured spectrum; train.py measures them (see its options lyapunov.…)"
+            "no complete variant has a measured spectrum; they are measured in training (see its options lyapunov.…)"
         )
     seeds = range(model.seed, model.seed + len(splits))
     known = [_of_at_most(sweep, split.known, MAX_KNOWN, seed) for split, seed in zip(splits, seeds, strict=True)]

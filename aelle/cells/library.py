@@ -130,7 +130,8 @@ def _own_class(path: str) -> type[nn.Module]:
     except Exception as error:
         why = f"importing {where} fails with {type(error).__name__}: {in_one_line(error)}; mend it"
         if isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{error.name}."):
-            why = f"no module {where}; put {where.split('.')[0]}.py beside train.py, or its folder on PYTHONPATH"
+            file = f"{where.split('.')[0]}.py"
+            why = f"no module {where}; put {file} into the working directory, or its folder on PYTHONPATH"
         raise UserError(f"cell={path!r}: {why}") from error
     found = getattr(module, name, None)
     if isinstance(found, type) and found in BUILT_IN:

@@ -114,11 +114,11 @@ def _begin(request: Request) -> None:
 def checked(config: DictConfig) -> Request:
     """The options of `conf/analyze.yaml`. Raises UserError for one that no analysis could use."""
     if OmegaConf.is_missing(config, "sweep"):
-        raise UserError("no sweep given: name its folder, e.g. python analyze.py sweep=outputs/digits")
+        raise UserError(f"no sweep given: name its folder, e.g. {command('analyze', 'sweep=outputs/digits')}")
     if not isinstance(config.sweep, str):
         raise UserError(f"sweep={config.sweep}: give the path of a sweep's folder, or of an array file")
     if config.model is not None and not isinstance(config.model, str):
-        raise UserError(f"model={config.model}: give the folder of a model saved by analyze.py")
+        raise UserError(f"model={config.model}: give the folder of a model that an analysis saved")
     if not isinstance(config.splits, int) or config.splits < 1:
         raise UserError(f"splits={config.splits}: give a whole number of at least 1")
     if config.threshold is not None and not (is_number(config.threshold) and 0 < config.threshold < np.inf):
@@ -201,7 +201,7 @@ def score(request: Request, sweep: SweepTable) -> None:
     try:
         model = EarlyPredictor.load(request.model or "")
     except UserError as error:
-        raise UserError(f"model: {error}; give the folder of a model saved by analyze.py") from error
+        raise UserError(f"model: {error}; give the folder of a model that an analysis saved") from error
     path = score_sweep(request.folder, sweep, model)
     say(f"chances of all variants and epochs: {path}")
 
@@ -277,7 +277,7 @@ def tell(request: Request, found: Findings, fitted: EarlyPredictor | None) -> Pa
     if fitted is not None and found.sweep.pruned:
         say(f"model: {where}; it was fitted to a pruned sweep and knows few poor variants: do not use it to prune")
     elif fitted is not None:
-        say(f"model: {where}; to apply it to another sweep: {command('analyze.py', option('model', where))} sweep=…")
+        say(f"model: {where}; to apply it to another sweep: {command('analyze', option('model', where))} sweep=…")
     return report
 
 

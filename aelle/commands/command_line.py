@@ -12,18 +12,16 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from pathlib import Path
 from types import TracebackType
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException
-from joblib import cpu_count
 from omegaconf.errors import OmegaConfBaseException
 
 from aelle.commands.launchers import INSTALL, lost_job
 from aelle.commands.unknown_option import meaning, without_name
 from aelle.errors import UserError, reason
-from aelle.terminal import complain
+from aelle.terminal import command, complain, program
 
 UNWRITABLE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -99,6 +97,9 @@ def swift_imports() -> Iterator[None]:
 def count_cores_quietly() -> None:
     """Ask joblib for the number of physical cores, as scikit-learn will: without `lscpu`, the first call in a process
     prints a traceback, and only the first."""
+    # Late: --help does not need it.
+    from joblib import cpu_count
+
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         cpu_count(only_physical_cores=True)
@@ -119,8 +120,7 @@ def _line(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and name in INSTALL:
-            install = f"pip install -e {INSTALL[name]}"
-            return f"hydra/launcher={name} is not installed: run {install} in the project's folder"
+            return f"hydra/launcher={name} is not installed: run pip install {INSTALL[name]}"
         options = ", ".join(sorted(error.options or []))
         return f"{group}={name} does not exist: choose one of {options}" if group else str(error)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
@@ -154,4 +154,4 @@ def _remedy(message: str) -> str:
         return f" (quote a distribution twice on the command line: 'p=\"{word}(2.0, 2.5)\"')"
     unknown = re.search(r"Could not override '([\w./]+)'", message)
     meant = meaning(unknown.group(1)) if unknown else ""
-    return f" ({meant}python {Path(sys.argv[0]).name} --help shows every option)"
+    return f" ({meant}{command(program(), '--help')} shows every option)"

@@ -17,11 +17,12 @@ from omegaconf.errors import InterpolationResolutionError
 
 from aelle.commands.command_line import errors_in_one_line, swift_imports
 from aelle.commands.launchers import check_launcher, end_with_parent, kind, side_by_side, threads
+from aelle.commands.own_files import check_own_conf, import_from
 from aelle.errors import UnwritableError, UserError
 from aelle.runs.locks import check_lock, is_held, lock_file
 from aelle.runs.reader import DamagedRunError, Run, read_run, read_status, run_folders
 from aelle.sweep.plan import Plan
-from aelle.terminal import command, complain, count, option, pasted, say
+from aelle.terminal import command, complain, count, option, say
 from aelle.variants import check_space
 
 
@@ -93,6 +94,8 @@ def run_job(config: DictConfig) -> None:
 def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     # A job on another machine may start in another folder.
     os.chdir(hydra.runtime.cwd)
+    import_from(hydra.runtime.cwd)
+    own = check_own_conf(hydra.runtime.choices)
     plan = Plan.of(_plain(config))
     # Not at the top: PyTorch and Lightning take seconds, and --help and a misspelt option do not need them.
     with swift_imports():
@@ -108,7 +111,7 @@ def _train(config: DictConfig, hydra: Any) -> tuple[Plan, bool]:
     parts = Parts(plan.config, side_by_side(hydra) or 1)
     jobs = plan.jobs(list(hydra.overrides.task))
     if hydra.mode == RunMode.RUN:
-        _warn([*parts.warnings, *parts.check([variants for _, variants in jobs if variants])])
+        _warn([*own, *parts.warnings, *parts.check([variants for _, variants in jobs if variants])])
         _say(parts.pruning)
     results = [
         train_pack(plan, folder, variants, parts, Progress(plan, side_by_side(hydra))) for folder, variants in jobs
@@ -122,7 +125,7 @@ def _serve(plan: Plan, config: DictConfig, hydra: Any) -> bool:
         from aelle.search.serve import serve
 
     if hydra.mode == RunMode.RUN:
-        raise UserError("search=optuna proposes a sweep's variants: start it with -m, python train.py -m …")
+        raise UserError(f"search=optuna proposes a sweep's variants: start it with -m, {command('train', '-m')} …")
     return serve(SearchedPlan(plan.config, plan.folder), _plain(config)["search"], side_by_side(hydra))
 
 
@@ -131,6 +134,7 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
+            own = check_own_conf(config.hydra.runtime.choices)
             plan = Plan.of(_plain(config))
             _check_swept(plan, list(config.hydra.overrides.task))
             check_launcher(config.hydra)
@@ -141,7 +145,7 @@ class SweepCallback(Callback):
                 from aelle.training.parts import Parts
 
             parts = Parts(plan.config)
-            warnings = [*parts.warnings, *([] if plan.searched else _not_covered(plan))]
+            warnings = [*own, *parts.warnings, *([] if plan.searched else _not_covered(plan))]
             if plan.config["size"] is not None:
                 # Of a search, draws from its space: they have every kind of network.
                 warnings += parts.check(plan.packs())
@@ -175,7 +179,7 @@ class SweepCallback(Callback):
         names = [folder.name for folder in failed if folder not in [run.path for run in refused]]
         lacking = set() if plan.config["size"] is None else plan.wanted() - plan.complete()
         if others := lacking & elsewhere:
-            shows = f"{pasted('python', '-m', 'aelle', 'status', str(plan.folder))} shows how far they are"
+            shows = f"{command('status', str(plan.folder))} shows how far they are"
             are = "variant is" if len(others) == 1 else "variants are"
             say(f"{len(others)} {are} being trained by another process; {shows}")
         missing = len(lacking - elsewhere - {number for run in refused for number in run.numbers})
@@ -206,7 +210,7 @@ def _check_swept(plan: Plan, overrides: list[str]) -> None:
     if plan.config["size"] is None and not swept:
         raise UserError(
             "-m has nothing to sweep over: choose experiment=…, or give several values of a hyperparameter, e.g. "
-            "hidden_size=32,64; python train.py without -m trains a single network"
+            "hidden_size=32,64; the same without -m trains a single network"
         )
     values: dict[str, list[Any]] = {}
     for override in swept:
@@ -326,7 +330,7 @@ def _say_next(plan: Plan) -> None:
         say(f"{count(complete, 'variant')} complete in {plan.folder}")
     else:
         say(f"{_reached(plan.complete(), plan.pruned(), size)} in {plan.folder}")
-    say(f"next: {command('analyze.py', option('sweep', plan.folder))}")
+    say(f"next: {command('analyze', option('sweep', plan.folder))}")
 
 
 def _plain(config: Any) -> dict[str, Any]:

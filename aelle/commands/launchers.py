@@ -7,12 +7,15 @@ import time
 from threading import Thread
 from typing import Any
 
-from joblib import cpu_count
-
 from aelle.errors import UserError, in_one_line
 
-INSTALL = {"joblib": ".", "submitit_slurm": "'.[slurm]'", "submitit_local": "'.[slurm]'", "ray": "'.[ray]'"}
-"""What to install with `pip install -e` for a launcher."""
+INSTALL = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "ray": "hydra-ray-launcher",
+}
+"""The package that has a launcher."""
 
 AFTER_A_LOST_JOB = {
     "joblib": "the other running jobs were stopped",
@@ -65,7 +68,14 @@ def side_by_side(hydra: Any) -> int | None:
         return 1
     if kind(hydra) != "joblib":
         return None
-    return hydra.launcher.n_jobs if hydra.launcher.n_jobs > 0 else cpu_count()
+    return hydra.launcher.n_jobs if hydra.launcher.n_jobs > 0 else _cores()
+
+
+def _cores() -> int:
+    # joblib is not needed for --help, and takes long to import.
+    from joblib import cpu_count
+
+    return cpu_count()
 
 
 def threads(hydra: Any) -> int:
@@ -75,7 +85,7 @@ def threads(hydra: Any) -> int:
 
         return torch.get_num_threads()
     if jobs := side_by_side(hydra):
-        return max(1, cpu_count() // jobs)
+        return max(1, _cores() // jobs)
     reserved = (
         hydra.launcher.ray.remote.get("num_cpus") if kind(hydra) == "ray" else hydra.launcher.get("cpus_per_task")
     )

@@ -11,13 +11,12 @@ from omegaconf import OmegaConf
 
 from aelle.errors import UserError
 from aelle.files import refuse_unless
+from aelle.installation import CONF
 from aelle.runs.reader import DamagedRunError, read_run
 from aelle.sweep.plan import WRITTEN_BY_OTHERS
 from aelle.sweep.selection import select
 from aelle.sweep.status import run_state
 from aelle.terminal import complain, count, counted, say
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def send(folder: Path, overrides: list[str]) -> bool:

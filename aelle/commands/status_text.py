@@ -45,7 +45,7 @@ def status_lines(status: Status) -> Iterator[str]:
     refused = [pack.run is not None and pack.run.refused for pack in packs]
     if any(pack.state not in ("complete", "running") and not no for pack, no in zip(packs, refused, strict=True)):
         yield "next: run the command that started the sweep again to train what is missing"
-    yield f"next: {command('analyze.py', option('sweep', status.folder))}"
+    yield f"next: {command('analyze', option('sweep', status.folder))}"
 
 
 def _time(status: Status) -> str:

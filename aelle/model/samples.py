@@ -246,8 +246,8 @@ def sweep_sample(
         finite = int(np.isfinite(taken.spectra[:, epochs]).all(2).sum())
         if finite < MIN_ROWS:
             raise TooFewError(
-                f"{len(variants)} variants have {finite} finite spectra, too few to fit a model to; train.py measures "
-                "spectra (see its options lyapunov.…)"
+                f"{len(variants)} variants have {finite} finite spectra, too few to fit a model to; spectra are "
+                "measured in training (see its options lyapunov.…)"
             )
         seen = SpectraSoFar.joined([taken.seen(k) for k in epochs])
         losses = np.tile(np.nan_to_num(taken.final_loss, nan=np.inf), len(epochs))

@@ -77,7 +77,7 @@ def read_predictor(folder: Path, kind: "type[EarlyPredictor]") -> "EarlyPredicto
     """Raises ValueError if the files are incomplete or do not belong together."""
     with reading(folder, PREDICTOR_FILES[0], "predictor"):
         if (folder / MODEL_FILES[0]).exists() and not (folder / PREDICTOR_FILES[0]).exists():
-            raise ValueError("it has an AeLLE alone, which aelle.AeLLE.load reads: run analyze.py again")
+            raise ValueError("it has an AeLLE alone, which aelle.AeLLE.load reads: analyze its sweep again")
         return _read(folder, kind)
 
 

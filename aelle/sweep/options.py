@@ -27,11 +27,6 @@ SECTIONS = {
 }
 """Options that have options, and which of them every run reads."""
 
-
-MAX_NAME = 255
-"""Bytes of a folder's name that file systems allow."""
-
-
 MAX_NAME = 255
 """Bytes of a folder's name that file systems allow."""
 
@@ -113,7 +108,7 @@ def check_options(config: dict[str, Any]) -> None:
 
 
 def check_name(sweep: Any, outputs: str) -> None:
-    """Raise UserError for what is no folder below `outputs`, and for one that repeats `outputs`, as for analyze.py."""
+    """Raise UserError for what is no folder below `outputs`, and for one that repeats `outputs`, as for an analysis."""
     place = Path(sweep) if isinstance(sweep, str) and "\0" not in sweep else Path()
     for folder in dict.fromkeys([Path(outputs), Path(outputs).resolve()]):
         if folder.parts and place.parts[: len(folder.parts)] == folder.parts:

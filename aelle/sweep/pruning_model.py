@@ -25,7 +25,7 @@ def check_prediction(config: dict[str, Any]) -> None:
         raise UserError(f"prediction={prediction}: give prediction.model, prediction.prune and prediction.after")
     model, prune, after, may_lose = (prediction[name] for name in ("model", "prune", "after", "may_lose"))
     if model is not None and not isinstance(model, str):
-        raise UserError(f"prediction.model={model}: give the folder of a model saved by analyze.py, or null")
+        raise UserError(f"prediction.model={model}: give the folder of a model that an analysis saved, or null")
     if type(after) is not int or after < 0:
         raise UserError(f"prediction.after={after}: give an epoch, a whole number of at least 0")
     if not _is_share(may_lose):
@@ -36,7 +36,7 @@ def check_prediction(config: dict[str, Any]) -> None:
         raise UserError(f"prediction.prune={prune}: give a chance between 0 and 1, {AUTO}, or null")
     if model is None:
         raise UserError(
-            f"prediction.prune={prune} needs a model: give the folder of one saved by analyze.py, e.g. "
+            f"prediction.prune={prune} needs a model: give the folder of one that an analysis saved, e.g. "
             "prediction.model=outputs/digits/model"
         )
     least = [name for name in ("min_epochs", "min_steps") if config["trainer"].get(name) is not None]
@@ -61,14 +61,14 @@ def with_digest(config: dict[str, Any]) -> dict[str, Any]:
         return config
     folder = Path(prediction["model"])
     if not folder.exists():
-        raise UserError(f"prediction.model={folder} does not exist: give the folder of a model saved by analyze.py")
+        raise UserError(f"prediction.model={folder} does not exist: give the folder of a model that an analysis saved")
     try:
         return {**config, "prediction": {**prediction, "digest": _digest(folder)}}
     except (OSError, UnfitFileError) as error:
         why = f"{Path(error.filename).name}: {reason(error)}" if isinstance(error, OSError) else str(error)
         raise UserError(
-            f"prediction.model={folder} contains no complete predictor ({why}): give the folder of a model saved by "
-            "analyze.py"
+            f"prediction.model={folder} contains no complete predictor ({why}): give the folder of a model that an "
+            "analysis saved"
         ) from error
 
 

@@ -54,7 +54,7 @@ class Retraining:
             return None
         place = Path(self.config["outputs"]) / self.config["sweep"]
         moved = [] if place.resolve() == self.folder.resolve() else self._elsewhere(self.folder.resolve().name)
-        return command("train.py", *_without(self.options, moved), *moved, _chosen(numbers))
+        return command("train", *_without(self.options, moved), *moved, _chosen(numbers))
 
     def again(self, numbers: Sequence[int], label: str) -> str | None:
         """Trains the variants from the beginning, in the sweep NAME-LABEL beside this one."""
@@ -73,7 +73,7 @@ class Retraining:
             except DamagedRunError:
                 return None
         place = self._elsewhere(f"{self.folder.resolve().name}-{label}")
-        return command("train.py", *_without(options, place), *place, _chosen(numbers))
+        return command("train", *_without(options, place), *place, _chosen(numbers))
 
     def _proposed(self, options: list[str], row: int) -> list[str]:
         """Without the search, and with the values that its study has proposed for the variant in this row."""
@@ -85,7 +85,7 @@ class Retraining:
 
     def _elsewhere(self, name: str) -> list[str]:
         """The options that make the sweep a folder of this name beside the present one."""
-        # Not resolved: relative to where analyze.py was started, as the user gave it.
+        # Not resolved: relative to where the analysis was started, as the user gave it.
         outputs = str(self.folder.parent)
         same = Path(outputs).resolve() == Path(self.config["outputs"]).resolve()
         return ([] if same else [option("outputs", outputs)]) + [option("sweep", name)]

@@ -23,6 +23,7 @@ from aelle.sweep.anomalies import Anomaly, in_measurements, missing_spectra
 from aelle.sweep.draws import repeated_draws
 from aelle.sweep.options import reference_values
 from aelle.sweep.selection import Selection, select
+from aelle.terminal import command
 
 MAX_ENTRIES = 100_000_000
 """Of a table of spectra: 0.8 GB."""
@@ -150,7 +151,9 @@ def load_sweep(folder: str | Path) -> SweepTable:
     if not found.runs and found.problems:
         raise UserError(f"no run in {folder} can be read: {'; '.join(found.problems)}")
     if not found.runs:
-        raise UserError(f"{folder} contains no runs: train some first, e.g. python train.py -m experiment=digits")
+        raise UserError(
+            f"{folder} contains no runs: train some first, e.g. {command('train', '-m', 'experiment=digits')}"
+        )
     return _assemble(folder.name, found)
 
 

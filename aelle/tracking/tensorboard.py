@@ -19,7 +19,7 @@ class TensorBoardFolders:
             from torch.utils.tensorboard.summary import hparams
         except ImportError as error:
             raise UserError(
-                "logger=tensorboard needs a package that is not installed: run pip install -e '.[tensorboard]'"
+                "logger=tensorboard needs a package that is not installed: run pip install tensorboard"
             ) from error
         self.writer, self.hparams = SummaryWriter, hparams
 

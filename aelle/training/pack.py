@@ -51,7 +51,7 @@ def train_pack(plan: Plan, folder: Path, variants: list[Variant], parts: Parts, 
     plan.start()
     check_lock(lock_file(folder))
     try:
-        # `python -m aelle status` may hold the lock for an instant.
+        # `aelle status` may hold the lock for an instant.
         with FileLock(lock_file(folder), timeout=0.2), limited(parts.memory):
             room = len(variants)
             while missing := plan.incomplete(variants):

@@ -214,7 +214,7 @@ def _model(options: dict[str, Any]) -> "EarlyPredictor | None":
     try:
         model = EarlyPredictor.load(options["model"])
     except UserError as error:
-        raise UserError(f"prediction.model: {error}; give the folder of a model saved by analyze.py") from error
+        raise UserError(f"prediction.model: {error}; give the folder of a model that an analysis saved") from error
     check_digest(options)
     return model
 

@@ -41,7 +41,7 @@ def test_own_classes_are_imported():
         ("lsmt", "nearest: .*lstm"),
         ("qqqqq", "no such cell; choose"),
         ("", "no such cell; choose"),
-        ("nowhere.Cell", "no module nowhere; put nowhere.py beside train.py"),
+        ("nowhere.Cell", "no module nowhere; put nowhere.py into the working directory"),
         ("nowhere.inner.Cell", "no module nowhere.inner; put nowhere.py"),
         ("own_cells.Elmann", r"own_cells has no Elmann \(nearest: Elman\)"),
         ("own_cells.Qqqqqqq", "own_cells has no Qqqqqqq; give"),

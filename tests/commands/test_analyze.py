@@ -233,7 +233,7 @@ def test_no_readable_run_is_one_line(sweep, main):
         ("logger=3", "logger=3: logger is chosen by its name; choose one of csv, tensorboard, wandb"),
         ("shares=3", "shares=3: give three numbers above 0"),
         ("shares=null", "shares=None: give three numbers above 0"),
-        ("model=3", "model=3: give the folder of a model saved by analyze.py"),
+        ("model=3", "model=3: give the folder of a model that an analysis saved"),
         ("sweep=3", "sweep=3: give the path of a sweep's folder, or of an array file"),
         ("sweep=[1]", "sweep=[1]: give the path of a sweep's folder, or of an array file"),
     ],

@@ -142,7 +142,7 @@ def hydra_with(*overrides: str):
 @needs("joblib")
 @pytest.mark.parametrize(("n_jobs", "jobs", "each"), [(-1, 8, 1), (1, 1, 8), (3, 3, 2), (8, 8, 1), (20, 20, 1)])
 def test_jobs_of_joblib_share_the_cores(monkeypatch, n_jobs, jobs, each):
-    monkeypatch.setattr("aelle.commands.launchers.cpu_count", lambda: 8)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     hydra = hydra_with("hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_jobs}")
     assert (side_by_side(hydra), threads(hydra)) == (jobs, each)
 
@@ -169,17 +169,17 @@ def test_a_task_of_ray_has_the_threads_that_it_reserves():
 @pytest.mark.parametrize(
     ("launcher", "file", "installs"),
     [
-        ("joblib", "joblib", "."),
-        ("submitit_local", "submitit_local", "'.[slurm]'"),
-        ("slurm", "submitit_slurm", "'.[slurm]'"),
-        ("ray_cluster", "ray", "'.[ray]'"),
+        ("joblib", "joblib", "hydra-joblib-launcher"),
+        ("submitit_local", "submitit_local", "hydra-submitit-launcher"),
+        ("slurm", "submitit_slurm", "hydra-submitit-launcher"),
+        ("ray_cluster", "ray", "hydra-ray-launcher"),
     ],
 )
 def test_a_launcher_that_is_not_installed_is_one_line(main, monkeypatch, tmp_path, launcher, file, installs):
     Plugins.instance()
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{file}.yaml", raising=False)
     code, _, err = main("train.py", "-m", "experiment=digits", f"hydra/launcher={launcher}")
-    assert code == 2 and err.count("\n") == 1 and f"pip install -e {installs} in" in err
+    assert code == 2 and err.count("\n") == 1 and f"pip install {installs}\n" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -63,17 +63,19 @@ def commands_of(page: Path) -> list[str]:
 
 
 def _is_command(line: str) -> bool:
-    return re.match(r"(time )?python (\S+\.py|-m aelle \w+)|make ", line) is not None
+    return re.match(r"(time )?python (\S+\.py|-m aelle \w+)|aelle [a-z]+ (?!--help)|make ", line) is not None
 
 
 COMMANDS = {line: page.name for page in reversed(PAGES) for line in commands_of(page)}
-PYTHON = sorted(line for line in COMMANDS if line.startswith("python"))
+PYTHON = sorted(line for line in COMMANDS if not line.startswith("make"))
 
 
 def words_of(line: str) -> list[str]:
     for word, filled in PLACEHOLDERS.items():
         line = line.replace(word, filled)
-    return shlex.split(line)[1:]
+    # As it is written with `python`.
+    line = re.sub(r"^aelle (train|analyze) ", r"python \1.py ", line)
+    return shlex.split(re.sub("^aelle ", "python -m aelle ", line))[1:]
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +148,13 @@ def check_command(line: str, own: Path, monkeypatch) -> None:
     script, *rest = words_of(line)
     if script == "-m":
         asked = []
-        monkeypatch.setattr(sys, "argv", ["aelle", *rest[1:]])
-        monkeypatch.setattr(aelle.__main__, "sweep_status", asked.append)
-        monkeypatch.setattr(aelle.__main__, "status_lines", lambda status: [str(status)])
-        monkeypatch.setattr(aelle.__main__, "collect", lambda *paths: asked.extend(paths) or True)
-        monkeypatch.setattr(aelle.__main__, "send", lambda _, words: asked.append(tracker_of(logger_of(words))) or True)
+        monkeypatch.setattr(sys, "argv", ["__main__.py", *rest[1:]])
+        monkeypatch.setattr("aelle.sweep.status.sweep_status", asked.append)
+        monkeypatch.setattr("aelle.commands.status_text.status_lines", lambda status: [str(status)])
+        monkeypatch.setattr("aelle.commands.collect.collect", lambda *paths: asked.extend(paths) or True)
+        monkeypatch.setattr(
+            "aelle.commands.send.send", lambda _, words: asked.append(tracker_of(logger_of(words))) or True
+        )
         aelle.__main__.main()
         assert asked
         return
@@ -199,6 +203,8 @@ def check_analysis(config: DictConfig, swept: bool) -> None:
         "python analyze.py sweep=x aelle.classifier=circle",
         "python analyze.py sweep=x pictures=[pca]",
         "python -m aelle state outputs/digits",
+        "aelle state outputs/digits",
+        "aelle train -m experiment=didgits",
         "python bench/nothing.py",
     ],
 )

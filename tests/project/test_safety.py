@@ -51,7 +51,7 @@ def test_a_stored_configuration_imports_nothing_and_tells_no_secret(sweep, tmp_p
     code, out, err = main("analyze.py", f"sweep={sweep}", "threshold=2.0", *QUICK)
     assert code == 0, err
     for word, *options in (["status"], ["collect"], ["send", "logger=csv"]):
-        monkeypatch.setattr(sys, "argv", ["aelle", word, str(sweep), *options])
+        monkeypatch.setattr(sys, "argv", ["__main__.py", word, str(sweep), *options])
         __main__.main()
     said = out + err + capsys.readouterr().out
     written = b"".join(file.read_bytes() for file in sweep.rglob("*") if file.is_file())
