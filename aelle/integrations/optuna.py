@@ -27,10 +27,7 @@ from aelle.training.prediction_callback import PredictionCallback, check_predict
 try:
     import optuna
 except ImportError as error:
-    raise UserError(
-        "aelle.integrations.optuna needs Optuna, which is not installed: run pip install optuna, or pip install -e "
-        "'.[optuna]' in the project's folder"
-    ) from error
+    raise UserError("aelle.integrations.optuna needs Optuna, which is not installed: run pip install optuna") from error
 
 PREFIX = "aelle:"
 """Of the names of a trial's user attributes that are written here."""

@@ -5,6 +5,4 @@ from aelle.errors import UserError
 try:
     import optuna as _optuna  # noqa: F401
 except ImportError as error:
-    raise UserError(
-        "search=optuna needs Optuna, which is not installed: run pip install -e '.[optuna]' in the project's folder"
-    ) from error
+    raise UserError("search=optuna needs Optuna, which is not installed: run pip install optuna") from error

@@ -142,7 +142,7 @@ def _write_workspace(entity: str, project: str, pack: Pack) -> None:
     except ImportError:
         # One pack says so for all: others may be trained in other processes.
         if any(variant.number == 0 for variant in pack.variants):
-            say("no workspace is written to Weights & Biases: for one, run pip install -e '.[wandb]'")
+            say("no workspace is written to Weights & Biases: for one, run pip install wandb-workspaces")
     except Exception as error:
         say(f"warning: the workspace was not written to Weights & Biases ({in_one_line(error)})")
 

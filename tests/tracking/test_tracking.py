@@ -297,7 +297,7 @@ def test_who_lacks_the_package_for_workspaces_is_told_once(monkeypatch, tracking
         _write_workspace("e", "p", tracking.pack)
     later = replace(tracking.pack, folder=Path("outputs/t/pack-0001"), variants=tracking.pack.variants[1:])
     _write_workspace("e", "p", later)
-    assert capsys.readouterr().out.count("pip install -e '.[wandb]'") == 1
+    assert capsys.readouterr().out.count("pip install wandb-workspaces") == 1
 
 
 def test_an_analysis_is_a_run_beside_the_variants(main, small_sweep, sweep):
