@@ -86,10 +86,12 @@ def show(line: Callable[[], str]) -> None:
             refresh_per_second=UPDATES_PER_SECOND,
             redirect_stderr=sys.stderr.isatty(),
         )
-        _live.start()
+        _live.start(refresh=True)
         # A process that is killed cannot bring back a hidden cursor.
         console.show_cursor(True)
         atexit.register(_end)
+    else:
+        _live.refresh()
 
 
 def erase() -> None:
@@ -113,7 +115,11 @@ def _line() -> Any:
     from rich.text import Text
 
     last = _shown[-1:]
-    return Text(printable(last[0]()) if last else "", no_wrap=True, overflow="ellipsis")
+    text = Text(printable(last[0]()) if last else "", no_wrap=True)
+    if _live is not None:
+        # A terminal echoes ^C behind it, which must not begin another line.
+        text.truncate(max(_live.console.width - len("^C") - 1, 1), overflow="ellipsis")
+    return text
 
 
 @contextmanager

@@ -14,16 +14,15 @@ from pathlib import Path
 
 import pyte
 
-from sweeps import ROOT
-
-LINES = 200
+LINES = 800
 """Of the screen, so that nothing scrolls away."""
 
 
 class Watched:
-    """A Python script on a terminal of its own. `seen`: every screen that differed from the one before, as lines."""
+    """Python, started with these words, on a terminal of its own. `seen`: every screen that differed from the one
+    before, as lines; `written`: all bytes."""
 
-    def __init__(self, script: str, *words: str, cwd: Path, columns: int = 80, **environment: str):
+    def __init__(self, *words: str, cwd: Path, columns: int = 80, **environment: str):
         self.screen = pyte.Screen(columns, LINES)
         self.stream = pyte.ByteStream(self.screen)
         self.seen: list[list[str]] = [[]]
@@ -32,7 +31,7 @@ class Watched:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color", **environment}
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / script), *words],
+            [sys.executable, *words],
             cwd=cwd,
             env={name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")},
             stdin=theirs,
@@ -57,6 +56,22 @@ class Watched:
             assert time.monotonic() < end, self.lines
         os.close(self.ours)
         return self.process.wait(timeout=60)
+
+    def ungarbled(self, live: Callable[[str], bool]) -> list[str]:
+        """The live lines that were seen. Each was the last line of its screen, within its width, and what stood above
+        was what stands there at the end."""
+        shown = []
+        for seen in self.seen:
+            above, last = seen[:-1], "".join(seen[-1:])
+            if live(last):
+                shown.append(last)
+            elif last:
+                # What is read may end in the middle of a line.
+                assert self.lines[len(above)].startswith(last), last
+            assert above == self.lines[: len(above)], above[-3:]
+        assert not any(map(live, self.lines)) and not self.screen.cursor.hidden
+        assert (self.screen.cursor.x, self.screen.cursor.y) == (0, len(self.lines))
+        return list(dict.fromkeys(shown))
 
     def press(self, key: bytes) -> None:
         os.write(self.ours, key)

@@ -141,7 +141,7 @@ def stopped_in_words(variants: int) -> str:
 def _epochs(reached: list[int], epochs: int) -> str:
     if not reached:
         return ""
-    shown = [str(epoch) for epoch in sorted(reached)]
+    shown = [str(epoch) for epoch in sorted({*reached})]
     if len(shown) == 1:
         return f"epoch {shown[0]} of {epochs}"
     few = len(shown) <= SHOWN_EPOCHS
