@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aelle.errors import printable
 
@@ -47,7 +47,7 @@ def complain(*lines: str) -> None:
     _print(lines, sys.stderr)
 
 
-def _print(lines: Sequence[str], file: TextIO) -> None:
+def _print(lines: Sequence[str], file: Any) -> None:
     text = "\n".join(map(printable, lines))
     if _live is not None and file.isatty():
         _live.console.out(text, highlight=False)
@@ -61,7 +61,7 @@ def shows_live_lines() -> bool:
     return _rewritable(sys.stdout)
 
 
-def _rewritable(file: TextIO) -> bool:
+def _rewritable(file: Any) -> bool:
     return file.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")
 
 
