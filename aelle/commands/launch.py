@@ -21,8 +21,9 @@ from aelle.commands.own_files import check_own_conf, import_from
 from aelle.errors import UnwritableError, UserError
 from aelle.runs.locks import check_lock, is_held, lock_file
 from aelle.runs.reader import DamagedRunError, Run, read_run, read_status, run_folders
+from aelle.sweep.live_status import LiveStatus
 from aelle.sweep.plan import Plan
-from aelle.terminal import command, complain, count, option, say
+from aelle.terminal import command, complain, count, erase, option, say, show, shows_live_lines
 from aelle.variants import check_space
 
 
@@ -159,12 +160,16 @@ class SweepCallback(Callback):
             _announce_jobs(config.hydra)
             _warn(warnings)
             _say(parts.pruning)
+            # Otherwise the pack that is trained in this process shows its own.
+            if kind(config.hydra) != "basic" and plan.config["size"] is not None and shows_live_lines():
+                show(LiveStatus(plan).line)
         except (UserError, OSError, InterpolationResolutionError):
             # Hydra would turn an exception into a warning and continue.
             with errors_in_one_line():
                 raise
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        erase()
         plan = Plan.of(_plain(config))
         if (searched := _search(plan)) is not None:
             _say_next(plan)

@@ -1,24 +1,35 @@
 """The plan of a sweep whose variants a study proposes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from aelle.runs.reader import DamagedRunError
-from aelle.sweep.plan import Plan
-from aelle.variants import Variant
+from aelle.sweep.plan import Plan, Remaining, numbers_label
+from aelle.variants import Variant, cost
 
 
 @dataclass(frozen=True)
 class SearchedPlan(Plan):
-    """Its variants are those of the trials that this job has taken."""
+    """`pack`: the variants that this job trains next, or trains."""
 
-    taken: dict[int, Variant] = field(default_factory=dict)
+    pack: list[Variant] = field(default_factory=list)
 
-    def take(self, variants: Sequence[Variant]) -> None:
-        self.taken.clear()
-        self.taken.update({variant.number: variant for variant in variants})
+    def take(self, pack: Sequence[Variant]) -> None:
+        self.pack[:] = pack
 
     def variant(self, number: int) -> Variant:
-        if number not in self.taken:
-            raise DamagedRunError(f"variant {number} is not one of those that this job trains")
-        return self.taken[number]
+        for variant in self.pack:
+            if variant.number == number:
+                return variant
+        raise DamagedRunError(f"variant {number} is not one of those that this job trains")
+
+    @property
+    def title(self) -> str:
+        return numbers_label(self.pack).replace("-", " ", 1)
+
+    def remaining(self, besides: Collection[Variant] = ()) -> Remaining:
+        """Those that have not been proposed yet are taken to cost as much as the present ones."""
+        wanted, complete = self.wanted(), self.complete()
+        usual = sum(map(cost, self.pack)) / len(self.pack)
+        left = wanted - complete - {variant.number for variant in besides}
+        return Remaining(len(wanted), len(complete & wanted), usual * len(left))

@@ -25,11 +25,11 @@ def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bo
     succeeded = True
     with study.serving():
         while variants := study.take(plan.config["pack_size"]):
-            plan.take(variants)
             ended = 0
             for pack in cut_into_packs(variants, plan.config["pack_size"]):
                 if learner is not None:
                     learner.learn(parts)
+                plan.take(pack)
                 folder = plan.folder / numbers_label(pack)
                 trained = train_pack(plan, folder, pack, parts, Progress(plan, workers))
                 endings = _endings(plan, {variant.number for variant in pack})

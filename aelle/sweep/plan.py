@@ -3,12 +3,12 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aelle.errors import UnwritableError, UserError, reason
 from aelle.files import checksum, read_regular, refuse_unless, replace_atomically
@@ -25,7 +25,7 @@ from aelle.sweep.options import (
     with_names,
 )
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
-from aelle.variants import Variant, check_space, draw
+from aelle.variants import Variant, check_space, cost, draw
 
 WRITTEN_BY_OTHERS = ("multirun.yaml", ".submitit", "wandb", "tensorboard", "study.db")
 """What Hydra, launchers, dashboards and Optuna write into a sweep's folder, also through a link."""
@@ -44,6 +44,14 @@ SETTINGS_OF_A_SWEEP = (
     "search",
 )
 """What sweep.json contains besides the search space."""
+
+
+class Remaining(NamedTuple):
+    """How many variants a sweep wants, how many of them are complete, and what the others cost (`variants.cost`)."""
+
+    wanted: int
+    complete: int
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -226,6 +234,21 @@ class Plan:
         """The packs with a wanted variant that is not complete."""
         left = self.wanted() - self.complete()
         return [n for n, pack in enumerate(self.packs()) if not left.isdisjoint(v.number for v in pack)]
+
+    @property
+    def title(self) -> str:
+        """What this job trains."""
+        pack = self.config["pack"]
+        return self.config["sweep"] if pack is None else f"pack {pack + 1} of {len(self.packs())}"
+
+    def remaining(self, besides: Collection[Variant] = ()) -> Remaining | None:
+        """What of the sweep is left, and what it costs besides these variants; None if this job is not a pack of it."""
+        if self.config["pack"] is None:
+            return None
+        wanted, but = self.wanted(), {variant.number for variant in besides}
+        left = wanted - self.complete()
+        costs = sum(cost(v) for pack in self.packs() for v in pack if v.number in left - but)
+        return Remaining(len(wanted), len(wanted - left), costs)
 
     def incomplete(self, variants: list[Variant]) -> list[Variant]:
         complete = self.complete()

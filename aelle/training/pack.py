@@ -20,7 +20,7 @@ from aelle.runs.writer import RunFolder
 from aelle.sweep.plan import Plan
 from aelle.sweep.pruning_model import check_digest
 from aelle.sweep.resuming import Place, find_place, set_aside
-from aelle.terminal import count
+from aelle.terminal import count, live
 from aelle.tracking import Pack, Tracking
 from aelle.training.footprint import Footprint, footprint, variants_together
 from aelle.training.lyapunov_callback import LyapunovCallback
@@ -120,7 +120,7 @@ def _fitting(parts: Parts, place: Place) -> tuple[Footprint, int]:
 def _train(run: RunFolder, place: Place, parts: Parts, progress: Progress) -> PackResult:
     try:
         pack = Pack(run.path, run.config, place.variants, resumed=place.rows is not None)
-        with Tracking(pack, place.rows, progress.say) as tracking:
+        with live(progress.line), Tracking(pack, place.rows, progress.say) as tracking:
             _fit(run, place, parts, progress, tracking)
     except DamagedRunError:
         return PackResult.MISFIT

@@ -17,7 +17,7 @@ from hydra.core.plugins import Plugins
 from aelle.commands.launch import register_resolvers
 from aelle.commands.launchers import check_launcher, lost_job, side_by_side, threads
 from aelle.runs.reader import DamagedRunError, read_run, read_status, run_folders
-from sweeps import ROOT, SMALL, command
+from sweeps import ROOT, SMALL, command, rows
 
 FAILING = """
 from pathlib import Path
@@ -82,6 +82,18 @@ def start(cwd: Path, *overrides: str) -> subprocess.Popen:
     return subprocess.Popen(line, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+KILLED = [*SMALL, "size=4", "pack_size=2", "epochs=30"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> dict:
+    """The rows of that sweep, trained to its end in one process, with as many threads as a job of a launcher has."""
+    cwd = tmp_path_factory.mktemp("alone")
+    done = command("train.py", "-m", "experiment=digits", *KILLED, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return rows(cwd / "outputs" / "digits")
+
+
 def wait_for(folder: Path, condition) -> None:
     """Until the status of a run is as asked for."""
     end = time.monotonic() + 240
@@ -95,33 +107,63 @@ def wait_for(folder: Path, condition) -> None:
     raise AssertionError(f"{folder} has not come so far")
 
 
+TWO_AT_A_TIME = {
+    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    "submitit_local": ["hydra/launcher=submitit_local"],
+    # Of its own, wherever it runs: two workers, no dashboard, no questions to other machines.
+    "ray": [
+        *("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.num_gpus=0"),
+        *("+hydra.launcher.ray.init.include_dashboard=false", "+hydra.launcher.ray.remote.max_retries=0"),
+    ],
+}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("launcher", "says"),
     [
-        pytest.param("joblib", "the other running jobs were stopped", marks=[needs("joblib"), pytest.mark.long]),
-        pytest.param(
-            "submitit_local", "the other submitted jobs continue", marks=[needs("submitit"), pytest.mark.long]
-        ),
+        pytest.param("joblib", "the other running jobs were stopped", marks=needs("joblib")),
+        pytest.param("submitit_local", "the other submitted jobs continue", marks=needs("submitit")),
+        pytest.param("ray", "the other running jobs were stopped", marks=needs("ray")),
     ],
 )
-def test_a_killed_job_is_one_line_and_goes_on_at_the_next_start(tmp_path, launcher, says):
+def test_a_killed_job_is_one_line_and_goes_on_at_the_next_start(tmp_path, alone, launcher, says):
+    """What a kill in the middle has left is resumed, and the rows are in the end those of one job after the other."""
     sweep = tmp_path / "outputs" / "digits"
-    line = [*SMALL, "size=4", "pack_size=2", "epochs=30", f"hydra/launcher={launcher}"]
+    line = [*KILLED, *TWO_AT_A_TIME[launcher]]
     with start(tmp_path, *line) as running:
         killed = sweep / "pack-0000"
         wait_for(killed, lambda status: status["epoch"] >= 1)
         os.kill(read_status(killed)["process"], signal.SIGKILL)
         _, err = running.communicate(timeout=240)
     assert running.returncode == 1
-    # joblib's own tracker of temporary files may add a warning.
+    # joblib's own tracker of temporary files may add a warning, and Ray the reasons that it can think of.
     (line_of_error,) = [text for text in err.splitlines() if text.startswith("error: ")]
     assert says in line_of_error and "the same command again" in line_of_error and "Traceback" not in err
     if launcher == "submitit_local":
         wait_for(sweep / "pack-0001", lambda status: status["state"] == "complete")
-    assert read_status(killed)["state"] == "running"
+    stopped = read_status(killed)
+    assert stopped["state"] == "running" and 1 <= stopped["epoch"] < 30
     again = command("train.py", "-m", "experiment=digits", *line, cwd=tmp_path)
     assert again.returncode == 0 and trained(sweep) == [0, 1, 2, 3], again.stderr
     assert len(run_folders(sweep)) == 2
+    assert rows(sweep) == alone
+
+
+@needs("ray")
+@pytest.mark.long
+def test_ray_starts_a_killed_job_again(tmp_path, alone):
+    sweep = tmp_path / "outputs" / "digits"
+    line = [*KILLED, *TWO_AT_A_TIME["ray"][:-1], "+hydra.launcher.ray.remote.max_retries=3"]
+    with start(tmp_path, *line) as running:
+        killed = sweep / "pack-0001"
+        wait_for(killed, lambda status: status["epoch"] >= 1)
+        first = read_status(killed)["process"]
+        os.kill(first, signal.SIGKILL)
+        out, err = running.communicate(timeout=240)
+    assert running.returncode == 0 and "4 of 4 variants complete" in out, err
+    assert read_status(killed)["process"] not in (first, running.pid)
+    assert trained(sweep) == [0, 1, 2, 3] and rows(sweep) == alone
 
 
 def test_two_sweeps_at_once_never_train_a_pack_twice(tmp_path):
