@@ -47,9 +47,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
     for page in [*files.documentation_pages()]:
         for target in _targets(page):
-            if not target.startswith("docs/") and target not in ELSEWHERE and (ROOT / target).is_file():
-                if files.get_file_from_path(target) is None:
-                    files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
+            elsewhere = not target.startswith("docs/") and target not in ELSEWHERE and (ROOT / target).is_file()
+            if elsewhere and files.get_file_from_path(target) is None:
+                files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
     return files
 
 
