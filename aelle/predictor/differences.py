@@ -42,20 +42,26 @@ def differences(
 
 
 def unlike_known(
-    predictor: EarlyPredictor, task: str, epochs: int, threshold: float, hyperparameters: Collection[str]
+    predictor: EarlyPredictor,
+    task: str,
+    epochs: int,
+    threshold: float,
+    hyperparameters: Collection[str],
+    what: str = "sweep",
 ) -> list[str]:
-    """Why the sweep is not like the known one, a line each: what `EarlyPredictor.cut` promises does not hold then."""
+    """Why the sweep is not like the known one, a line each: what `EarlyPredictor.cut` promises does not hold then.
+    `what`: how it is called, if not a sweep."""
     said, learned = [], predictor.learned_from_
     if ARRAYS not in (task, learned.get("task")) and learned.get("task", task) != task:
-        said.append(f"the model was fitted to the task {learned['task']}; this sweep's is {task}")
+        said.append(f"the model was fitted to the task {learned['task']}; this {what}'s is {task}")
     if predictor.epochs_ != epochs:
         said.append(
-            f"the model was fitted to {predictor.epochs_}-epoch runs; this sweep has {epochs}: losses are not used"
+            f"the model was fitted to {predictor.epochs_}-epoch runs; this {what} has {epochs}: losses are not used"
         )
     if lacking := [name for name in predictor.encoding_.varied if name not in hyperparameters]:
         names = f"{', '.join(lacking[:SHOWN])}{', …' if len(lacking) > SHOWN else ''}"
         said.append(
-            f"the model knows the hyperparameters {names}, which this sweep lacks: hyperparameters are not used"
+            f"the model knows the hyperparameters {names}, which this {what} lacks: hyperparameters are not used"
         )
     if learned.get("pruned"):
         said.append("the model was fitted to a pruned sweep and knows few poor variants: do not use it to prune")

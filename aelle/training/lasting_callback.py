@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import threading
 import uuid
 import weakref
 from abc import ABC, abstractmethod
@@ -12,12 +13,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from aelle.errors import UserError
 
 DEPTH = 12
 """Calls between Lightning's and `state_key`, at most, run-time checks of types included."""
+
+_trainers: weakref.WeakKeyDictionary[pl.Callback, weakref.ref[pl.Trainer]] = weakref.WeakKeyDictionary()
+"""Which trainer a callback is, or was last, in a fit of."""
+
+_taking = threading.Lock()
 
 
 class LastingCallback(pl.Callback, ABC):
@@ -69,9 +76,23 @@ class LastingCallback(pl.Callback, ABC):
         return self._generate_state_key(**self.identity, details=self.details)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raises UserError while another training uses this callback, as of threads that share it."""
         self._in_worker = isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+        if stage == "fit":
+            self._take_for(trainer)
         if stage == "fit" and trainer.global_step == 0:
             self.reset()
+
+    def _take_for(self, trainer: pl.Trainer) -> None:
+        with _taking:
+            last = _trainers[self]() if self in _trainers else None
+            if last is not None and last is not trainer and last.state.status == TrainerStatus.RUNNING:
+                raise UserError(
+                    f"{type(self).__name__} of {self.network!r} is in use by another training, which would get mixed "
+                    "results: make one for each training that runs at the same time, as in each call of an objective "
+                    "under n_jobs"
+                )
+            _trainers[self] = weakref.ref(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and self._in_worker and trainer.is_global_zero:

@@ -58,12 +58,8 @@ class PredictionCallback(LastingCallback):
         hyperparameters: Mapping[str, Any] | None = None,
         monitor: str = "val_loss",
     ):
-        check_kind("predictor", predictor, (EarlyPredictor, AeLLE), "fit or load one")
+        check_predictor(predictor)
         check_kind("lyapunov", lyapunov, LyapunovCallback, "the callback that measures the network")
-        if isinstance(predictor, EarlyPredictor):
-            predictor.check_fitted()
-        else:
-            check_is_fitted(predictor, "committee_")
         if hyperparameters is not None:
             check_kind("hyperparameters", hyperparameters, Mapping, "their names and the network's values")
             if isinstance(predictor, EarlyPredictor):
@@ -157,8 +153,8 @@ class PredictionCallback(LastingCallback):
         if stage == "fit" and not any(one is self.lyapunov for one in before):
             where = "comes after it" if any(one is self.lyapunov for one in callbacks) else "is not there"
             raise UserError(
-                f"PredictionCallback among the trainer's callbacks: its LyapunovCallback of {self.network!r} {where}; "
-                "give callbacks=[lyapunov, prediction]"
+                f"{type(self).__name__} among the trainer's callbacks: its LyapunovCallback of {self.network!r} "
+                f"{where}; give callbacks=[lyapunov, prediction]"
             )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -256,3 +252,12 @@ class PredictionCallback(LastingCallback):
         """What spectra say, including these."""
         last, (V, K) = curve(spectra, points), spectra.shape
         return SpectraSoFar(last, self.mean.add(last), np.full(V, share), np.full(V, K))
+
+
+def check_predictor(predictor: Any) -> None:
+    """Raises UserError for what predicts no chances, NotFittedError for what does not do so yet."""
+    check_kind("predictor", predictor, (EarlyPredictor, AeLLE), "fit or load one")
+    if isinstance(predictor, EarlyPredictor):
+        predictor.check_fitted()
+    else:
+        check_is_fitted(predictor, "committee_")

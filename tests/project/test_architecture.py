@@ -43,6 +43,7 @@ FLOORS = (
     "training",
     "analysis",
     "report",
+    "integrations",
     "commands",
 )
 """The packages, lowest first. A new one is added here, above all that it imports and below all that import it."""

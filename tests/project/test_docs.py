@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FixedTrial, TrialState
 
 import aelle.__main__
 from aelle.analysis.embeddings import check_pictures
@@ -300,7 +302,8 @@ def given_for(page: str) -> dict[str, object]:
     return {}
 
 
-RUN = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("index.md", "own-module.md", "own-cell.md"))]
+OWN_CODE = ("index.md", "own-module.md", "own-cell.md", "optuna-own-script.md")
+RUN = [ROOT / "README.md", *(ROOT / "docs" / name for name in OWN_CODE)]
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda p: p.name)
@@ -314,6 +317,23 @@ def test_the_code_runs(page, monkeypatch, tmp_path, documented):
         out = documented("python analyze.py sweep=mine.npz threshold=0.37", "splits=2", "aelle.epochs=2")
         assert "20 variants, 20 complete" in out and "of training" in out
         assert (tmp_path / report_of(out)).exists()
+    if page.name == "optuna-own-script.md":
+        check_pruned_trials(names)
+
+
+def check_pruned_trials(names: dict[str, Any]) -> None:
+    """Some are pruned, and trained to their end, all but one at most would have been as poor as it was said."""
+    new, pruner = names["new"], names["pruner"]
+    pruned = [trial for trial in new if trial.state == TrialState.PRUNED]
+    assert 0 < len(pruned) < len(new)
+    for trial in new:
+        low = trial.user_attrs["aelle:chance"] < pruner.below and not trial.user_attrs["aelle:outside"]
+        assert low == (trial in pruned) and np.isfinite(trial.user_attrs["aelle:largest exponent"])
+        assert len(trial.intermediate_values) == len(trial.user_attrs["aelle:chance by epoch"]) - (trial in pruned)
+    names["pruner"] = None
+    losses = [names["objective"](FixedTrial(trial.params)) for trial in pruned]
+    assert sum(loss < names["threshold"] for loss in losses) <= 1
+    assert min(losses) > names["study"].best_value
 
 
 def test_search_spaces_in_the_text_are_such():

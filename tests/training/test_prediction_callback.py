@@ -18,7 +18,7 @@ from aelle.tasks.population import Population
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.prediction_callback import PredictionCallback
 from sweeps import synthetic
-from trainings import trainer
+from trainings import Logged, trainer
 
 
 @pytest.mark.parametrize("committee", [True, False])
@@ -78,24 +78,6 @@ def test_a_training_of_ones_own_goes_on_from_its_checkpoint(tmp_path, metrics):
     resumed = fit(4, tmp_path / "x.ckpt")[1]
     assert resumed.chances == {**before.chances, 3: whole.chances[3], 4: whole.chances[4]}
     assert len(metrics) == ("chance" in metrics)
-
-
-class Logged(pl.LightningModule):
-    """Logs the validation losses that it is given, one per epoch."""
-
-    def __init__(self, losses: list[float]):
-        super().__init__()
-        torch.manual_seed(0)
-        self.rnn, self.val_losses = torch.nn.GRU(2, 5), losses
-
-    def training_step(self, batch, _):
-        return self.rnn(batch)[0].square().mean()
-
-    def validation_step(self, batch, _):
-        self.log("loss", self.val_losses[self.current_epoch])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 KNOWN = synthetic()
