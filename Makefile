@@ -21,7 +21,7 @@ test-long: environment-test
 	$(BIN)/pytest -m long
 
 docs: environment-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 environment:

@@ -40,7 +40,7 @@ def main(epochs: int = 5) -> dict[int, aelle.Spectrum]:
     plt.style.use(Path(__file__).with_name("gallery.mplstyle"))
     figure, axes = plt.subplots()
     for epoch, spectrum in lyapunov.spectra.items():
-        color = plt.get_cmap("viridis")(epoch / epochs)
+        color = plt.get_cmap("viridis")(0.25 + 0.7 * epoch / epochs)
         axes.errorbar(range(1, 25), spectrum.exponents, spectrum.stderr, color=color, label=f"epoch {epoch}")
         print(f"epoch {epoch}: largest exponent {spectrum.maximum:+.3f} ± {spectrum.stderr[0]:.3f} nats per step")
     axes.set(xlabel="index", ylabel="Lyapunov exponent (nats per step)")

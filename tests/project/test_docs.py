@@ -355,7 +355,9 @@ def test_links_and_named_files_exist():
     linked = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text())]
     assert len(linked) > 15
     for page, link in linked:
-        assert link.startswith("https://") or (page.parent / link.partition("#")[0]).is_file(), f"{page.name}: {link}"
+        assert link.startswith("https://") or (page.parent / (link.partition("#")[0] or page)).is_file(), (
+            f"{page.name}: {link}"
+        )
     own = {
         name
         for page in PAGES
