@@ -187,18 +187,22 @@ class AeLLEPruningCallback(PredictionCallback):
             )
         self._tell(trainer, epoch)
 
+    def _predict(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
+        networks = max((one.maximum.numel() for one in self.lyapunov.spectra.values()), default=1)
+        if networks > 1:
+            raise UserError(f"{self.network!r} is a population of {networks}: give each network a trial of its own")
+        super()._predict(trainer, pl_module, epoch)
+
     def _tell(self, trainer: pl.Trainer, epoch: int) -> None:
         """Report what the trial lacks, and ask whether it ends."""
-        for at, losses in self._losses.items():
-            if losses.size != 1:
-                raise UserError(f"{self.network!r} is a population of {losses.size}: a trial is of a single network")
-            if at - 1 not in self.reported and at > 0:
-                self.trial.report(float(losses[0]), at - 1)
-                self.reported.add(at - 1)
         if self.lyapunov.spectra:
             last = self.lyapunov.spectra[max(self.lyapunov.spectra)]
             self.trial.set_user_attr(LARGEST, _finite(last.maximum))
             self.trial.set_user_attr(DIMENSION, _finite(last.kaplan_yorke_dimension))
+        for at, losses in self._losses.items():
+            if at - 1 not in self.reported and at > 0:
+                self.trial.report(float(losses[0]), at - 1)
+                self.reported.add(at - 1)
         if epoch == trainer.max_epochs:
             return
         if self._chances:

@@ -20,6 +20,8 @@ from aelle.integrations.optuna import AeLLEPruner
 from aelle.model.estimator import AeLLE
 from aelle.predictor.early_predictor import EarlyPredictor
 from aelle.predictor.prediction import Prediction
+from aelle.tasks.initialization import Initialization
+from aelle.tasks.population import Population
 from aelle.training.lyapunov_callback import LyapunovCallback
 from aelle.training.prediction_callback import PredictionCallback
 from sweeps import KilledError, synthetic
@@ -326,8 +328,9 @@ def test_a_misspelt_monitor_is_said_with_what_was_logged(early):
         study_of(pruner).optimize(lambda trial: run(trial, limit_val_batches=0), 1)
 
 
-def test_epochs_without_a_validation_report_nothing_and_are_judged_by_spectra(early):
-    pruner = AeLLEPruner(early, measured(), below=1e-9)
+def test_epochs_without_a_validation_report_nothing_and_are_judged_by_what_there_is(early):
+    """Here by hyperparameters: spectra are measured before training only, and after the last epoch."""
+    pruner = AeLLEPruner(early, measured(every=[0]), below=1e-9)
     study = study_of(pruner)
 
     def run(trial):
@@ -338,6 +341,8 @@ def test_epochs_without_a_validation_report_nothing_and_are_judged_by_spectra(ea
 
     study.optimize(run, 1)
     assert study.trials[0].intermediate_values == {1: pytest.approx(0.83)}
+    expected = early.predict_proba(None, None, {"p": [0.4]}, 1)[0, 1]
+    assert study.trials[0].user_attrs["aelle:chance by epoch"]["1"] == pytest.approx(expected)
     assert set(study.trials[0].user_attrs["aelle:chance by epoch"]) == {"0", "1", "2"}
 
 
@@ -421,6 +426,15 @@ def test_a_callback_before_its_spectra_is_refused(early):
     callback = pruner.callback(optuna.trial.FixedTrial({}), "loss")
     with pytest.raises(UserError, match=r"^AeLLEPruningCallback among the trainer's callbacks: its LyapunovCallback"):
         trainer([callback, pruner.lyapunov_callback]).fit(Logged(LOSSES), TRAIN, VAL)
+
+
+def test_a_population_is_no_trial(early):
+    module = Logged(LOSSES)
+    module.rnn = Population("rnn", 2, 5, 1, [Initialization(p=0.5)] * 3, range(3))
+    pruner = AeLLEPruner(early, measured(), below=0.1)
+    callback = pruner.callback(optuna.trial.FixedTrial({}), "loss", {"p": 0.4})
+    with pytest.raises(UserError, match=r"^'rnn' is a population of 3: give each network a trial of its own$"):
+        trainer([pruner.lyapunov_callback, callback]).fit(module, TRAIN, VAL)
 
 
 def test_without_optuna_there_is_one_line(monkeypatch):

@@ -302,11 +302,11 @@ def given_for(page: str) -> dict[str, object]:
     return {}
 
 
-OWN_CODE = ("index.md", "own-module.md", "own-cell.md", "optuna-own-script.md")
-RUN = [ROOT / "README.md", *(ROOT / "docs" / name for name in OWN_CODE)]
+RUN = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("index.md", "own-module.md", "own-cell.md"))]
+LONG = [pytest.param(ROOT / "docs" / "optuna-own-script.md", marks=pytest.mark.long)]
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*RUN, *LONG], ids=lambda p: p.name)
 def test_the_code_runs(page, monkeypatch, tmp_path, documented):
     monkeypatch.chdir(tmp_path)
     names = given_for(page.name)
