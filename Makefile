@@ -5,7 +5,7 @@ ENVIRONMENT = command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is mis
 	(apt-get install python3 python3-venv), or name another, as PYTHON=python3.12 make demo" >&2; exit 2; }; \
 	$(PYTHON) tools/environment.py $(if $(filter file,$(origin PYTHON)),,--python-chosen)
 
-.PHONY: demo test test-long environment environment-test
+.PHONY: demo test test-long docs environment environment-test environment-docs
 
 demo: environment
 	$(BIN)/python train.py -m experiment=recall hydra/launcher=joblib
@@ -20,8 +20,15 @@ test: environment-test
 test-long: environment-test
 	$(BIN)/pytest -m long
 
+docs: environment-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 environment:
 	@$(ENVIRONMENT)
 
 environment-test:
 	@$(ENVIRONMENT) --extras test
+
+environment-docs:
+	@$(ENVIRONMENT) --extras docs

@@ -12,6 +12,7 @@ def generator(*key: int | str) -> np.random.Generator:
 
 
 def seed_for(*key: int | str) -> int:
+    """A seed of 63 bits for one purpose, named by the key: `seed_for(variant.seeds["shuffle"], "noise", epoch)`."""
     return int(generator(*key).integers(2**63))
 
 

@@ -25,12 +25,15 @@ Space = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Variant:
+    """One draw of the hyperparameters: its `number` in the sweep, its `hyperparameters` by name, and its `seeds` by
+    purpose, "init" and "shuffle"."""
+
     number: int
     hyperparameters: dict[str, Any]
     seeds: dict[str, int]
 
     def value(self, name: str) -> Any:
-        """A hyperparameter's value, or its default if the search space does not name it."""
+        """The value of the hyperparameter of that `name`, or its default if the search space does not have it."""
         value = self.hyperparameters.get(name, NOT_READ)
         return default(name) if not_read(value) else value
 
@@ -41,7 +44,7 @@ class Variant:
 
 
 def values_of(variants: Sequence[Variant], name: str) -> list[Any]:
-    """Each variant's value of a hyperparameter."""
+    """The value of each of the `variants` of the hyperparameter of that `name`."""
     return [variant.value(name) for variant in variants]
 
 
@@ -51,7 +54,12 @@ def shared_value(variants: Sequence[Variant], name: str) -> Any:
 
 
 def draw(space: Space, seed: int, number: int, repeats: int = 1) -> Variant:
-    """The variant with this number in the sweep with this seed; `repeats` in a row differ only in their seeds."""
+    """The variant with this number in the sweep with this seed; `repeats` in a row differ only in their seeds.
+
+    `space`: a value, a list or a distribution for each hyperparameter's name, as in a file of `conf/experiment/`.
+    Whatever else is drawn, and in whatever order, a variant is the same. Raises ValueError for a value that is not
+    allowed.
+    """
     row = number // repeats
     left = row
 

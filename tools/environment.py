@@ -1,6 +1,6 @@
-"""Create or update `.venv` and show what is installed: `make demo` and `make test` start with this.
+"""Create or update `.venv` and show what is installed: `make demo`, `make test` and `make docs` start with this.
 
-    python3 tools/environment.py [--extras test] [--python-chosen]
+    python3 tools/environment.py [--extras test|docs] [--python-chosen]
 
 Uses the standard library only, and no syntax newer than Python 3.7, so that an old Python gets a clear message.
 """
@@ -57,7 +57,7 @@ def complete(extras, python_chosen):
     if found is None or not plain.exists():
         check_space()
     create(found)
-    print("Installing aelle{} into .venv:".format(" and its test tools" if extras else ""), flush=True)
+    print("Installing aelle{} into .venv:".format(f" and its {extras} tools" if extras else ""), flush=True)
     install(f".[{extras}]" if extras else ".")
     repair_scripts()
     stamp.write_text(wanted)

@@ -28,8 +28,8 @@ MNIST_FILES = {
 
 
 class Part(NamedTuple):
-    """n sequences of vectors, or of the indices of one-hot vectors, and what is to be learned of each sequence or each
-    of its steps: classes, or numbers."""
+    """n sequences `x` of vectors [n, T, I], or of the indices of one-hot vectors [n, T], and what is to be learned of
+    each sequence or each of its steps: classes `y` [n] or [n, T], or numbers [n, O] or [n, T, O]."""
 
     x: Float[Tensor, "n T I"] | Int[Tensor, "n T"]
     y: Int[Tensor, "n"] | Int[Tensor, "n T"] | Float[Tensor, "n O"] | Float[Tensor, "n T O"]
@@ -37,8 +37,8 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """A data set of sequences. `classes`: how many there are; 0 where numbers are to be learned. `symbols`: the inputs
-    are indices of one-hot vectors of this size; 0: they are vectors."""
+    """A data set of sequences: the parts `train`, `val` and `test`. `classes`: how many there are; 0 where numbers are
+    to be learned. `symbols`: the inputs are indices of one-hot vectors of this size; 0: they are vectors."""
 
     train: Part
     val: Part
@@ -48,10 +48,12 @@ class Sequences:
 
     @property
     def inputs(self) -> int:
+        """Of a step, I."""
         return self.symbols or self.train.x.shape[-1]
 
     def probe(self, sequences: int, part: str = "val") -> Float[Tensor, "B T I"]:
-        """The first `sequences` of the validation (or test) part, whose order is random and fixed, as vectors."""
+        """The first `sequences` of the validation (or test) part, whose order is random and fixed, as vectors.
+        Raises ValueError for more than there are."""
         x = first_sequences(getattr(self, part), sequences, part)
         return torch.nn.functional.one_hot(x, self.symbols).float() if self.symbols else x
 
@@ -66,7 +68,8 @@ def first_sequences(part: Part, sequences: int, name: str) -> Tensor:
 
 @lru_cache
 def digits() -> Sequences:
-    """scikit-learn's 1797 digits of 8×8 pixels, split 1077 / 360 / 360. Part of scikit-learn: no download."""
+    """scikit-learn's 1797 digits of 8×8 pixels, split 1077 / 360 / 360: x [n, 8, 8], a row of pixels per step, from 0
+    to 1. Part of scikit-learn: no download."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -82,20 +85,22 @@ def digits() -> Sequences:
 def mnist(root: str) -> Sequences:
     """MNIST: its 60,000 training images, and its 10,000 others split into validation and test, 5,000 each.
 
-    Downloaded through torchvision into `root` if it is not there, by one process while others wait.
+    x [n, 28, 28], a row of pixels per step, from 0 to 1. Downloaded through torchvision into `root` if it is not there,
+    by one process while others wait. Raises ValueError where it cannot be downloaded or read.
     """
     return _downloaded("MNIST", root)
 
 
 @lru_cache
 def fashion(root: str) -> Sequences:
-    """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): ten kinds of clothes, in the format, sizes and parts of `mnist`."""
+    """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): ten kinds of clothes, in the format, sizes and parts of `mnist`;
+    downloaded into `root`."""
     return _downloaded("FashionMNIST", root)
 
 
 @lru_cache
 def mnist_pixels(root: str, permuted: bool = False) -> Sequences:
-    """The images of `mnist` read pixel by pixel, row after row: 784 steps of one number.
+    """The images of `mnist` in `root`, read pixel by pixel, row after row: 784 steps of one number.
 
     `permuted`: in a random order instead, the same for all images (Le, Jaitly & Hinton 2015).
     """

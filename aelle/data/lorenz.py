@@ -35,7 +35,10 @@ def lorenz(steps: int, dt: float | int, train: int = 500, val: int = 200, test: 
     """The state `dt` later, asked for after every step: x [n, T, 3] and y [n, T, 3] with y[:, t] = x[:, t + 1].
 
     States are centred and scaled to a variance of 1 on the attractor, which is the mean squared error of the constant
-    answer 0. Every sequence is a trajectory of its own, of `steps` + 1 states.
+    answer 0. Every sequence is a trajectory of its own, of `steps` + 1 states. Source: Lorenz 1963.
+
+    `train`, `val` and `test`: how many sequences each part has, drawn from `seed`. Raises ValueError for a `dt` that is
+    not above 0 and at most 1, in units of time.
     """
     check_whole("steps", steps, least=1)
     if type(dt) not in (int, float) or not 0 < dt <= 1:

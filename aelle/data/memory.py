@@ -32,6 +32,9 @@ def recall(
 
     The latching problem of Bengio, Simard & Frasconi (1994), the "two-sequence problem" of Hochreiter & Schmidhuber
     (1997), with 8 classes. Guessing costs ln 8 = 2.08 nats.
+
+    `train`, `val` and `test`: how many sequences each part has, drawn from `seed`. Raises ValueError for sizes that
+    cannot be.
     """
     check_whole("steps", steps, least=2)
     check_number("noise", noise, least=0.0)
@@ -52,6 +55,9 @@ def adding(steps: int, train: int = 2000, val: int = 500, test: int = 500, seed:
 
     The adding problem of Hochreiter & Schmidhuber (1997), in the form of Arjovsky, Shah & Bengio (2016). The best
     constant answer, 1, has a mean squared error of 1/6, the variance of the sum.
+
+    `train`, `val` and `test`: how many sequences each part has, drawn from `seed`. Raises ValueError for sizes that
+    cannot be.
     """
     check_whole("steps", steps, least=2)
 
@@ -74,6 +80,9 @@ def copy(delay: int, length: int = 10, train: int = 2000, val: int = 500, test: 
     MARK before the last `length`, and BLANK elsewhere; the answer is BLANK until MARK, and then the symbols. Answering
     BLANK and then guessing costs length ln 8 / (delay + 2 length) nats per step. The copying memory problem after
     Hochreiter & Schmidhuber (1997), as Arjovsky, Shah & Bengio (2016) have it.
+
+    `train`, `val` and `test`: how many sequences each part has, drawn from `seed`. Raises ValueError for sizes that
+    cannot be.
     """
     check_whole("delay", delay, least=1)
     check_whole("length", length, least=1)
@@ -104,6 +113,9 @@ def flip_flop(
     At each step after the first, an input is +1 or −1 with probability `pulses`, and 0 otherwise; at the first step it
     is +1 or −1. The constant answer 0 has a mean squared error of 1; a network without memory, which knows the sign of
     present pulses only, has (1 − pulses) (steps − 1) / steps. The 3-bit flip-flop of Sussillo & Barak (2013).
+
+    `train`, `val` and `test`: how many sequences each part has, drawn from `seed`. Raises ValueError for sizes that
+    cannot be.
     """
     check_whole("steps", steps, least=2)
     check_whole("bits", bits, least=1)
@@ -122,7 +134,8 @@ def flip_flop(
 
 def flip_flop_threshold(steps: int, bits: int, pulses: float | int) -> float:
     """A third of what not remembering one of the bits costs, to one digit: below it, every bit is remembered. For three
-    bits, this is a ninth of the error of a network without memory."""
+    bits, this is a ninth of the error of a network without memory. `steps`, `bits` and `pulses` as in `flip_flop`.
+    Raises ValueError for pulses=1, which leaves nothing to remember."""
     check_whole("steps", steps, least=2)
     check_whole("bits", bits, least=1)
     check_share("pulses", pulses)

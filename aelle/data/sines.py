@@ -36,10 +36,11 @@ class FourSines:
     """The targets of a population, in place of data: fixed, or random with s_i in 1..10 and q_i in 1..5."""
 
     def of(self, variants: Sequence[Variant]) -> Float[Tensor, "V T"]:
+        """A period of the target of each of the `variants`, by its hyperparameter `target` and its seed."""
         return torch.as_tensor(np.stack([_of_one(v) for v in variants])).float()
 
     def probe(self, sequences: int, part: str = "val") -> None:
-        """None: the networks of this task run freely, without input."""
+        """None, for any `sequences` and `part`: the networks of this task run freely, without input."""
 
 
 def _of_one(variant: Variant) -> Float[np.ndarray, "T"]:

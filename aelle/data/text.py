@@ -35,7 +35,8 @@ MIN_BOOK_LENGTH = 3_000_000
 class Characters:
     """Sequences of a text as indices into `alphabet`, the training text's characters in order and then UNKNOWN.
 
-    The next character is to be predicted after `every` step, or only after the last.
+    The parts `train`, `val` and `test` have x [n, 100]. The next character is to be predicted after `every` step, or
+    only after the last.
     """
 
     train: Part
@@ -46,10 +47,12 @@ class Characters:
 
     @property
     def classes(self) -> int:
+        """Characters of the alphabet."""
         return len(self.alphabet)
 
     @property
     def inputs(self) -> int:
+        """Of a step: characters of the alphabet, one-hot."""
         return len(self.alphabet)
 
     def probe(self, sequences: int, part: str = "val") -> Float[Tensor, "B T I"]:
@@ -58,18 +61,24 @@ class Characters:
         return torch.nn.functional.one_hot(indices, self.inputs).float()
 
     def decode(self, indices: Tensor) -> str:
+        """The text of these indices [T]."""
         return "".join(self.alphabet[i] for i in indices.tolist())
 
 
 @lru_cache
 def book(root: str, path: str | None = None, predict: str = "every") -> Characters:
-    """*War and Peace* from `root`, downloaded from Project Gutenberg if it is not there; or the text at `path`."""
+    """*War and Peace* from `root`, downloaded from Project Gutenberg if it is not there; or the text at `path`.
+
+    `predict`: "every" or "last", after which steps the next character is asked for. Raises ValueError for a text that
+    cannot be read or is too short.
+    """
     return characters(read(Path(path)) if path else _cached(Path(root) / "war_and_peace.txt"), predict)
 
 
 @lru_cache
 def topics(predict: str = "every") -> Characters:
-    """The documentation topics of Python's `help`: half a million characters, slightly different in every version."""
+    """The documentation topics of Python's `help`: half a million characters, slightly different in every version.
+    `predict` as in `book`."""
     from pydoc_data.topics import topics as texts
 
     return characters("\n".join(texts[name] for name in sorted(texts)), predict)

@@ -108,6 +108,8 @@ class AeLLEPruner(optuna.pruners.BasePruner):
 class AeLLEPruningCallback(PredictionCallback):
     """Reports a trial's losses and chances to Optuna after every epoch, and ends it if the study's pruner says so.
 
+    `AeLLEPruner.callback` makes it, and says what `monitor`, `hyperparameters` and `lyapunov_callback` are.
+
     A loss after epoch e (1 = after the first) is reported as step e − 1, as Optuna's own callbacks do. The trial is
     asked after every epoch but the last, and before training; optuna.TrialPruned is raised when the epoch is over: its
     metrics are logged and its checkpoint is written. A training that is resumed reports what its new trial lacks.

@@ -93,9 +93,14 @@ def lyapunov_spectrum(
     that, else in float64; forward-mode derivatives, of a large callable or of a cell that is a module, always multiply
     in `dtype`.
 
+    Returns a `Spectrum`: exponents [K] with their standard errors, in nats per step, descending.
+
     Raises ValueError, naming the cause, for bidirectional and projected networks, packed inputs, wrong shapes, values
     or options, non-finite weights, inputs or states, a step that gives two answers to the same question, and a
     trajectory that does not stay finite.
+
+    Source: Benettin et al. 1980; of driven recurrent networks Engelken et al. 2023, Vogt et al. 2022. Instead of a QR
+    at every step, an LU with row pivoting every few steps (`aelle.lyapunov.orthonormalize`).
     """
     check_options(over, product, orthonormalize_every, dtype)
     check_positive("dt", dt, "the length of a step")
@@ -174,12 +179,13 @@ def population_spectrum(
     over: str = "hidden",
     dtype: torch.dtype = torch.float64,
 ) -> Spectrum:
-    """Spectra of V networks, each driven from the zero state by the same B sequences of T steps, inputs [B, T, I].
+    """Spectra of V networks, each driven from the zero state by the same B sequences of T steps, inputs [B, T, I]; nats
+    per step.
 
-    `k`: the leading k exponents, or all if there are fewer, so that one k suits every shape. `over`, `dtype` and errors
-    as in `lyapunov_spectrum`; for cells that are modules it is always the full state. Every field of the result has a
-    leading V axis. A variant with non-finite weights, or one that diverges under the inputs, gets NaN and does not
-    affect the others.
+    `weights`: a population's `stack`. `k`: the leading k exponents, or all if there are fewer, so that one k suits
+    every shape. `over`, `dtype` and errors as in `lyapunov_spectrum`; for cells that are modules it is always the full
+    state. Every field of the result has a leading V axis. A variant with non-finite weights, or one that diverges under
+    the inputs, gets NaN and does not affect the others.
     """
     check_options(over, "tangent", "auto", dtype)
     if k is not None:

@@ -26,7 +26,8 @@ class RunningMean:
         self.total, self.count = np.zeros((1, 1)), np.zeros((1, 1))
 
     def add(self, spectra: Float[np.ndarray, "V M"]) -> Float[np.ndarray, "V M"]:
-        """The mean including these; NaN for a variant whose spectrum is not finite and thus not counted."""
+        """The mean [V, M] including these `spectra` [V, M], nats per step; NaN for a variant whose spectrum is not
+        finite and thus not counted."""
         known = np.isfinite(spectra).all(1, keepdims=True)
         self.total = self.total + np.where(known, signed_log(spectra), 0)
         self.count = self.count + known
@@ -34,7 +35,7 @@ class RunningMean:
             return signed_exp(np.where(known, self.total / self.count, np.nan))
 
     def take(self, rows: Sequence[int]) -> None:
-        """Continue with these variants only."""
+        """Continue with the variants of these `rows` only."""
         self.total, self.count = self.total[list(rows)], self.count[list(rows)]
 
 
@@ -102,10 +103,11 @@ class SpectraSoFar:
 
     @property
     def known(self) -> Bool[np.ndarray, "V"]:
-        """Which networks have a finite spectrum."""
+        """Which networks have a finite spectrum, [V]."""
         return np.logical_and.reduce(np.isfinite(np.concatenate([self.last, self.mean], 1)), axis=1)
 
     def take(self, rows: Int[np.ndarray, "n"] | Bool[np.ndarray, "V"]) -> "SpectraSoFar":
+        """The networks of these `rows`, indices or a mask."""
         return self[rows]
 
     @classmethod

@@ -36,7 +36,7 @@ class Spectrum:
     many of the B·K reached the floor; `resolved` [...] how many of the K, from the largest on, have enough digits: they
     are within 1e-3 nats per step of exact arithmetic along the same trajectory, by the engine's own estimate; `steps`
     averaged; `history` [..., steps, K], on request, the exponents after 1, 2, … steps, in the order of `exponents`,
-    with which its last row agrees.
+    with which its last row agrees. Tensors are on the device and in the precision of the measurement.
     """
 
     per_sequence: Float[Tensor, "*V B K"]
@@ -91,34 +91,38 @@ class Spectrum:
         )
 
     def of_variant(self, v: int) -> "Spectrum":
-        """Member v's own spectrum, without the variant axis."""
+        """The spectrum of member `v` of a population, without the variant axis."""
         history = None if self.history is None else self.history[v]
         own = self.per_sequence[v], self.exponents[v], self.stderr[v], self.clamped[v], self.resolved[v]
         return Spectrum(*own, self.steps, history, self.dt)
 
     @property
     def maximum(self) -> Float[Tensor, "*V"]:
-        """The largest exponent: positive for chaos."""
+        """The largest exponent, in nats per unit of time: positive for chaos."""
         return self.exponents[..., 0]
 
     @property
     def entropy_rate(self) -> Float[Tensor, "*V"]:
-        """See `entropy_rate`."""
+        """The sum of the positive exponents, in nats per unit of time: an upper bound of the Kolmogorov–Sinai entropy
+        (Pesin 1977)."""
         return entropy_rate(self.exponents)
 
     @property
     def kaplan_yorke_dimension(self) -> Float[Tensor, "*V"]:
-        """See `kaplan_yorke_dimension`."""
+        """D = j + (λ_1 + … + λ_j) / |λ_{j+1}|, with the largest j whose sum is not negative: an estimate of the
+        attractor's dimension (Kaplan & Yorke 1979). 0 if λ_1 < 0; K, then a lower bound, if no sum is negative."""
         return kaplan_yorke_dimension(self.exponents)
 
     def resample(self, points: int) -> Float[Tensor, "*V M"]:
-        """The spectrum at a common length: see `resample`."""
+        """The spectrum as a curve of `points` points, to compare networks of different size: exponent against index
+        fraction, linearly interpolated from 0 to 1, ends included. Raises ValueError for less than one point."""
         return resample(self.exponents, points)
 
     def plot(self, axes: Any = None) -> Any:
         """A matplotlib figure: the exponents with their standard errors and, with `history`, how they converge.
 
-        `axes`: an array of two Axes to draw into, of one if there is no history.
+        `axes`: an array of two Axes to draw into, of one if there is no history. Of a population, take one member's
+        (`of_variant`) first.
         """
         from aelle.lyapunov.plot import plot
 
@@ -143,7 +147,9 @@ def kaplan_yorke_dimension(exponents: Float[Tensor, "*V K"]) -> Float[Tensor, "*
 
 
 def resample(exponents: Float[Tensor, "*V K"], points: int) -> Float[Tensor, "*V M"]:
-    """Exponent against index fraction, linearly interpolated at `points` fractions from 0 to 1, ends included."""
+    """`exponents` [..., K], descending, as a curve of common length [..., M], in the same unit: exponent against index
+    fraction, linearly interpolated at `points` fractions from 0 to 1, ends included. Raises ValueError for less than
+    one point. Source: Vogt et al. 2022."""
     check_whole("points", points, 1)
     K = exponents.shape[-1]
     at = torch.linspace(0, K - 1, points, dtype=exponents.dtype, device=exponents.device)

@@ -49,9 +49,10 @@ COMMITTEE_POINTS = 32
 class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Autoencoders of Lyapunov spectra that also predict the loss; PCA of their latent; a classifier on that plane.
 
-    PC1 rises towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (see
-    `aelle.model.regions`); on its border the chance of low error is one half. Classes: 1 = low-error (loss <
-    `threshold`), 0 = high-error; a non-finite loss is high-error.
+    `embedding`: "pca" of the latent of `latent_size` numbers, of which `n_components` enter the classifier; PC1 rises
+    towards low error. `classifier`: a "threshold" on PC1, a "hyperplane", or an "ellipse" (see `aelle.model.regions`);
+    on its border the chance of low error is one half. Classes: 1 = low-error (loss < `threshold`), 0 = high-error; a
+    non-finite loss is high-error. `seed` decides all that is random.
 
     `committee`: several autoencoders that look at spectrum, mean of the spectra so far and scalar features, and attend
     to different stages of the training (`aelle.model.views`). Each is trained three times, each time without a third of
@@ -195,6 +196,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         return float((predicted == low_error(y, float(self.threshold), self.classes_)).mean())
 
     def latent(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n L"]:
+        """The latent of each row, L = `latent_size`."""
         x, at, _ = self._entering(spectra, covariates)
         return self.committee_.latent(x, at)
 
@@ -203,7 +205,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         return self.embed(spectra, self.n_components, covariates=covariates)
 
     def embed(self, spectra: Any, n_components: int = 3, *, covariates: Any = None) -> Float[Array, "n components"]:
-        """The leading principal components of the latent, as many as wanted, e.g. for a picture in three dimensions."""
+        """The `n_components` leading principal components of the latent, e.g. for a picture in three dimensions."""
         if not is_whole(n_components) or not 1 <= n_components <= self.latent_size:
             raise UserError(f"n_components={n_components}: give a whole number from 1 to {self.latent_size}")
         return (self.latent(spectra, covariates=covariates) - self.center_) @ self.axes_[:n_components].T
@@ -224,6 +226,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         return 1 - np.searchsorted(self.errors_, self._errors(values, self.committee_.decode(x))) / len(self.errors_)
 
     def predict_loss(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
+        """The final loss, in the unit of those of the fit."""
         return self.scaling_.losses(self.predict_target(spectra, covariates=covariates))
 
     def predict_target(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n"]:
@@ -250,7 +253,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
         return self.classes_[low.astype(int)]
 
     def predict_proba(self, spectra: Any, *, covariates: Any = None) -> Float[Array, "n 2"]:
-        """Chance of high and of low error."""
+        """Chance of high and of low error; rows sum to 1."""
         log_odds = self.decision_function(spectra, covariates=covariates)
         return expit(np.stack([-log_odds, log_odds], 1))
 
@@ -267,7 +270,7 @@ class AeLLE(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     @classmethod
     def load(cls, folder: str | Path) -> "AeLLE":
-        """Load what `save` wrote. Raises ValueError if that is incomplete."""
+        """Load what `save` wrote into `folder`. Raises ValueError if that is incomplete."""
         with reading(Path(folder), MODEL_FILES[0], "AeLLE model"):
             parameters, learned_from, fitted = read_model(Path(folder))
             model = cls(**{**parameters, "alphas": tuple(parameters["alphas"])})

@@ -62,8 +62,8 @@ class LossRegressor(RegressorMixin, BaseEstimator):
         return self.model_.feature_names_in_
 
     def fit(self, spectra: Any, y: Any, **options: Any) -> "LossRegressor":
-        """Fit to spectra [n, M], nats per step, and final losses [n], with the options of `AeLLE.fit`, which says what
-        it raises; and for classes."""
+        """Fit to spectra [n, M], nats per step, and final losses `y` [n], with the options of `AeLLE.fit`, which says
+        what it raises. Raises ValueError for classes, too."""
         losses = None if y is None else as_losses("y", y)
         self.model_ = type(self.model)(**self.model.get_params()).fit(spectra, losses, **options)
         return self
@@ -75,13 +75,15 @@ class LossRegressor(RegressorMixin, BaseEstimator):
         return tags
 
     def predict(self, spectra: Any, *, covariates: Any = None) -> Float[np.ndarray, "n"]:
-        """The predicted final loss."""
+        """The predicted final losses [n] of `spectra` [n, M], with `covariates` if the fit had some."""
         check_is_fitted(self, "model_")
         return self.model_.predict_loss(spectra, covariates=covariates)
 
 
 @dataclass(frozen=True)
 class LossScorer:
+    """What `loss_scorer` returns: scores an estimator by spectra and final losses."""
+
     name: str
 
     def __call__(self, estimator: Any, spectra: Any, losses: Any) -> float:

@@ -49,7 +49,8 @@ class EarlyPredictor:
     log odds of variants that the members were not fitted to. Where an input is missing, it uses the members that need
     none. A network unlike those that it has learned from is marked as outside and gets the share of low error.
 
-    `threshold`: low-error is a final loss below it. `aelle`: parameters of AeLLE other than the defaults.
+    `threshold`: low-error is a final loss below it. `aelle`: parameters of AeLLE other than the defaults. `seed`: of
+    AeLLE, of the forest and of what is drawn at random.
     """
 
     def __init__(self, threshold: float, *, aelle: Mapping[str, Any] | None = None, seed: int = 0):
@@ -240,14 +241,14 @@ class EarlyPredictor:
         return arrays_of(self) | {f"aelle/{name}": array for name, array in model.items()}
 
     def save(self, folder: str | Path) -> None:
-        """JSON and NPZ: nothing that could run code when it is read."""
+        """Into a `folder`, as JSON and NPZ: nothing that could run code when it is read."""
         self._check_whole("save")
         check_kind("folder", folder, (str, Path), "where the predictor is to be saved")
         write_predictor(Path(folder), self)
 
     @classmethod
     def load(cls, folder: str | Path) -> "EarlyPredictor":
-        """Load what `save` wrote. Raises ValueError if that is incomplete."""
+        """Load what `save` wrote into `folder`. Raises ValueError if that is incomplete."""
         check_kind("folder", folder, (str, Path), "where a predictor was saved")
         return read_predictor(Path(folder), cls)
 

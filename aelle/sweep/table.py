@@ -48,8 +48,9 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepTable:
-    """All of a sweep. `variants` has a row per variant: variant, run, its number and row there, state, error, whether
-    its training is complete, and the hyperparameters.
+    """All of a sweep of that `name`, of a `task` whose low-error variants have final losses below `threshold`.
+    `variants` has a row per variant: variant, run, its number and row there, state, error, whether its training is
+    complete, and the `hyperparameters`.
 
     `losses` [V, E]: validation loss, NaN where not measured or not finite. `spectra` [V, E, M]: nats per step, NaN
     where not measured; `test_spectra` likewise, driven by the test probe, None if there is none. `exponents` [V]: how
@@ -81,10 +82,12 @@ class SweepTable:
 
     @property
     def epochs(self) -> int:
+        """Of a whole training."""
         return self.losses.shape[1] - 1
 
     @property
     def final_loss(self) -> Float[np.ndarray, "V"]:
+        """The validation loss after the last epoch, NaN where a variant has not come so far or has diverged."""
         return self.losses[:, -1]
 
     @property
@@ -98,6 +101,7 @@ class SweepTable:
         return [name for name in self.hyperparameters if self.variants[name].nunique() > 1]
 
     def take(self, rows: Int[np.ndarray, "n"]) -> "SweepTable":
+        """The variants of these `rows`."""
         variants = self.variants.iloc[rows].reset_index(drop=True)
         test = None if self.test_spectra is None else self.test_spectra[rows]
         exponents = None if self.exponents is None else self.exponents[rows]
@@ -122,7 +126,7 @@ class SweepTable:
         return mean_curves(self.spectra)
 
     def seen(self, epoch: int) -> SpectraSoFar:
-        """What spectra say after an epoch; NaN where none was measured then."""
+        """What spectra say after `epoch`, a row per variant; NaN where none was measured then."""
         V, _, M = self.spectra.shape
         exponents = np.full(V, M) if self.exponents is None else self.exponents
         share = np.full(V, epoch / self.epochs)
@@ -145,7 +149,10 @@ class SweepTable:
 
 
 def load_sweep(folder: str | Path) -> SweepTable:
-    """Read every run in a sweep's folder. Raises UserError if there is nothing to read."""
+    """Read and check every run in a sweep's `folder`, as `outputs/digits`. What cannot be read or used is listed in the
+    table's `problems`.
+
+    Raises UserError if there is nothing to read, or if the table would not fit into memory."""
     folder = Path(folder)
     found = select(folder)
     if not found.runs and found.problems:

@@ -12,7 +12,10 @@ from aelle.variants import Variant
 
 
 class CharacterPrediction(SequenceClassification):
-    """V networks read characters and predict the next one, after every step or after the last; no recurrent bias."""
+    """V networks read characters and predict the next one, after every step or after the last; no recurrent bias.
+
+    `data`: a text cut into sequences. `variants`: those of a pack. Losses are cross entropy in nats per character.
+    """
 
     data: Characters
     recurrent_bias = False

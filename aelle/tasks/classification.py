@@ -24,6 +24,8 @@ class ClassifiedSequences(SequenceData, Protocol):
 class SequenceClassification(SequenceLearning):
     """V networks classify sequences (classes [n]) or their every step ([n, T]); cross entropy in nats.
 
+    `data`: a `Sequences` with classes, or any object with its attributes. `variants`: those of a pack, whose
+    hyperparameters are named in `reads`. `metrics` has `val_loss`, `test_loss`, `train_loss` and accuracies, [V] each.
     `label_smoothing` ε trains towards 1 − ε for the class and ε / C for all (Szegedy et al. 2016); losses are evaluated
     without it.
     """

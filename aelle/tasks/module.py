@@ -30,10 +30,10 @@ TRAINING = (
 class PopulationModule(pl.LightningModule):
     """Trains V variants with one backward pass of their summed losses, which gives each exactly its own gradient.
 
-    A variant whose loss or gradient is not finite has diverged: from that step on its weights are frozen; the others
-    continue. `metrics` contains the results of the last evaluation, [V] each. Every parameter has a leading variant
-    axis, and so has every buffer except those named in `shared`. `reads` names the hyperparameters that the module
-    reads: others are refused before anything is trained.
+    `variants`: those of a pack. A variant whose loss or gradient is not finite has diverged: from that step on its
+    weights are frozen; the others continue. `metrics` contains the results of the last evaluation, [V] each. Every
+    parameter has a leading variant axis, and so has every buffer except those named in `shared`. `reads` names the
+    hyperparameters that the module reads: others are refused before anything is trained.
     """
 
     alive: Tensor
@@ -61,7 +61,7 @@ class PopulationModule(pl.LightningModule):
         return self.captured(loss, batch, list(self.parameters()), list(buffers.values()), constant)
 
     def summed(self, losses: Float[Tensor, "V"]) -> Float[Tensor, ""]:
-        """The loss to differentiate, without the variants that have diverged."""
+        """The loss to differentiate: the sum of the variants' `losses`, without those of diverged ones."""
         self.alive &= losses.detach().isfinite()
         return torch.where(self.alive, losses, 0).sum()
 
@@ -105,8 +105,8 @@ class PopulationModule(pl.LightningModule):
 
     @torch.no_grad()
     def take(self, rows: Sequence[int], optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Continue with these variants only, given as rows of the variant axis: each keeps its weights, its optimizer
-        state and everything else."""
+        """Continue with these variants only, given as rows of the variant axis: each keeps its weights, its state in
+        the `optimizers` and everything else."""
         rows = list(rows)
         for optimizer in optimizers:
             if isinstance(optimizer, PopulationOptimizer):
@@ -126,11 +126,12 @@ class PopulationModule(pl.LightningModule):
 
     @property
     def sequences_per_step(self) -> int:
-        """How many each variant has at most in a training step; 0 if nothing is kept for a backward pass."""
+        """How many sequences a variant has at most in a training step; 0 if nothing is kept for a backward pass."""
         return 0
 
     def trial_loss(self, sequences: int) -> Float[Tensor, ""]:
-        """The loss of a step with so many, by which a pack's memory is estimated (`aelle.training.footprint`)."""
+        """The loss of a step with so many `sequences`, by which a pack's memory is estimated
+        (`aelle.training.footprint`)."""
         raise NotImplementedError
 
     @abstractmethod
@@ -138,11 +139,13 @@ class PopulationModule(pl.LightningModule):
         """Each variant's outputs after training, for figures: columns of V rows, as tensors [V, …] or lists of V."""
 
     def diverged(self) -> Bool[Tensor, "V"]:
+        """Which variants have had a loss or gradient that is not finite."""
         return ~self.alive
 
 
 class ShuffledBatches:
-    """Index batches [V, B]: in epoch e, variant v visits its samples in an order determined by its seed and e.
+    """Index batches [V, B] of up to `batch_size`: in epoch e, variant v visits its samples in an order determined by
+    `seeds[v]` and e.
 
     Its samples are all, or a share `keep` of them, chosen by its seed; every variant may have its own share. The
     indices of those that have no samples left are −1. `used` [V]: how many samples each has.
@@ -167,7 +170,8 @@ class ShuffledBatches:
         self.batches = -(-max(self.used) // batch_size)
 
     def take(self, rows: Sequence[int]) -> None:
-        """Continue with these variants only. Epochs keep their number of batches, so that Lightning finds their end."""
+        """Continue with the variants of these `rows` only. Epochs keep their number of batches, so that Lightning finds
+        their end."""
         self.seeds = [self.seeds[row] for row in rows]
         self.samples = [self.samples[row] for row in rows]
         self.used = [self.used[row] for row in rows]

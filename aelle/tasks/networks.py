@@ -16,9 +16,11 @@ from aelle.variants import Variant, shared_value
 def networks_of(
     variants: Sequence[Variant], inputs: int, outputs: int, *, recurrent_bias: bool = True
 ) -> Population | CellPopulation:
-    """Those that `cell`, `hidden_size`, `layers`, `init` and what belongs to it ask for; see `Population`.
+    """The networks of a pack's `variants`, with so many `inputs` and `outputs`: those that `cell`, `hidden_size`,
+    `layers`, `init` and what belongs to it ask for; see `Population`.
 
     Options of a cell's constructor are hyperparameters as well. Without `recurrent_bias` built-in cells have none.
+    Raises ValueError for a cell or an option that does not exist.
     """
     name, hidden_size = shared_value(variants, "cell"), int(shared_value(variants, "hidden_size"))
     initializations, seeds = [Initialization.of(variant) for variant in variants], [v.seeds["init"] for v in variants]

@@ -23,7 +23,8 @@ Between = Callable[[Float[Tensor, "T V B H"], int], Float[Tensor, "T V B H"]]
 class Population(nn.Module):
     """V networks of a built-in cell ("lstm", "gru", "rnn" or "rnn_relu") with 1 to 4 layers and a linear readout.
 
-    Member v equals `nn.LSTM(I, H, layers)` (`nn.GRU`, `nn.RNN`) and `nn.Linear(H, C)` with the slices [v] of the
+    With I `inputs`, H the `hidden_size` and C `outputs`, member v equals `nn.LSTM(I, H, layers)` (`nn.GRU`, `nn.RNN`)
+    and `nn.Linear(H, C)` with the slices [v] of the
     parameters, which have PyTorch's names. Its weights follow `initializations[v]`, biases are zero but for
     init=default, the readout has PyTorch's default, all drawn from a generator seeded by `seeds[v]` alone: a member
     does not depend on its population. Without `recurrent_bias` all b_hh stay zero.
@@ -83,17 +84,18 @@ class Population(nn.Module):
     def spectrum(
         self, probe: Tensor, *, over: str, dtype: torch.dtype, steps: int | None = None, k: int | None = None
     ) -> Spectrum:
-        """The spectrum when driven by the probe [B, T, I], averaged over its length."""
+        """The spectrum when driven by the probe [B, T, I], averaged over its length, which is why `steps` is not read.
+        `k`, `over` and `dtype` as in `population_spectrum`."""
         return population_spectrum(self.stack, probe, k=k, over=over, dtype=dtype)
 
     def forward(self, x: Float[Tensor, "V B T I"] | Int[Tensor, "V B T"]) -> Float[Tensor, "V B C"]:
-        """Outputs after the last step."""
+        """Outputs after the last step of `x`."""
         return self.readout(self.hidden(x)[-1])
 
     def hidden(
         self, x: Float[Tensor, "V B T I"] | Int[Tensor, "V B T"], between: Between | None = None
     ) -> Float[Tensor, "T V B H"]:
-        """h of the last layer after each step, from the zero state."""
+        """h of the last layer after each step of `x`, from the zero state. `between`: what lies between two layers."""
         first, *others = self.stack.layers
         h = self.cell.states(first, x) if x.is_floating_point() else self._states_of_indices(first, x)
         for l, weights in enumerate(others):

@@ -20,7 +20,9 @@ ERRORS = {"squared": Tensor.square, "absolute": Tensor.abs}
 class SequenceRegression(SequenceLearning):
     """V networks learn targets [n, O] from whole sequences, or [n, T, O] from their every step; a mean over all O.
 
-    `error`: squared or absolute, in training as in evaluation.
+    `data`: a `Sequences` of numbers, or any object with its attributes. `variants`: those of a pack, whose
+    hyperparameters are named in `reads`. `error`: squared or absolute, in training as in evaluation. Raises ValueError
+    for another error, and for targets of another shape.
     """
 
     reads = SequenceLearning.reads

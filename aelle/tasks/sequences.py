@@ -52,7 +52,8 @@ class SequenceLearning(PopulationModule):
     """V networks read sequences and answer at their end, or after every step (`every`).
 
     The data are moved to the device once and shared; a batch is [V, B] indices, as each variant has its own shuffling.
-    Dropout acts between the layers and before the readout. A subclass gives `outputs` their loss.
+    Dropout acts between the layers and before the readout. `variants`: those of a pack. A subclass gives the `outputs`
+    numbers of an answer their loss.
     """
 
     train_x: Tensor
@@ -103,7 +104,7 @@ class SequenceLearning(PopulationModule):
         return Part(getattr(self, f"{name}_x"), getattr(self, f"{name}_y"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs [V, B, C], or [V, B, T, C] where every step is asked for."""
+        """Outputs [V, B, C] of sequences `x` [V, B, T, I], or [V, B, T, C] where every step is asked for."""
         return self._read(self.network.hidden(x))
 
     def training_outputs(self, x: Tensor, batch: int) -> Tensor:
@@ -211,14 +212,14 @@ class SequenceLearning(PopulationModule):
 
     @abstractmethod
     def losses(self, outputs: Tensor, y: Tensor) -> Float[Tensor, "V B"]:
-        """Each sequence's loss, a mean over its steps."""
+        """Each sequence's loss, a mean over its steps, of `outputs` against `y`."""
 
     def training_losses(self, outputs: Tensor, y: Tensor) -> Float[Tensor, "V B"]:
-        """The losses to descend, where they are not those that are evaluated."""
+        """The losses of `outputs` against `y` to descend, where they are not those that are evaluated."""
         return self.losses(outputs, y)
 
     def scores(self, outputs: Tensor, y: Tensor) -> dict[str, Float[Tensor, "V B"]]:
-        """What else is evaluated of each sequence, by name."""
+        """What else is evaluated of each sequence, by name, from its `outputs` and `y`."""
         return {}
 
     def validation_step(self, part: str, _: int) -> None:

@@ -19,8 +19,9 @@ EXAMPLE_STEPS = 600
 class TargetLearning(PopulationModule):
     """V networks learn by recursive least squares to output their targets, and then generate them freely.
 
-    An epoch is one period of the target, which ends where it begins. The validation loss is the mean |z − f| over a
-    free run of a period; after the last epoch, over as many periods as there were epochs.
+    `data`: the targets f of the `variants` of a pack. An epoch is one period of the target, which ends where it begins.
+    The validation loss is the mean |z − f| over a free run of a period; after the last epoch, over as many periods as
+    there were epochs. Source: Sussillo & Abbott 2009; sizes and gains of Vogt et al. 2022.
     """
 
     target: Tensor

@@ -49,6 +49,9 @@ class LyapunovCallback(LastingCallback):
     the trainer's callbacks are of several networks, as `lyapunov/<network>/maximum`; those before training go directly
     to the loggers. Nothing is changed by measuring: weights, modes, metrics and random states stay as they are, so
     training gives the same weights with and without this callback.
+
+    Raises ValueError for options that nothing could use; when training starts, for a path without a recurrent network,
+    with the names of those that there are, and for a probe of another size.
     """
 
     def __init__(
@@ -97,11 +100,13 @@ class LyapunovCallback(LastingCallback):
 
     @property
     def spectra(self) -> dict[int, Spectrum]:
+        """By epoch, 0 before training: the spectrum driven by the probe, nats per step."""
         self.collect()
         return self._spectra
 
     @property
     def test_spectra(self) -> dict[int, Spectrum]:
+        """By epoch: the spectrum driven by the test probe, nats per step; empty without one."""
         self.collect()
         return self._test_spectra
 

@@ -46,6 +46,9 @@ class PredictionCallback(LastingCallback):
     replaced by the next. A population's `metrics` contain the chances of the last epoch. The trainer's logger gets
     `lyapunov/chance`, a population's median, or, if the trainer's callbacks are of several networks,
     `lyapunov/<network>/chance`, numbered from a network's second callback on.
+
+    Raises ValueError for hyperparameters of other names than the known ones, and, when training starts, unless
+    `lyapunov` comes before it; NotFittedError for a predictor that is not fitted.
     """
 
     def __init__(
@@ -77,16 +80,19 @@ class PredictionCallback(LastingCallback):
 
     @property
     def chances(self) -> dict[int, Any]:
+        """By epoch, 0 before training: the chance of low error, a number; of a population an array [V]."""
         self.collect()
         return self._chances
 
     @property
     def outside(self) -> dict[int, Any]:
+        """By epoch: why the network is unlike all known ones, or ""; of a population a list of V."""
         self.collect()
         return self._outside
 
     @property
     def losses(self) -> dict[int, Float[np.ndarray, "V"]]:
+        """By epoch: the validation losses [V] that were predicted from; V = 1 of a single network."""
         self.collect()
         return self._losses
 

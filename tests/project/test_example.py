@@ -1,33 +1,109 @@
 """The examples as a user runs them."""
 
 import importlib.util
+import re
+import sys
 from types import ModuleType
 
-import plotly.graph_objects as go
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
 
 from sweeps import ROOT
 
+EXAMPLES = ROOT / "examples"
+
 
 def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_it_trains_and_plots_the_spectrum_of_every_epoch(tmp_path, capsys):
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run an example of the gallery in an empty folder; its module, what it returns, and its picture."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def started(name: str):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        script = importlib.import_module(name)
+        found, picture = script.main(), (tmp_path / f"{name}.svg").read_text()
+        committed = (ROOT / "docs" / "gallery" / f"{name}.svg").read_text()
+        assert texts(picture) == texts(committed), "the gallery's picture is that of another version of the script"
+        return script, found
+
+    return started
+
+
+def texts(picture: str) -> list[str]:
+    """Titles, axes and legend, without the numbers at ticks."""
+    found = re.findall(r">([^<>\n]+)</text>", picture)
+    return [text for text in found if re.search(r"[a-z]{3}", text)]
+
+
+def test_a_random_network_becomes_chaotic_at_a_gain_of_one(run):
+    """At a gain of ½ its exponents are the logarithms of the moduli of its eigenvalues."""
+    _, spectra = run("spectrum_of_a_network")
+    largest = {gain: float(spectrum.maximum) for gain, spectrum in spectra.items()}
+    assert largest[0.5] < -0.5 and abs(largest[1.0]) < 0.05 and 0 < largest[1.5] < largest[2.0]
+    torch.manual_seed(0)
+    nn.RNN(4, 100, bias=False), torch.randn(8, 400, 4)
+    moduli = torch.linalg.eigvals(0.5 * torch.randn(100, 100).double() / 10).abs().log().sort(descending=True).values
+    torch.testing.assert_close(spectra[0.5].exponents[:90], moduli[:90], atol=0.02, rtol=0)
+
+
+def test_it_trains_and_plots_the_spectrum_of_every_epoch(run, capsys):
     """Learning to remember brings the largest exponent up to zero, from far below."""
-    script = example("spectrum_per_epoch")
-    spectra = script.main(3, tmp_path / "plot.html")
-    assert list(spectra) == [0, 1, 2, 3]
-    assert spectra[0].maximum < -0.3 < spectra[3].maximum
-    assert capsys.readouterr().out.count("nats per step") == 4
-    assert "Lyapunov exponent" in (tmp_path / "plot.html").read_text()
-    lines = script.figure(spectra).data
-    assert len(lines) == 4 and all(isinstance(line, go.Scatter) and len(line.y) == 24 for line in lines)
+    _, spectra = run("spectrum_per_epoch")
+    assert list(spectra) == [0, 1, 2, 3, 4, 5]
+    assert spectra[0].maximum < -0.3 < spectra[3].maximum < 0
+    assert capsys.readouterr().out.count("nats per step") == 6
+
+
+def test_a_task_of_ones_own_is_learned_at_middle_learning_rates(run):
+    _, (rates, losses, largest) = run("own_task")
+    assert rates.shape == losses.shape == largest.shape == (24,) and len(set(rates.tolist())) == 24
+    low, middle = losses[rates < 1e-3], losses[(rates > 3e-3) & (rates < 0.2)]
+    assert len(low) >= 3 and low.min() > 0.5 and middle.max() < low.min()
+    assert abs(spearmanr(largest, losses).statistic) < 0.5
+
+
+@pytest.mark.long
+def test_the_leak_of_a_cell_of_ones_own_sets_what_it_forgets(run):
+    """Before training, exponents lie around log(1 − leak); training makes memories longer, and beats the best constant
+    answer, whose error is 1/6."""
+    script, (spectra, losses) = run("own_cell")
+    assert list(spectra) == [0, 20] and (losses < 1 / 6).all()
+    before = spectra[0].exponents.numpy()
+    for leak, exponents in zip((0.05, 0.2, 0.8), before, strict=True):
+        assert exponents.max() < 0
+        assert abs(exponents.mean() - np.log1p(-leak)) < 0.3 * leak
+    assert (spectra[20].maximum > spectra[0].maximum).all()
+    cell, h = script.LeakyRNN(2, 5, leak=0.0), torch.randn(3, 5)
+    assert torch.equal(cell(torch.randn(3, 2), h), h)
+
+
+@pytest.mark.long
+def test_an_objective_of_ones_own_is_pruned_by_chances(run):
+    """Pruned trials are those that the first study shows to end badly: at learning rates far from its good ones."""
+    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("aelle.integrations.optuna")
+    script, (first, second) = run("optuna_pruning")
+    states = [trial.state for trial in second.trials]
+    pruned = [trial for trial in second.trials if trial.state == optuna.trial.TrialState.PRUNED]
+    assert len(states) == 20 and 5 <= len(pruned) <= 15
+    assert all(trial.user_attrs["aelle:chance"] < 0.1 for trial in pruned)
+    assert all(len(trial.user_attrs["losses"]) <= script.EPOCHS for trial in pruned)
+    good = [trial.params["learning_rate"] for trial in first.trials if trial.value < 0.2]
+    inside = [min(good) < trial.params["learning_rate"] < max(good) for trial in second.trials]
+    kept = [trial not in pruned for trial in second.trials]
+    assert np.corrcoef(inside, kept)[0, 1] > 0.5
+    assert second.best_value < 0.2
 
 
 @pytest.mark.parametrize(("name", "layer"), [("rnn", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)])
