@@ -143,7 +143,7 @@ def test_pip_that_fails_is_one_line(environment, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     err = refusal(capsys, environment.install, ".")
-    assert err.startswith("error: pip failed: No matching distribution found for hatchling")
+    assert err.startswith("error: pip failed: No matching distribution found for setuptools")
     assert ".venv/install.log" in err and environment.LOG.read_text()
 
 

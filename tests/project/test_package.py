@@ -229,7 +229,7 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fresh(tmp_path_factory) -> Path:
     """The bin of an environment that shares the packages of this one, but not its aelle.
 
