@@ -12,7 +12,7 @@ import wandb
 
 from aelle.errors import UserError, in_one_line
 from aelle.terminal import say
-from aelle.tracking.tracker import Analysis, Outcome, Pack, Picture, Row
+from aelle.tracking.tracker import TIME, Analysis, Outcome, Pack, Picture, Row
 from aelle.variants import Variant
 
 EXIT_CODES = {"complete": 0, "diverged": 0, "pruned": 0, "failed": 1, "stopped": 255, "running": 255}
@@ -50,6 +50,7 @@ class WandbRuns:
 
     def __init__(self, project: str, entity: str | None, mode: str):
         self.place: dict[str, Any] = {"project": project, "entity": entity, "mode": mode}
+        self.times: dict[int, float] = {}
         check_access(mode)
 
     def start(self, pack: Pack) -> None:
@@ -71,6 +72,7 @@ class WandbRuns:
             _write_workspace(runs[0].entity, runs[0].project, pack)
 
     def epoch(self, rows: Sequence[Row]) -> None:
+        self.times |= {int(row["variant"]): row[TIME] for row in rows if TIME in row}
         for row in rows:
             run = self.runs[int(row["variant"])]
             if row["epoch"] >= run.starting_step:
@@ -82,7 +84,9 @@ class WandbRuns:
             # A run may have been stopped between its last epoch and its picture, or be older than pictures.
             if picture.epoch >= run.starting_step or run.summary.get(picture.name) is None:
                 step = max(picture.epoch, run.starting_step)
-                run.log({picture.name: wandb.Image(picture.pixels)}, step=step)
+                # A step has the time of what was logged last.
+                time = {TIME: self.times[picture.variant]} if picture.variant in self.times else {}
+                run.log({picture.name: wandb.Image(picture.pixels), **time}, step=step)
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         def end(run: wandb.Run, outcome: Outcome) -> None:

@@ -55,7 +55,7 @@ def test_a_run_that_is_sent_afterwards_is_the_one_that_would_have_been_sent_live
     for run in sent:
         assert run.history[3]["lyapunov/spectrum"]["_type"] == "image-file"
         found = [run.history[epoch]["_timestamp"] for epoch in range(4)]
-        np.testing.assert_allclose(found, times(read_run(sweep / "pack-0002")), atol=1e-3)
+        np.testing.assert_allclose(found, times(read_run(sweep / "pack-0002")), rtol=0, atol=1e-3)
 
 
 def test_what_was_sent_before_is_not_sent_twice_and_a_stopped_run_goes_on(aelle, sweep, small_sweep, server):
@@ -102,7 +102,7 @@ def test_tensorboard_files_are_replaced_and_have_the_time_of_their_epochs(aelle,
     found = [(event.step, event.value) for event in events.Scalars("val_loss")]
     assert found == [(epoch, np.float32(rows(sweep)[10, epoch]["val_loss"])) for epoch in range(4)]
     walls = [event.wall_time for event in events.Scalars("val_loss")]
-    np.testing.assert_allclose(walls, times(read_run(sweep / "pack-0002")), atol=1e-3)
+    np.testing.assert_allclose(walls, times(read_run(sweep / "pack-0002")), rtol=0, atol=1e-3)
     assert "_timestamp" not in events.Tags()["scalars"]
     (picture,) = events.Images("lyapunov/spectrum")
     assert picture.step == 3 and picture.encoded_image_string.startswith(b"\x89PNG")
@@ -147,7 +147,7 @@ def test_a_run_in_training_that_has_the_same_logger_sends_itself(aelle, sweep):
         (["+logger={_target_:aelle.nothing}"], "choose csv, tensorboard, wandb or null"),
         (["logger=wandb", "logger.mode=on"], "logger.mode=on: choose online, offline or disabled"),
         (["logger=wandb"], "wandb login"),
-        (["logger=tensorboard"], "pip install -e '.[tensorboard]'"),
+        (["logger=tensorboard"], "pip install tensorboard"),
     ],
 )
 def test_what_cannot_work_is_one_line_before_anything_is_sent(aelle, sweep, monkeypatch, options, says):
