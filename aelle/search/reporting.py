@@ -7,7 +7,7 @@ import pyarrow as pa
 from jaxtyping import Bool
 
 from aelle.errors import in_one_line
-from aelle.search.study import STORAGE_ERRORS, Study, report
+from aelle.search.study import STORAGE_ERRORS, Study
 from aelle.tasks.module import PopulationModule
 from aelle.training.pruning_callback import Stopping
 
@@ -39,8 +39,8 @@ class StudyCallback(Stopping):
                 known[epoch] = float(pl_module.metrics["val_loss"][row])
         try:
             for number in numbers:
-                report(self.study.trial(number), self.losses[number])
-            poor = np.array([self.study.trial(number).should_prune() for number in numbers], dtype=bool)
+                self.study.report(number, self.losses[number])
+            poor = np.array([self.study.prunes(number) for number in numbers], dtype=bool)
         except STORAGE_ERRORS as error:
             if not self.complained:
                 self.say(f"warning: the study cannot be written ({in_one_line(error)}); training continues")

@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.exceptions import OptunaError
+from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -49,6 +50,7 @@ class Study:
         self.plan, self.search = plan, search
         self.lock: FileLock | None = None
         self._mine: dict[int, Trial] = {}
+        self._reported: dict[int, set[int]] = {}
         with self._asking(), in_one_line_if_it_fails(search):
             self.study = _opened(plan, search, job)
 
@@ -81,7 +83,9 @@ class Study:
         new ones. None are left when the sweep has its size."""
         with self._asking(), in_one_line_if_it_fails(self.search):
             trials = self._left_behind() or self._asked(most)
+            known = self.trials
             self._mine = {trial.number: trial for trial in trials}
+            self._reported = {trial.number: {*known[trial.number].intermediate_values} for trial in trials}
             return [suggested(trial, self.plan.space, self.plan.config["seed"]) for trial in trials]
 
     def tell(self, number: int, ending: Ending | None) -> None:
@@ -91,8 +95,8 @@ class Study:
             if ending is None:
                 self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
                 return
-            trial = self.trial(number)
-            report(trial, ending.losses)
+            self.report(number, ending.losses)
+            trial = self._mine[number]
             for name, value in ending.summary.items():
                 trial.set_user_attr(name, value)
             if ending.value is None:
@@ -100,9 +104,16 @@ class Study:
             else:
                 self.study.tell(number, ending.value, skip_if_finished=True)
 
-    def trial(self, number: int) -> Trial:
-        """That of a variant which this job has taken."""
-        return self._mine[number]
+    def report(self, number: int, losses: dict[int, float]) -> None:
+        """Report a variant's losses by epoch, those that its trial does not have yet. Raises one of STORAGE_ERRORS."""
+        reported = self._reported[number]
+        for epoch in sorted(losses.keys() - reported):
+            self._mine[number].report(losses[epoch], epoch)
+            reported.add(epoch)
+
+    def prunes(self, number: int) -> bool:
+        """Whether Optuna's pruner stops the variant now. Raises one of STORAGE_ERRORS."""
+        return not isinstance(self.study.pruner, NopPruner) and self._mine[number].should_prune()
 
     def in_states(self, *states: TrialState) -> list[FrozenTrial]:
         return [trial for trial in self.trials if trial.state in states]
@@ -133,19 +144,14 @@ class Study:
     def _asked(self, most: int) -> list[Trial]:
         assert self.lock is not None
         trials = []
-        for _ in range(min(most, self.plan.config["size"] - len(self.trials))):
+        # Those that a user has enqueued are among the trials already, and are asked for first.
+        left = self.plan.config["size"] - len(self.trials) + len(self.in_states(TrialState.WAITING))
+        for _ in range(min(most, left)):
             trial = self.study.ask()
             trial.set_user_attr(JOB, Path(self.lock.lock_file).name)
             suggested(trial, self.plan.space, self.plan.config["seed"])
             trials.append(trial)
         return trials
-
-
-def report(trial: Trial, losses: dict[int, float]) -> None:
-    """Report a trial's losses by epoch, those that it does not have yet."""
-    known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-    for epoch in sorted(losses.keys() - known.keys()):
-        trial.report(losses[epoch], epoch)
 
 
 def location(plan: Plan, search: dict[str, Any]) -> str:

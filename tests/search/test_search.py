@@ -140,6 +140,15 @@ def test_a_study_that_cannot_be_written_for_a_while_does_not_stop_the_training(m
     assert_study_is_of(Path("outputs/digits"), 5)
 
 
+def test_what_a_user_has_enqueued_is_trained_within_the_size(main):
+    assert main("train.py", *SEARCH, "size=5")[0] == 0
+    study_of(Path("outputs/digits")).enqueue_trial({"cell": "gru", "p": 2.25})
+    study_of(Path("outputs/digits")).enqueue_trial({"cell": "lstm", "p": 2.75})
+    assert main("train.py", *SEARCH, "size=8")[0] == 0
+    assert_study_is_of(Path("outputs/digits"), 8)
+    assert [trial.params["p"] for trial in study_of(Path("outputs/digits")).trials[5:7]] == [2.25, 2.75]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
