@@ -113,7 +113,7 @@ class Study:
 
     def prunes(self, number: int) -> bool:
         """Whether Optuna's pruner stops the variant now. Raises one of STORAGE_ERRORS."""
-        return not isinstance(self.study.pruner, NopPruner) and self._mine[number].should_prune()
+        return not isinstance(self.study.pruner, NopPruner) and bool(self._mine[number].should_prune())
 
     def in_states(self, *states: TrialState) -> list[FrozenTrial]:
         return [trial for trial in self.trials if trial.state in states]
