@@ -8,7 +8,7 @@ from aelle.search.options import check_search
 from aelle.search.space import check_searched
 from aelle.search.study import Study, location
 from aelle.sweep.plan import Plan
-from aelle.terminal import complain, count, pasted, say
+from aelle.terminal import command, complain, count, pasted, say
 
 
 def check(plan: Plan, config: dict[str, Any]) -> None:
@@ -41,7 +41,11 @@ def summarise(plan: Plan, search: dict[str, Any]) -> bool:
     if search["storage"] is None:
         say(f"study: {pasted('optuna-dashboard', location(plan, search))}")
     failed = study.in_states(TrialState.FAIL)
-    left = size - len(trials) + len(study.in_states(TrialState.RUNNING, TrialState.WAITING))
+    if elsewhere := study.elsewhere():
+        shows = f"{command('status', str(plan.folder))} shows how far they are"
+        are = "variant is" if len(elsewhere) == 1 else "variants are"
+        say(f"{len(elsewhere)} {are} being trained by another process; {shows}")
+    left = size - len(trials) + len(study.in_states(TrialState.RUNNING, TrialState.WAITING)) - len(elsewhere)
     if left > 0:
         complain(f"error: {count(left, 'variant')} not complete; run the same command again to train what is missing")
     if failed:

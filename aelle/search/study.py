@@ -131,8 +131,7 @@ class Study:
         for trial in self.in_states(TrialState.RUNNING):
             job = trial.user_attrs.get(JOB)
             # A job that was killed between asking for a trial and marking it leaves one without anything.
-            lock = self.plan.folder / str(job) if job is not None else None
-            if job == mine or lock is None or (lock.exists() and not is_held(lock)):
+            if job == mine or job is None or self._is_free(job):
                 left.setdefault(str(job), []).append(trial._trial_id)
         if not left:
             return []
@@ -140,6 +139,16 @@ class Study:
         for trial in trials:
             trial.set_user_attr(JOB, mine)
         return trials
+
+    def elsewhere(self) -> list[FrozenTrial]:
+        """The running trials of jobs that are there."""
+        running = self.in_states(TrialState.RUNNING)
+        return [trial for trial in running if JOB in trial.user_attrs and not self._is_free(trial.user_attrs[JOB])]
+
+    def _is_free(self, job: str) -> bool:
+        """Whether no process has the job's lock; of a lock that is not in this folder, nobody knows."""
+        lock = self.plan.folder / job
+        return lock.exists() and not is_held(lock)
 
     def _asked(self, most: int) -> list[Trial]:
         assert self.lock is not None
