@@ -80,11 +80,14 @@ class Distribution(NamedTuple):
         return self.rounded(DRAWS[self.function](rng, first, second))
 
     def rounded(self, value: float) -> int | float:
-        """The nearest multiple of the step; of log_uniform, within its bounds."""
+        """The nearest multiple of the step, within the bounds of log_uniform; of uniform and integers, the nearest
+        whole number of steps from the lower bound."""
         assert self.step is not None
+        first, second = (float(x) for x in self.arguments)
+        if self.function in ("uniform", "integers"):
+            return self._on_grid(first + self.step * round((value - first) / self.step))
         value = self.step * round(value / self.step)
         if self.function == "log_uniform":
-            first, second = (float(x) for x in self.arguments)
             lowest, highest = math.ceil(first / self.step - 1e-9), math.floor(second / self.step + 1e-9)
             value = min(max(value, self.step * lowest), self.step * highest)
         return self._on_grid(value)

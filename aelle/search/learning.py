@@ -1,6 +1,7 @@
 """Prunes a search by the recommended predictor, fitted to the variants of the sweep that have ended."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Learner:
         """Give `parts` the predictor for the next packs."""
         if len(self.plan.complete()) < max(MIN_KNOWN, GROWTH * self.known):
             return
-        sweep = load_sweep(self.plan.folder).complete()
+        sweep = ended(load_sweep(self.plan.folder))
         if len(sweep.losses) < max(MIN_KNOWN, GROWTH * self.known):
             return
         self.known = len(sweep.losses)
@@ -42,15 +43,24 @@ class Learner:
             self.say(f"no pruning yet: {error}")
             return
         self.say(
-            f"learned from {count(self.known, 'ended variant')}: variants are stopped whose chance of a final loss "
-            f"below {parts.model.threshold:.4g}, as the best fifth has, is poorer than that of new ones"
+            f"learned from {count(self.known, 'variant')}: from now on, one is stopped whose chance of a final loss "
+            f"below {parts.model.threshold:.4g}, as the best fifth has, is too small for the epochs that it still needs"
         )
+
+
+def ended(sweep: SweepTable) -> SweepTable:
+    """The variants whose training is over, also by being stopped: those would not have been among the best, as far as
+    anybody knows, and without them a predictor would know none that begin like them."""
+    variants = sweep.variants
+    over = variants["complete"] | (variants["state"] == "pruned")
+    return replace(sweep, variants=variants.assign(complete=over)).complete()
 
 
 def fitted(sweep: SweepTable) -> EarlyPredictor:
     """The predictor of which variants will be among the best. Raises UserError if the sweep says too little."""
     losses = np.where(np.isfinite(sweep.final_loss), sweep.final_loss, np.inf)
-    threshold = float(np.quantile(losses, BEST, method="higher"))
-    if not np.isfinite(threshold):
-        raise UserError("four fifths of the ended variants have diverged")
+    finite = losses[np.isfinite(losses)]
+    if not len(finite):
+        raise UserError("no variant has been trained to the end")
+    threshold = min(float(np.quantile(losses, BEST, method="higher")), float(finite.max()))
     return EarlyPredictor(threshold, seed=0).fit(sweep)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from aelle.errors import UserError, in_one_line
 from aelle.runs.settings import target
@@ -34,7 +36,11 @@ def check_search(config: dict[str, Any]) -> None:
     """Raises UserError for options that no search could use."""
     search = config["search"]
     if not isinstance(search, dict) or sorted(search) != sorted(OPTIONS):
-        raise UserError(f"search={search}: choose search=optuna, and then search.{', search.'.join(OPTIONS[:-1])}")
+        # Not its values: the storage may have a password.
+        given = ", ".join(search) if isinstance(search, dict) else search
+        raise UserError(
+            f"search: it has {given}; choose search=optuna, and of it search.{', search.'.join(OPTIONS[:-1])}"
+        )
     if config["size"] is None:
         raise UserError("search=optuna needs a number of variants: choose experiment=…, or set size=…")
     for name in ("pack", "variants"):
@@ -47,11 +53,14 @@ def check_search(config: dict[str, Any]) -> None:
     workers, storage = search["workers"], search["storage"]
     if workers is not None and (type(workers) is not int or workers < 1):
         raise UserError(f"search.workers={workers}: give a whole number of at least 1, or null for one per job")
-    if storage is not None and (not isinstance(storage, str) or "://" not in storage):
+    if storage is not None and not _is_url(storage):
         raise UserError(
-            f"search.storage={storage}: give a URL of Optuna's storages, e.g. postgresql://user:password@host/name, or "
-            "null for study.db in the sweep's folder"
+            "search.storage: give a URL as Optuna takes it, e.g. postgresql://user:password@host/name, or null for "
+            "study.db in the sweep's folder"
         )
+    least = [name for name in ("min_epochs", "min_steps") if config["trainer"].get(name) is not None]
+    if least and search["prune"] is not None:
+        raise UserError(f"trainer.{least[0]} and search.prune cannot be combined: leave one of them out")
     prediction = config["prediction"]
     if search["prune"] is not None and prediction["prune"] is not None:
         raise UserError("search.prune and prediction.prune cannot be combined: set one of them to null")
@@ -64,8 +73,15 @@ def check_search(config: dict[str, Any]) -> None:
     pruner(search, config["epochs"])
 
 
+def _is_url(storage: Any) -> bool:
+    try:
+        return isinstance(storage, str) and bool(make_url(storage).drivername)
+    except (ArgumentError, ValueError):
+        return False
+
+
 def sampler(search: dict[str, Any], seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler that `search.sampler` names, with this seed if it takes one and none is given."""
+    """The sampler that `search.sampler` names, with this seed if it takes one."""
     chosen = search["sampler"]
     if isinstance(chosen, str) and chosen in SAMPLERS:
         with quiet():
@@ -92,6 +108,8 @@ def _named(option: str, given: Any, words: list[str], kind: type, example: str, 
     if not isinstance(given, dict) or "_target_" not in given:
         raise UserError(f"{option}={given}: {form}")
     arguments = {name: value for name, value in given.items() if name != "_target_"}
+    if fixed := [name for name in also if name in arguments]:
+        raise UserError(f"{option}: its {fixed[0]} follows from the sweep's seed; leave {fixed[0]} out")
     try:
         made = target(given)
         taken = inspect.signature(made).parameters

@@ -33,7 +33,10 @@ def ending(run: Run, number: int) -> Ending:
     state = run.variants["state"][run.numbers.index(number)].as_py()
     rows = run.epochs.filter(pc.field("variant") == number).sort_by("epoch").to_pylist()
     losses = {row["epoch"]: row["val_loss"] for row in rows if row["epoch"] > 0}
-    summary: dict[str, Any] = {"run": run.path.name, "state": state, "epochs trained": max(losses, default=0)}
+    reached = max(losses, default=0)
+    # Those of a diverged variant stay as they were reported while it was alive.
+    losses = {} if state == "diverged" else losses
+    summary: dict[str, Any] = {"run": run.path.name, "state": state, "epochs trained": reached}
     if spectra := {row["epoch"]: np.array(row["spectrum"]) for row in rows if row.get("spectrum") is not None}:
         last = spectra[max(spectra)]
         summary["largest exponent"] = _number(last.max())

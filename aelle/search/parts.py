@@ -14,11 +14,11 @@ from aelle.training.pruning_callback import PruningCallback
 
 
 class SearchParts(Parts):
-    study: Study
+    study: Study | None = None
     tells_chances = False
 
     def watching(self, place: Place, say: Callable[..., object]) -> list[pl.Callback]:
-        return [StudyCallback(self.study, place.rows, say)]
+        return [] if self.study is None else [StudyCallback(self.study, place.rows, say)]
 
     def stopping(self, prediction: PredictionCallback, place: Place) -> PruningCallback | None:
         """By our own predictor, once it is fitted; a model of `prediction` prunes as in any sweep."""

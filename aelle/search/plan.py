@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from aelle.runs.reader import DamagedRunError
-from aelle.sweep.plan import Plan, Remaining, numbers_label
+from aelle.sweep.plan import Plan, Remaining
 from aelle.variants import Variant, cost
 
 
@@ -25,7 +25,10 @@ class SearchedPlan(Plan):
 
     @property
     def title(self) -> str:
-        return numbers_label(self.pack).replace("-", " ", 1)
+        first, last, V = self.pack[0].number, self.pack[-1].number, len(self.pack)
+        if V == 1:
+            return f"variant {first}"
+        return f"variants {first} to {last}" if last - first == V - 1 else f"{V} variants from {first} on"
 
     def remaining(self, besides: Collection[Variant] = ()) -> Remaining:
         """Those that have not been proposed yet are taken to cost as much as the present ones."""

@@ -28,22 +28,23 @@ class StudyCallback(Stopping):
                 self.losses.setdefault(row["variant"], {})[row["epoch"]] = row["val_loss"]
 
     def judge(self, pl_module: PopulationModule, epoch: int) -> Bool[np.ndarray, "V"]:
-        """Not those that have diverged: they are not trained any more, and stay in the population."""
+        """Those that have diverged are not trained any more, but stay in the population: their losses say nothing."""
         nobody = np.zeros(len(pl_module.variants), dtype=bool)
         if epoch == 0:
             return nobody
         numbers = [variant.number for variant in pl_module.variants]
+        diverged = pl_module.diverged().cpu().numpy()
+        alive = [number for number, gone in zip(numbers, diverged, strict=True) if not gone]
         for row, number in enumerate(numbers):
             known = self.losses.setdefault(number, {})
             if epoch not in known:
                 known[epoch] = float(pl_module.metrics["val_loss"][row])
         try:
-            for number in numbers:
+            for number in alive:
                 self.study.report(number, self.losses[number])
-            poor = np.array([self.study.prunes(number) for number in numbers], dtype=bool)
+            return np.array([number in alive and self.study.prunes(number, epoch) for number in numbers], dtype=bool)
         except STORAGE_ERRORS as error:
             if not self.complained:
                 self.say(f"warning: the study cannot be written ({in_one_line(error)}); training continues")
             self.complained = True
             return nobody
-        return poor & ~pl_module.diverged().cpu().numpy()

@@ -1,5 +1,6 @@
 """One job of a search: takes packs of variants from the study, trains them, and tells how they ended."""
 
+from contextlib import suppress
 from typing import Any
 
 from aelle.runs.reader import DamagedRunError, read_run, run_folders
@@ -11,33 +12,42 @@ from aelle.search.parts import SearchParts
 from aelle.search.plan import SearchedPlan
 from aelle.search.study import Study
 from aelle.sweep.plan import cut_into_packs, numbers_label
-from aelle.terminal import say
+from aelle.terminal import count, say
 from aelle.training.pack import train_pack
 from aelle.training.progress import Progress
+from aelle.variants import Variant
 
 
 def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bool:
-    """Serve the study until it has as many trials as the sweep has variants. Returns False if a training failed."""
+    """Serve the study until it has as many trials as the sweep has variants. Returns False if a training failed.
+
+    What fails is left for the next time that the search is started, as in any sweep.
+    """
     parts = SearchParts(plan.config, workers or 1)
     plan.start()
-    parts.study = study = Study(plan, search, search["worker"])
+    study = Study(plan, search)
     learner = Learner(plan, say) if search["prune"] == AELLE else None
     succeeded = True
+    for pack in cut_into_packs(study.lost(), plan.config["pack_size"]):
+        say(f"{count(len(pack), 'run')} of ended variants cannot be read, and are trained again")
+        succeeded &= _train(plan, pack, parts, workers)
+    parts.study = study
     with study.serving():
         while variants := study.take(plan.config["pack_size"]):
             ended = 0
             for pack in cut_into_packs(variants, plan.config["pack_size"]):
                 if learner is not None:
                     learner.learn(parts)
-                plan.take(pack)
-                folder = plan.folder / numbers_label(pack)
-                trained = train_pack(plan, folder, pack, parts, Progress(plan, workers))
-                endings = _endings(plan, {variant.number for variant in pack})
+                trained = _train(plan, pack, parts, workers)
+                endings = _endings(plan, pack)
                 if trained and len(endings) < len(pack):
                     # Another process trains them.
                     return False
+                for number, end in endings.items():
+                    study.tell(number, end)
                 for variant in pack:
-                    study.tell(variant.number, endings.get(variant.number))
+                    if variant.number not in endings:
+                        study.fail(variant.number, for_ever=_refused(plan, pack))
                 succeeded &= trained
                 ended += len(endings)
             if not ended:
@@ -46,14 +56,29 @@ def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bo
     return succeeded
 
 
-def _endings(plan: SearchedPlan, numbers: set[int]) -> dict[int, Ending]:
+def _train(plan: SearchedPlan, pack: list[Variant], parts: SearchParts, workers: int | None) -> bool:
+    plan.take(pack)
+    return train_pack(plan, plan.folder / numbers_label(pack), pack, parts, Progress(plan, workers))
+
+
+def _refused(plan: SearchedPlan, pack: list[Variant]) -> bool:
+    """Whether the pack's networks cannot be built."""
+    try:
+        return read_run(plan.folder / numbers_label(pack)).refused
+    except DamagedRunError:
+        return False
+
+
+def _endings(plan: SearchedPlan, pack: list[Variant]) -> dict[int, Ending]:
     """How these variants have ended; those that are not complete are missing."""
-    mine, found = fingerprint(plan.config), {}
-    for folder in run_folders(plan.folder):
-        try:
+    numbers, mine, label = {variant.number for variant in pack}, fingerprint(plan.config), numbers_label(pack)
+    found: dict[int, Ending] = {}
+    # In the pack's own folder first; the others are read only for those that are not there.
+    for folder in sorted(run_folders(plan.folder), key=lambda one: not one.name.startswith(label)):
+        if not (left := numbers - found.keys()):
+            break
+        with suppress(DamagedRunError):
             run = read_run(folder)
-        except DamagedRunError:
-            continue
-        if run.status["state"] == "complete" and run.status["fingerprint"] == mine:
-            found |= {number: ending(run, number) for number in numbers & set(run.numbers)}
+            if run.status["state"] == "complete" and run.status["fingerprint"] == mine:
+                found |= {number: ending(run, number) for number in left & {*run.numbers}}
     return found

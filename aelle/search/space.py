@@ -65,9 +65,13 @@ def distribution_of(spec: Any) -> BaseDistribution:
         return CategoricalDistribution(_choices(spec.values))
     low, high = _bounds(spec)
     if spec.function == "integers":
-        return IntDistribution(int(low), int(high), step=int(spec.step or 1))
+        step = int(spec.step or 1)
+        return IntDistribution(int(low), int(low) + (int(high) - int(low)) // step * step, step=step)
     log = spec.function in ("log_uniform", "log_normal")
-    return FloatDistribution(low, high, log=log, step=spec.step if spec.function == "uniform" else None)
+    if spec.function != "uniform" or spec.step is None:
+        return FloatDistribution(low, high, log=log)
+    # Optuna wants a whole number of steps between the bounds.
+    return FloatDistribution(low, low + spec.step * math.floor((high - low) / spec.step + 1e-9), step=spec.step)
 
 
 def _suggested(trial: BaseTrial, key: str, spec: Any) -> Any:

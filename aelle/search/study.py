@@ -5,6 +5,9 @@ the study and marked with the job's lock in the sweep's folder. The trials of a 
 the next that asks: its lock is free then.
 """
 
+import platform
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -19,17 +22,23 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from aelle.errors import UserError, in_one_line
-from aelle.files import refuse_unless
+from aelle.files import read_regular, refuse_unless, replace_atomically
 from aelle.runs.locks import is_held
 from aelle.search.options import pruner, quiet, sampler
 from aelle.search.outcomes import Ending
 from aelle.search.space import suggested
 from aelle.seeds import seed_for
 from aelle.sweep.plan import Plan
+from aelle.terminal import option
 from aelle.variants import Variant
 
 STUDY_FILE = "study.db"
 """In the sweep's folder: the study, unless `search.storage` names another place."""
+
+ID_FILE = "study.id"
+"""In the sweep's folder: which study is its, as the study's user attribute ID says, too."""
+
+ID = "aelle:id"
 
 ASKING_LOCK = ".asking.lock"
 """In the sweep's folder: one job at a time takes trials."""
@@ -37,22 +46,33 @@ ASKING_LOCK = ".asking.lock"
 JOB = "job"
 """The user attribute of a trial that names the lock of the job that trains it."""
 
+STOPPED = "stopped after epoch"
+"""The user attribute of a trial that Optuna's pruner has stopped: asked anew after a kill, it may answer otherwise."""
+
 STORAGE_ERRORS = (OptunaError, SQLAlchemyError)
+
+MAX_ID = 100
+"""Bytes of the file."""
 
 SECONDS_FOR_A_LOCKED_FILE = 60
 """How long a job waits while others write to the study's file."""
 
 
 class Study:
-    """`study`: Optuna's. One for each job; all jobs of a sweep have the same storage."""
+    """`study`: Optuna's. One for each job; all jobs of a sweep have the same storage and the same folder.
 
-    def __init__(self, plan: Plan, search: dict[str, Any], job: int = 0):
+    Raises UserError for a study that is not this sweep's.
+    """
+
+    def __init__(self, plan: Plan, search: dict[str, Any]):
         self.plan, self.search = plan, search
         self.lock: FileLock | None = None
         self._mine: dict[int, Trial] = {}
         self._reported: dict[int, set[int]] = {}
+        self._stopped: dict[int, int] = {}
+        self._failed: set[int] = set()
         with self._asking(), in_one_line_if_it_fails(search):
-            self.study = _opened(plan, search, job)
+            self.study = _opened(plan, search)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -70,7 +90,7 @@ class Study:
 
     def _free_lock(self) -> FileLock:
         for number in count():
-            path = self.plan.folder / f".job-{number}.lock"
+            path = self.plan.folder / f".job-{_host()}-{number}.lock"
             refuse_unless(path, "file")
             lock = FileLock(path)
             with suppress(Timeout):
@@ -86,15 +106,30 @@ class Study:
             known = self.trials
             self._mine = {trial.number: trial for trial in trials}
             self._reported = {trial.number: {*known[trial.number].intermediate_values} for trial in trials}
+            stopped = {trial.number: known[trial.number].user_attrs.get(STOPPED) for trial in trials}
+            self._stopped = {number: epoch for number, epoch in stopped.items() if epoch is not None}
             return [suggested(trial, self.plan.space, self.plan.config["seed"]) for trial in trials]
 
-    def tell(self, number: int, ending: Ending | None) -> None:
-        """How a variant has ended; None: its training has failed. One that has diverged counts as pruned: a failed
-        trial would teach the sampler nothing."""
-        with in_one_line_if_it_fails(self.search):
-            if ending is None:
+    def lost(self) -> list[Variant]:
+        """The variants that the study knows the end of, and whose runs are missing or damaged."""
+        with self._asking(), in_one_line_if_it_fails(self.search):
+            complete = self.plan.complete()
+            told = self.in_states(TrialState.COMPLETE, TrialState.PRUNED)
+            # Others than those of jobs were added by the user.
+            lost = [trial for trial in told if JOB in trial.user_attrs and trial.number not in complete]
+            return [suggested(trial, self.plan.space, self.plan.config["seed"]) for trial in lost]
+
+    def fail(self, number: int, for_ever: bool) -> None:
+        """The variant's training has failed. Unless it always would, its trial is left running, for the next job."""
+        self._failed.add(number)
+        if for_ever:
+            with in_one_line_if_it_fails(self.search):
                 self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-                return
+
+    def tell(self, number: int, ending: Ending) -> None:
+        """How a variant has ended. One that has diverged counts as pruned: a failed trial would teach the sampler
+        nothing."""
+        with in_one_line_if_it_fails(self.search):
             self.report(number, ending.losses)
             trial = self._mine[number]
             for name, value in ending.summary.items():
@@ -111,9 +146,15 @@ class Study:
             self._mine[number].report(losses[epoch], epoch)
             reported.add(epoch)
 
-    def prunes(self, number: int) -> bool:
-        """Whether Optuna's pruner stops the variant now. Raises one of STORAGE_ERRORS."""
-        return not isinstance(self.study.pruner, NopPruner) and bool(self._mine[number].should_prune())
+    def prunes(self, number: int, epoch: int) -> bool:
+        """Whether Optuna's pruner stops the variant after this epoch. Raises one of STORAGE_ERRORS."""
+        if self._stopped.get(number) == epoch:
+            return True
+        if isinstance(self.study.pruner, NopPruner) or not self._mine[number].should_prune():
+            return False
+        self._mine[number].set_user_attr(STOPPED, epoch)
+        self._stopped[number] = epoch
+        return True
 
     def in_states(self, *states: TrialState) -> list[FrozenTrial]:
         return [trial for trial in self.trials if trial.state in states]
@@ -128,7 +169,8 @@ class Study:
         assert self.lock is not None
         mine = Path(self.lock.lock_file).name
         left: dict[str, list[int]] = {}
-        for trial in self.in_states(TrialState.RUNNING):
+        running = [trial for trial in self.in_states(TrialState.RUNNING) if trial.number not in self._failed]
+        for trial in running:
             job = trial.user_attrs.get(JOB)
             # A job that was killed between asking for a trial and marking it leaves one without anything.
             if job == mine or job is None or self._is_free(job):
@@ -146,15 +188,16 @@ class Study:
         return [trial for trial in running if JOB in trial.user_attrs and not self._is_free(trial.user_attrs[JOB])]
 
     def _is_free(self, job: str) -> bool:
-        """Whether no process has the job's lock; of a lock that is not in this folder, nobody knows."""
-        lock = self.plan.folder / job
-        return lock.exists() and not is_held(lock)
+        return not is_held(self.plan.folder / job)
 
     def _asked(self, most: int) -> list[Trial]:
         assert self.lock is not None
-        trials = []
+        trials, known = [], self.trials
+        # Of the number of trials: jobs that start at the same time draw differently.
+        seed = seed_for(self.plan.config["seed"], f"sampler from trial {len(known)}") % 2**32
+        self.study.sampler = sampler(self.search, seed)
         # Those that a user has enqueued are among the trials already, and are asked for first.
-        left = self.plan.config["size"] - len(self.trials) + len(self.in_states(TrialState.WAITING))
+        left = self.plan.config["size"] - len(known) + len(self.in_states(TrialState.WAITING))
         for _ in range(min(most, left)):
             trial = self.study.ask()
             trial.set_user_attr(JOB, Path(self.lock.lock_file).name)
@@ -168,7 +211,11 @@ def location(plan: Plan, search: dict[str, Any]) -> str:
     return search["storage"] or f"sqlite:///{(plan.folder / STUDY_FILE).resolve()}"
 
 
-def _opened(plan: Plan, search: dict[str, Any], job: int) -> optuna.Study:
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", platform.node())[:60]
+
+
+def _opened(plan: Plan, search: dict[str, Any]) -> optuna.Study:
     url = location(plan, search)
     if search["storage"] is None:
         refuse_unless(plan.folder / STUDY_FILE, "file")
@@ -183,9 +230,26 @@ def _opened(plan: Plan, search: dict[str, Any], job: int) -> optuna.Study:
             pruner=pruner(search, plan.config["epochs"]),
             load_if_exists=True,
         )
-        started = len(study.get_trials(deepcopy=False))
-        study.sampler = sampler(search, seed_for(plan.config["seed"], job, f"sampler from trial {started}") % 2**32)
+    _check_identity(plan, study, search)
     return study
+
+
+def _check_identity(plan: Plan, study: optuna.Study, search: dict[str, Any]) -> None:
+    """A sweep's folder and its study name each other from the beginning, when neither has anything."""
+    file, known = plan.folder / ID_FILE, study.user_attrs.get(ID)
+    refuse_unless(file, "file")
+    own = read_regular(file, MAX_ID).decode(errors="replace") if file.exists() else None
+    where = "search.storage" if search["storage"] else str(plan.folder / STUDY_FILE)
+    other = f"use the storage that the search was started with, or start another sweep with {option('sweep', 'NAME')}"
+    if own is None and known is None and not study.get_trials(deepcopy=False) and not plan.complete():
+        name = secrets.token_hex(8)
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        replace_atomically(file, lambda path: path.write_text(name))
+        study.set_user_attr(ID, name)
+    elif known is None and not study.get_trials(deepcopy=False):
+        raise UserError(f"{where}: the study of {plan.folder} is not there: {other}")
+    elif known is None or own != known or study.directions != [optuna.study.StudyDirection.MINIMIZE]:
+        raise UserError(f"{where}: its study {plan.config['sweep']!r} is not that of {plan.folder}: {other}")
 
 
 @contextmanager
@@ -193,7 +257,11 @@ def in_one_line_if_it_fails(search: dict[str, Any]) -> Iterator[None]:
     """An error of the study's storage is one that the user can mend; its text is without the storage's password."""
     try:
         yield
-    except (ImportError, *STORAGE_ERRORS) as error:
+    except ImportError as error:
+        raise UserError(
+            f"search: {in_one_line(error)}; install it with pip, then run the same command again"
+        ) from error
+    except STORAGE_ERRORS as error:
         where = "search.storage" if search["storage"] else STUDY_FILE
         cause = in_one_line(error.__cause__ or error)
         raise UserError(f"{where}: {cause}; mend that, then run the same command again to resume") from error

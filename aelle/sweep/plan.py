@@ -27,7 +27,7 @@ from aelle.sweep.options import (
 from aelle.sweep.pruning_model import another_model, keep_model, with_digest
 from aelle.variants import Variant, check_space, cost, draw
 
-WRITTEN_BY_OTHERS = ("multirun.yaml", ".submitit", "wandb", "tensorboard", "study.db")
+WRITTEN_BY_OTHERS = ("multirun.yaml", ".submitit", "wandb", "tensorboard", "study.db", "study.id")
 """What Hydra, launchers, dashboards and Optuna write into a sweep's folder, also through a link."""
 
 SETTINGS_OF_A_SWEEP = (

@@ -86,7 +86,8 @@ def _sections(config: dict[str, Any]) -> list[Any]:
         _wide("Spectra over epochs", wr.MediaBrowser(media_keys=[heat_map.NAME], num_columns=4)),
         _section("Spectra by class", spectra),
     ]
-    if (config.get("prediction") or {}).get("model") is not None:
+    predicts = (config.get("prediction") or {}).get("model") is not None
+    if predicts or (config.get("search") or {}).get("prune") == "aelle":
         chances = [_by_class("chance", range_y=(0, 1)), _each("chance", range_y=(0, 1))]
         sections.append(_section("Chances of low error", chances))
     return sections

@@ -17,7 +17,7 @@ SPACE = {
     "cell": ["lstm", "gru", None],
     "hidden_size": "integers(8, 24, step=8)",
     "layers": 1,
-    "p": "uniform(0.1, 0.5, step=0.1)",
+    "p": "uniform(0.25, 0.9, step=0.2)",
     "optimizer": "choice(sgd, adam)",
     "learning_rate": {"optimizer": {"sgd": "log_uniform(1e-2, 1)", "adam": [0.001, 0.01]}},
     "momentum": "uniform(0.5, 0.9)",
@@ -44,6 +44,8 @@ def study():
         ("uniform(0, 1, step=0.25)", FloatDistribution(0, 1, step=0.25)),
         ("log_uniform(1e-4, 1)", FloatDistribution(1e-4, 1, log=True)),
         ("integers(2, 8, step=3)", IntDistribution(2, 8, step=3)),
+        ("uniform(0.25, 0.9, step=0.2)", FloatDistribution(0.25, 0.85, step=0.2)),
+        ("integers(2, 9, step=3)", IntDistribution(2, 8, step=3)),
         ("normal(1, 0.5)", FloatDistribution(-0.5, 2.5)),
         ("log_normal(0, 1)", FloatDistribution(np.exp(-3), np.exp(3), log=True)),
     ],
@@ -64,7 +66,7 @@ def test_every_suggestion_is_a_variant_of_the_space(study):
                 check_value(name, value)
         assert values["cell"] in ("lstm", "gru") and values["hidden_size"] in (8, 16, 24)
         assert values["batch_size"] in range(10, 101, 10) and isinstance(values["batch_size"], int)
-        assert min(abs(values["p"] - np.arange(6) / 10)) < 1e-12
+        assert values["p"] in (0.25, 0.45, 0.65, 0.85) and trial.params["p"] == pytest.approx(values["p"])
         assert not_read(values["momentum"]) == (values["optimizer"] == "adam")
         if values["optimizer"] == "adam":
             assert values["learning_rate"] in (0.001, 0.01)
