@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from aelle.runs.reader import DamagedRunError, read_status, run_folders
 from aelle.search.options import check_search
 from aelle.search.space import check_searched
-from aelle.search.study import Study, location
+from aelle.search.study import Study, location, try_out
 from aelle.sweep.plan import Plan
 from aelle.terminal import command, complain, count, pasted, say
 
@@ -17,6 +17,7 @@ def check(plan: Plan, config: dict[str, Any]) -> None:
     """Raises UserError for a search that could not start."""
     check_search(config)
     check_searched(plan.space)
+    try_out(plan, config["search"])
 
 
 def announce(plan: Plan, search: dict[str, Any]) -> None:

@@ -114,12 +114,20 @@ def _named(option: str, given: Any, words: list[str], kind: type, example: str, 
         made = target(given)
         taken = inspect.signature(made).parameters
         with quiet():
-            found = made(**{name: value for name, value in also.items() if name in taken}, **arguments)
+            more = {name: value for name, value in also.items() if name in taken}
+            found = made(**more, **{name: _built(value) for name, value in arguments.items()})
     except Exception as error:
         raise UserError(f"{option}: {in_one_line(error)}; {form}") from error
     if not isinstance(found, kind):
-        raise UserError(f"{option}: {given['_target_']} is not one of Optuna's: {form}")
+        raise UserError(f"{option}: {given['_target_']} is not a {kind.__name__} of Optuna's: {form}")
     return found
+
+
+def _built(value: Any) -> Any:
+    """An argument that is an object itself, as the pruner that another one wraps."""
+    if not isinstance(value, dict) or "_target_" not in value:
+        return value
+    return target(value)(**{name: _built(one) for name, one in value.items() if name != "_target_"})
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from aelle.search.outcomes import Ending
 from aelle.search.space import suggested
 from aelle.seeds import seed_for
 from aelle.sweep.plan import Plan
-from aelle.terminal import option
+from aelle.terminal import complain, option
 from aelle.variants import Variant
 
 STUDY_FILE = "study.db"
@@ -102,13 +102,25 @@ class Study:
         """The variants that this job trains next, `most` new ones at most: those that a killed job has left behind, or
         new ones. None are left when the sweep has its size."""
         with self._asking(), in_one_line_if_it_fails(self.search):
-            trials = self._left_behind() or self._asked(most)
+            trials: list[Trial] = []
+            while not trials and (found := self._left_behind() or self._asked(most)):
+                trials = [trial for trial in found if self._is_of_the_space(trial)]
             known = self.trials
             self._mine = {trial.number: trial for trial in trials}
             self._reported = {trial.number: {*known[trial.number].intermediate_values} for trial in trials}
             stopped = {trial.number: known[trial.number].user_attrs.get(STOPPED) for trial in trials}
             self._stopped = {number: epoch for number, epoch in stopped.items() if epoch is not None}
             return [suggested(trial, self.plan.space, self.plan.config["seed"]) for trial in trials]
+
+    def _is_of_the_space(self, trial: Trial) -> bool:
+        """Whether the search space has the trial's values: those that a user has enqueued may be others."""
+        try:
+            suggested(trial, self.plan.space, self.plan.config["seed"])
+        except ValueError as error:
+            complain(f"warning: trial {trial.number} of the study is not of the search space: {in_one_line(error)}")
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            return False
+        return True
 
     def lost(self) -> list[Variant]:
         """The variants that the study knows the end of, and whose runs are missing or damaged."""
@@ -201,9 +213,25 @@ class Study:
         for _ in range(min(most, left)):
             trial = self.study.ask()
             trial.set_user_attr(JOB, Path(self.lock.lock_file).name)
-            suggested(trial, self.plan.space, self.plan.config["seed"])
             trials.append(trial)
+            if not self._is_of_the_space(trial):
+                trials.pop()
         return trials
+
+
+def try_out(plan: Plan, search: dict[str, Any]) -> None:
+    """Ask the sampler for some variants, in no storage: it may need what is not installed, or another space. Raises
+    UserError."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with in_one_line_if_it_fails(search), quiet():
+        study = optuna.create_study(sampler=sampler(search, 0))
+        try:
+            for loss in (0.0, 1.0, 2.0):
+                trial = study.ask()
+                suggested(trial, plan.space, 0)
+                study.tell(trial, loss)
+        except ValueError as error:
+            raise UserError(f"search.sampler: {in_one_line(error)}; choose another sampler") from error
 
 
 def location(plan: Plan, search: dict[str, Any]) -> str:

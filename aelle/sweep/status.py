@@ -113,7 +113,8 @@ def sweep_status(folder: Path) -> Status:
 
 
 def _settings(config: dict[str, Any]) -> tuple[str, int | None]:
-    return fingerprint(config), config["size"]
+    # A search can be continued with a larger size.
+    return fingerprint(config), None if config.get("search") else config["size"]
 
 
 def run_state(run: Run) -> str:

@@ -80,7 +80,7 @@ def test_a_search_tells_its_study_what_its_runs_say_and_can_be_continued(main):
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
     assert load_sweep(sweep).size == 16
     code, out, err = main("aelle/__main__.py", "status", str(sweep))
-    assert code == 0 and "0 not started" in out
+    assert code == 0 and "16 variants in" in out and "0 not started" in out and "damaged" not in out
     # Fewer, or proposed in another way, is another sweep.
     for other in ("size=14", "search.prune=hyperband"):
         code, out, err = main("train.py", *SEARCH, *(["size=16"] if other != "size=14" else []), other)
@@ -219,9 +219,14 @@ def test_what_a_user_has_enqueued_is_trained_within_the_size(main):
     assert main("train.py", *SEARCH, "size=5")[0] == 0
     study_of(Path("outputs/digits")).enqueue_trial({"cell": "gru", "p": 2.25})
     study_of(Path("outputs/digits")).enqueue_trial({"cell": "lstm", "p": 2.75})
-    assert main("train.py", *SEARCH, "size=8")[0] == 0
-    assert_study_is_of(Path("outputs/digits"), 8)
-    assert [trial.params["p"] for trial in study_of(Path("outputs/digits")).trials[5:7]] == [2.25, 2.75]
+    study_of(Path("outputs/digits")).enqueue_trial({"cell": "elman"})
+    code, _, err = main("train.py", *SEARCH, "size=9")
+    # One that is not of the space has failed, and the others are trained.
+    assert code == 1 and err.count("trial 7 of the study is not of the search space") == 1, err
+    trials = study_of(Path("outputs/digits")).trials
+    assert [trial.params["p"] for trial in trials[5:7]] == [2.25, 2.75]
+    over = {TrialState.COMPLETE, TrialState.PRUNED}
+    assert [trial.state for trial in trials if trial.state not in over] == [TrialState.FAIL] and len(trials) == 9
 
 
 @pytest.mark.parametrize(
@@ -230,7 +235,7 @@ def test_what_a_user_has_enqueued_is_trained_within_the_size(main):
         (["search=nothing"], "search=nothing does not exist: choose one of optuna"),
         (["search.prune=best"], "search.prune=best: choose aelle, median, hyperband, null, or a class"),
         (["search.prune={_target_: optuna.pruners.Nothing}"], "search.prune: .*; choose aelle"),
-        (["search.prune={_target_: optuna.samplers.RandomSampler}"], "is not one of Optuna's"),
+        (["search.prune={_target_: optuna.samplers.RandomSampler}"], "is not a BasePruner of Optuna's"),
         (["search.sampler=best"], "search.sampler=best: choose tpe, random, or a class"),
         (["search.sampler={_target_: optuna.samplers.TPESampler, nonsense: 1}"], "nonsense"),
         (["search.storage=here.db"], "search.storage: give a URL"),
@@ -238,6 +243,7 @@ def test_what_a_user_has_enqueued_is_trained_within_the_size(main):
         (["search.sampler={_target_: optuna.samplers.RandomSampler, seed: 1}"], "leave seed out"),
         (["+search.foo=1"], "it has .*foo.*; choose search=optuna"),
         (["+trainer.min_epochs=2"], "trainer.min_epochs and search.prune cannot be combined"),
+        (["search.sampler={_target_: optuna.samplers.GridSampler, search_space: {p: [2.0]}}"], "search.sampler: "),
         (["search.workers=0"], "search.workers=0: give a whole number"),
         (["repeats=2"], "repeats=2 and search=optuna cannot be combined"),
         (["variants=3"], "variants=3 and search=optuna cannot be combined"),
