@@ -10,9 +10,10 @@ from aelle.variants import Variant, cost
 
 @dataclass(frozen=True)
 class SearchedPlan(Plan):
-    """`pack`: the variants that this job trains next, or trains."""
+    """`pack`: the variants that this job trains next, or trains. `trained`: cost and seconds of its packs so far."""
 
     pack: list[Variant] = field(default_factory=list)
+    trained: list[tuple[float, float]] = field(default_factory=list)
 
     def take(self, pack: Sequence[Variant]) -> None:
         self.pack[:] = pack
@@ -36,3 +37,11 @@ class SearchedPlan(Plan):
         usual = sum(map(cost, self.pack)) / len(self.pack)
         left = wanted - complete - {variant.number for variant in besides}
         return Remaining(len(wanted), len(complete & wanted), usual * len(left))
+
+    def pace(self, cost: float, seconds: float, over: bool = False) -> float:
+        """On average over this job's packs: some have a few variants only, and take nearly as long as large ones."""
+        packs = [*self.trained, (cost, seconds)]
+        if over:
+            self.trained.append((cost, seconds))
+        costs, times = zip(*packs, strict=True)
+        return sum(times) / sum(costs)

@@ -250,6 +250,10 @@ class Plan:
         costs = sum(cost(v) for pack in self.packs() for v in pack if v.number in left - but)
         return Remaining(len(wanted), len(wanted - left), costs)
 
+    def pace(self, cost: float, seconds: float, over: bool = False) -> float:
+        """Seconds that variants of cost 1 take, as a pack of this cost takes these seconds. `over`: it has ended."""
+        return seconds / cost
+
     def incomplete(self, variants: list[Variant]) -> list[Variant]:
         complete = self.complete()
         return [v for v in variants if v.number not in complete]

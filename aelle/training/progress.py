@@ -62,7 +62,7 @@ class Progress(pl.Callback):
             epoch += f", {self.batch / self.batches:.0%}".replace("%", " %")
         seconds = self._seconds_left(now)
         if seconds is not None and left is not None and self.workers and self.cost:
-            seconds += self._whole(now) * left.cost / self.cost / self.workers
+            seconds += self.plan.pace(self.cost, self._whole(now)) * left.cost / self.workers
         return joined(
             self.title,
             epoch,
@@ -85,7 +85,7 @@ class Progress(pl.Callback):
         if (left := self.plan.remaining()) is not None:
             line += f"; {left.complete} of {left.wanted} variants complete"
             whole = seconds * self._epochs / max(self._epochs - self.first_epoch, 1)
-            rest = whole * left.cost / sum(map(cost, variants))
+            rest = self.plan.pace(sum(map(cost, variants)), whole, over=True) * left.cost
             line += f", about {duration(rest / self.workers)} left" if left.cost and self.workers else ""
         self.say(line)
 
