@@ -35,7 +35,7 @@ def signs(steps):
         return Part(x, (x.sum((1, 2)) > 0).long())
     return Sequences(part(60), part(40), part(40), classes=2)
 """,
-    "my_cells.py": """
+    "own_package_cells.py": """
 import torch
 from torch import nn
 
@@ -58,7 +58,7 @@ task:
   module: {_target_: aelle.tasks.SequenceClassification}
   data: {_target_: my_data.signs, steps: 5}
 epochs: 2
-cell: [my_cells.Plain, gru]
+cell: [own_package_cells.Plain, gru]
 hidden_size: 6
 learning_rate: 0.01
 batch_size: 20
@@ -148,7 +148,7 @@ def test_own_configurations_and_modules_are_found_beside_the_working_directory(o
     assert "recall_full, smnist" in out and re.search(r"^task: .*, signs,", out, re.M) and ", mine, " in out
     code, out, err = main("train.py", "experiment=mine", "variants=0", "epochs=1")
     assert code == 0 and "1 of 8 variants complete" in out, err
-    assert load_sweep(own / "outputs" / "mine").variants["cell"].tolist() == ["my_cells.Plain"]
+    assert load_sweep(own / "outputs" / "mine").variants["cell"].tolist() == ["own_package_cells.Plain"]
     code, _, err = main("train.py", "task=signs", "batch_szie=4")
     assert code == 2 and "did you mean batch_size?" in err
     assert main("train.py", "task=signs", "+zz=4")[0] == 2
@@ -266,7 +266,7 @@ def test_an_installed_wheel_is_all_that_is_needed(wheel, fresh, own, tmp_path_fa
     assert repr(rows(own / "outputs" / "mine")) == repr(rows(own / "outputs" / "again"))
 
     # In a folder that somebody else has made, reading a sweep runs nothing of theirs.
-    for name in ("numexpr", "bottleneck", "umap", "my_data", "my_cells"):
+    for name in ("numexpr", "bottleneck", "umap", "my_data", "own_package_cells"):
         (own / f"{name}.py").write_text("raise SystemExit('sprung')\n")
     out = shell(aelle, "status", "outputs/mine", cwd=own).stdout
     assert "8 complete" in out and out.endswith("next: aelle analyze sweep=outputs/mine\n")
