@@ -1,6 +1,7 @@
 """One job of a search: takes packs of variants from the study, trains them, and tells how they ended."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from aelle.runs.reader import DamagedRunError, read_run, run_folders
@@ -11,7 +12,7 @@ from aelle.search.outcomes import Ending, ending
 from aelle.search.parts import SearchParts
 from aelle.search.plan import SearchedPlan
 from aelle.search.study import Study
-from aelle.sweep.plan import cut_into_packs, numbers_label
+from aelle.sweep.plan import cut_into_packs
 from aelle.terminal import count, say
 from aelle.training.pack import train_pack
 from aelle.training.progress import Progress
@@ -58,20 +59,25 @@ def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bo
 
 def _train(plan: SearchedPlan, pack: list[Variant], parts: SearchParts, workers: int | None) -> bool:
     plan.take(pack)
-    return train_pack(plan, plan.folder / numbers_label(pack), pack, parts, Progress(plan, workers))
+    return train_pack(plan, _folder(plan, pack), pack, parts, Progress(plan, workers))
+
+
+def _folder(plan: SearchedPlan, pack: list[Variant]) -> Path:
+    """That of its first variant, which is in no other pack: packs are not numbered beforehand."""
+    return plan.pack_folder(pack[0].number)
 
 
 def _refused(plan: SearchedPlan, pack: list[Variant]) -> bool:
     """Whether the pack's networks cannot be built."""
     try:
-        return read_run(plan.folder / numbers_label(pack)).refused
+        return read_run(_folder(plan, pack)).refused
     except DamagedRunError:
         return False
 
 
 def _endings(plan: SearchedPlan, pack: list[Variant]) -> dict[int, Ending]:
     """How these variants have ended; those that are not complete are missing."""
-    numbers, mine, label = {variant.number for variant in pack}, fingerprint(plan.config), numbers_label(pack)
+    numbers, mine, label = {variant.number for variant in pack}, fingerprint(plan.config), _folder(plan, pack).name
     found: dict[int, Ending] = {}
     # In the pack's own folder first; the others are read only for those that are not there.
     for folder in sorted(run_folders(plan.folder), key=lambda one: not one.name.startswith(label)):

@@ -152,7 +152,7 @@ def test_a_search_and_its_study_belong_together(main):
 def test_a_run_that_was_lost_is_trained_again(main):
     assert main("train.py", *SEARCH, "size=4", "search.prune=null")[0] == 0
     sweep = Path("outputs/digits")
-    lost = next(sweep.glob("variants-*"))
+    lost = next(sweep.glob("pack-*"))
     before = read_run(lost).epochs["val_loss"].to_pylist()
     (lost / "epochs.parquet").write_bytes(b"gone")
     code, out, err = main("train.py", *SEARCH, "size=4", "search.prune=null")
@@ -186,7 +186,7 @@ def test_a_failing_training_is_a_failed_trial(main, tmp_path, monkeypatch):
     code, _, err = main(
         "train.py", *SEARCH, "size=8", "pack_size=8", "task.module._target_=failing_search.Failing", "seed=1"
     )
-    assert code == 1 and "failed: variants-" in err and "run the same command again" in err
+    assert code == 1 and "failed: pack-" in err and "run the same command again" in err
     states = {trial.params["cell"]: trial.state for trial in study_of(Path("outputs/digits")).trials}
     assert states == {"lstm": TrialState.COMPLETE, "gru": TrialState.RUNNING}
     # As in any sweep, what has failed is trained by the same command once the reason is gone.
@@ -257,7 +257,7 @@ def test_what_no_search_could_use_is_one_line(main, given, said):
     code, _, err = main("train.py", *SEARCH, *given)
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
     assert re.search(said, err), err
-    assert not list(Path("outputs").glob("*/variants-*"))
+    assert not list(Path("outputs").glob("*/pack-*"))
 
 
 def test_a_search_needs_a_sweep(main):
@@ -271,7 +271,7 @@ def killed_half_way(cwd: Path, line: list[str], packs: int) -> None:
         line, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     until = time.monotonic() + 240
-    while len(list(cwd.glob("outputs/digits/variants-*/epochs.parquet"))) < packs and time.monotonic() < until:
+    while len(list(cwd.glob("outputs/digits/pack-*/epochs.parquet"))) < packs and time.monotonic() < until:
         assert process.poll() is None, "it has ended by itself"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
