@@ -1,5 +1,6 @@
 """The runs of a sweep's folder, sent to a dashboard afterwards."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
+from aelle.commands.own_files import check_own_conf, find_own_conf, import_from, own_conf
 from aelle.errors import UserError
 from aelle.files import refuse_unless
 from aelle.installation import CONF
@@ -62,12 +64,20 @@ def send(folder: Path, overrides: list[str]) -> bool:
 
 
 def logger_of(overrides: list[str]) -> dict[str, Any]:
-    """The configuration of the logger that overrides choose as those of train.py do. Raises UserError."""
-    names = sorted(file.stem for file in (CONF / "logger").glob("*.yaml"))
+    """The configuration of the logger that overrides choose as in training: one of aelle's, or one in the folder
+    conf/logger of the working directory, whose modules can then be imported. Raises UserError."""
+    files = _files()
+    names = sorted(files)
     for word in overrides:
         name, _, value = word.partition("=")
-        if name == "logger" and value not in names:
+        if name != "logger":
+            continue
+        if value not in names:
             raise UserError(f"{word} does not exist: choose one of {', '.join(names)}")
+        check_own_conf({"logger": value})
+        if files[value].parent != CONF / "logger":
+            import_from(os.getcwd())
+    find_own_conf()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = compose("send", overrides)
@@ -84,11 +94,17 @@ def logger_of(overrides: list[str]) -> dict[str, Any]:
     return logger  # pyright: ignore[reportReturnType]
 
 
+def _files() -> dict[str, Path]:
+    """The loggers' configurations by name."""
+    folders = [folder / "logger" for folder in (own_conf(), CONF) if folder is not None]
+    return {file.stem: file for folder in folders for file in folder.glob("*.yaml")}
+
+
 def _remedy(overrides: list[str]) -> str:
     """Which options there are: those of the logger that was chosen."""
     for word in overrides:
         if word.startswith("logger="):
-            options = OmegaConf.load(CONF / "logger" / f"{word.removeprefix('logger=')}.yaml")
+            options = OmegaConf.load(_files()[word.removeprefix("logger=")])
             names = [f"logger.{name}" for name in options if name != "_target_"]
             return f"choose one of {', '.join(names)}" if names else f"{word} has no options"
     return "choose where to send the runs, logger=NAME"

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -185,3 +186,26 @@ def test_a_logger_that_fails_ends_it_in_one_line(aelle, sweep, monkeypatch):
     assert (code, out) == (2, "")
     assert err == f"error: {failed}: run the same command again, it sends nothing twice\n"
     assert json.loads((sweep / "pack-0001" / "status.json").read_text())["state"] == "complete"
+
+
+def test_a_logger_of_ones_own_is_found_in_the_working_directory(aelle, sweep, tmp_path, monkeypatch):
+    place = tmp_path / "mine"
+    (place / "conf" / "logger").mkdir(parents=True)
+    (place / "conf" / "logger" / "lines.yaml").write_text("_target_: own_lines_logger.Lines\nfile: lines.txt\n")
+    (place / "own_lines_logger.py").write_text(
+        "class Lines:\n"
+        "    def __init__(self, file): self.file = file\n"
+        "    def start(self, pack): pass\n"
+        "    def epoch(self, rows): open(self.file, 'a').writelines(f\"{row['variant']}\\n\" for row in rows)\n"
+        "    def finish(self, outcomes): pass\n"
+    )
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code, _, err = aelle("send", sweep, "logger=line")
+    assert code == 2 and "choose one of csv, lines, tensorboard, wandb" in err and "own_lines_logger" not in sys.modules
+    code, _, err = aelle("send", sweep, "logger=lines", "logger.file=all.txt")
+    assert code == 0, err
+    assert sorted(map(int, Path("all.txt").read_text().split())) == sorted(4 * [*range(12)])
+    (place / "conf" / "logger" / "csv.yaml").write_text("_target_: own_lines_logger.Lines\nfile: lines.txt\n")
+    code, _, err = aelle("send", sweep, "logger=csv")
+    assert code == 2 and "has the name of one of aelle's own" in err
