@@ -102,6 +102,11 @@ def is_open(spec: Any) -> bool:
     return _is_list(spec) or is_distribution(spec)
 
 
+def is_varied(spec: Any) -> bool:
+    """Whether variants can differ in it."""
+    return isinstance(spec, Mapping) or is_distribution(spec) or (_is_list(spec) and len(spec) > 1)
+
+
 def check_space(space: Space) -> None:
     """Raise UserError for a search space that cannot be drawn from, before anything is trained."""
     if not space:

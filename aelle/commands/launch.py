@@ -4,7 +4,6 @@ import math
 import os
 import sys
 import traceback
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,9 +17,9 @@ from omegaconf.errors import InterpolationResolutionError
 from aelle.commands.command_line import errors_in_one_line, swift_imports
 from aelle.commands.launchers import check_launcher, end_with_parent, kind, side_by_side, threads
 from aelle.commands.own_files import check_own_conf, import_from
+from aelle.commands.unfinished import failed_runs, in_training, refused_run, say_in_training
 from aelle.errors import UnwritableError, UserError
-from aelle.runs.locks import check_lock, is_held, lock_file
-from aelle.runs.reader import DamagedRunError, Run, read_run, read_status, run_folders
+from aelle.runs.locks import check_lock
 from aelle.sweep.live_status import LiveStatus
 from aelle.sweep.plan import Plan
 from aelle.terminal import command, complain, count, erase, option, say, show, shows_live_lines
@@ -177,16 +176,14 @@ class SweepCallback(Callback):
                 raise SystemExit(1)
             return
         # Before it is seen what is complete: a job may end, but no variant may count for missing that another trains.
-        elsewhere = _in_training(plan)
-        failed = _failed(plan)
+        elsewhere = in_training(plan)
+        failed = failed_runs(plan)
         _say_next(plan)
-        refused = [run for folder in failed if (run := _refused(folder)) is not None]
+        refused = [run for folder in failed if (run := refused_run(folder)) is not None]
         names = [folder.name for folder in failed if folder not in [run.path for run in refused]]
         lacking = set() if plan.config["size"] is None else plan.wanted() - plan.complete()
         if others := lacking & elsewhere:
-            shows = f"{command('status', str(plan.folder))} shows how far they are"
-            are = "variant is" if len(others) == 1 else "variants are"
-            say(f"{len(others)} {are} being trained by another process; {shows}")
+            say_in_training(plan, len(others))
         missing = len(lacking - elsewhere - {number for run in refused for number in run.numbers})
         if names or missing:
             what = f"{count(missing, 'variant')} not complete" if missing else "not all runs are complete"
@@ -276,46 +273,6 @@ def _announce_jobs(hydra: Any) -> None:
         say(f"as many jobs at a time as Ray's resources allow, {each} each")
     else:
         say(f"{kind(hydra)} jobs, {each} each; their output is in {hydra.sweep.dir}/.submitit")
-
-
-def _in_training(plan: Plan) -> set[int]:
-    """The variants that another process is training: those of packs whose lock it has."""
-    runs = [run for run in plan.runs() if run.status["state"] != "complete" and is_held(run.lock)]
-    packs = [] if plan.config["size"] is None else list(enumerate(plan.packs()))
-    held = [pack for number, pack in packs if is_held(lock_file(plan.pack_folder(number)))]
-    return {number for run in runs for number in run.numbers} | {variant.number for pack in held for variant in pack}
-
-
-def _failed(plan: Plan) -> list[Path]:
-    """The failed runs, except those whose variants are complete in other runs."""
-    complete = plan.complete() if plan.config["size"] is not None else set()
-    return [folder for folder in run_folders(plan.folder) if _has_failed(folder) and not _within(folder, complete)]
-
-
-def _has_failed(folder: Path) -> bool:
-    """Not if another process has taken it up again."""
-    try:
-        status = read_status(folder)
-    except DamagedRunError:
-        return False
-    return status["state"] == "failed" and not is_held(folder.parent / status["lock"])
-
-
-def _within(folder: Path, complete: set[int]) -> bool:
-    """Whether all of a run's variants are complete; of a damaged run nobody knows."""
-    try:
-        return set(read_run(folder).numbers) <= complete
-    except DamagedRunError:
-        return False
-
-
-def _refused(folder: Path) -> Run | None:
-    """The run, if it is one that is refused and can be read."""
-    try:
-        run = read_run(folder)
-    except DamagedRunError:
-        return None
-    return run if run.refused else None
 
 
 def _measurement(config: dict[str, Any]) -> str:

@@ -1,16 +1,15 @@
 """What is said of a search before its jobs and after them."""
 
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from aelle.runs.reader import DamagedRunError, read_status, run_folders
+from aelle.commands.unfinished import failed_runs, refused_run, say_in_training
 from aelle.search.options import check_search
 from aelle.search.space import check_searched
 from aelle.search.study import Study, location, try_out
 from aelle.sweep.plan import Plan
-from aelle.terminal import command, complain, count, pasted, say
+from aelle.terminal import complain, count, pasted, say
 
 
 def check(plan: Plan, config: dict[str, Any]) -> None:
@@ -44,27 +43,17 @@ def summarise(plan: Plan, search: dict[str, Any]) -> bool:
     if search["storage"] is None:
         say(f"study: {pasted('optuna-dashboard', location(plan, search))}")
     if elsewhere := study.elsewhere():
-        shows = f"{command('status', str(plan.folder))} shows how far they are"
-        are = "variant is" if len(elsewhere) == 1 else "variants are"
-        say(f"{len(elsewhere)} {are} being trained by another process; {shows}")
+        say_in_training(plan, len(elsewhere))
     left = size - len(trials) + len(study.in_states(TrialState.RUNNING, TrialState.WAITING)) - len(elsewhere)
     left += len(study.lost())
     if left > 0:
-        failing = [folder.name for folder in run_folders(plan.folder) if _failed(folder)]
+        failing = [folder.name for folder in failed_runs(plan) if refused_run(folder) is None]
         which = f"; failed: {', '.join(failing)} (see status.json there)" if failing else ""
         what = f"{count(left, 'variant')} not complete{which}"
         complain(f"error: {what}; run the same command again to train what is missing")
     if refused := study.in_states(TrialState.FAIL):
         complain(f"error: {count(len(refused), 'variant')} cannot be trained (see status.json of their runs)")
     return left <= 0 and not refused
-
-
-def _failed(folder: Path) -> bool:
-    try:
-        status = read_status(folder)
-    except DamagedRunError:
-        return False
-    return status["state"] == "failed" and not status.get("refused", False)
 
 
 def _say_best(trial: FrozenTrial) -> None:

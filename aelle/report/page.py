@@ -106,13 +106,14 @@ def keep(found: Findings) -> Keep:
         return Keep([], 0, 0, None)
     chance, outside = (values[:, early.first_epoch] for values in found.chances)
     known = np.isfinite(chance) & ~outside
-    # Nothing is left to decide of those that were stopped.
-    now = np.where(known & (sweep.variants["state"] != "pruned").to_numpy(bool), chance, 0.0)
-    order = np.argsort(-now, kind="stable")[: int((now > 0.5).sum())]
     complete = sweep.variants["complete"].to_numpy(bool)
-    over = complete | (sweep.variants["state"] == "pruned").to_numpy(bool)
+    # Nothing is left to decide of those that were stopped.
+    stopped = sweep.over & ~complete
+    now = np.where(known & ~stopped, chance, 0.0)
+    order = np.argsort(-now, kind="stable")[: int((now > 0.5).sum())]
     numbers, left = (
-        [int(n) for n in sweep.variants["variant"].iloc[which]] for which in (order, np.flatnonzero(outside & ~over))
+        [int(n) for n in sweep.variants["variant"].iloc[which]]
+        for which in (order, np.flatnonzero(outside & ~sweep.over))
     )
     command = None
     if make is not None and numbers:

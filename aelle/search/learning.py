@@ -51,9 +51,7 @@ class Learner:
 def ended(sweep: SweepTable) -> SweepTable:
     """The variants whose training is over, also by being stopped: those would not have been among the best, as far as
     anybody knows, and without them a predictor would know none that begin like them."""
-    variants = sweep.variants
-    over = variants["complete"] | (variants["state"] == "pruned")
-    return replace(sweep, variants=variants.assign(complete=over)).complete()
+    return replace(sweep, variants=sweep.variants.assign(complete=sweep.over)).complete()
 
 
 def fitted(sweep: SweepTable) -> EarlyPredictor:

@@ -101,10 +101,8 @@ def pruner(search: dict[str, Any], epochs: int) -> optuna.pruners.BasePruner:
 
 def _named(option: str, given: Any, words: list[str], kind: type, example: str, **also: Any) -> Any:
     """An object of Optuna's, made with the options beside its `_target_` and those that it takes of `also`."""
-    form = (
-        f"choose {', '.join(words)}, or a class and its arguments, as {{_target_: {kind.__module__.rpartition('.')[0]}"
-    )
-    form = f"{form}.{example}}}"
+    home = kind.__module__.rpartition(".")[0]
+    form = f"choose {', '.join(words)}, or a class and its arguments, as {{_target_: {home}.{example}}}"
     if not isinstance(given, dict) or "_target_" not in given:
         raise UserError(f"{option}={given}: {form}")
     arguments = {name: value for name, value in given.items() if name != "_target_"}

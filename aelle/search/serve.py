@@ -30,7 +30,7 @@ def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bo
     learner = Learner(plan, say) if search["prune"] == AELLE else None
     succeeded = True
     for pack in cut_into_packs(study.lost(), plan.config["pack_size"]):
-        say(f"{count(len(pack), 'run')} of ended variants cannot be read, and are trained again")
+        say(f"the runs of {count(len(pack), 'variant')} that had ended are missing or damaged: they are trained again")
         succeeded &= _train(plan, pack, parts, workers)
     parts.study = study
     with study.serving():
@@ -46,9 +46,9 @@ def serve(plan: SearchedPlan, search: dict[str, Any], workers: int | None) -> bo
                     return False
                 for number, end in endings.items():
                     study.tell(number, end)
-                for variant in pack:
-                    if variant.number not in endings:
-                        study.fail(variant.number, for_ever=_refused(plan, pack))
+                refused = len(endings) < len(pack) and _refused(plan, pack)
+                for number in {variant.number for variant in pack} - endings.keys():
+                    study.fail(number, for_ever=refused)
                 succeeded &= trained
                 ended += len(endings)
             if not ended:

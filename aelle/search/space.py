@@ -11,7 +11,7 @@ Optuna's samplers model a parameter by one distribution. Single values are no pa
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -29,8 +29,6 @@ from aelle.variants import Space, Variant, is_open, variant_of
 
 STANDARD_DEVIATIONS = 3.0
 """Of a normal distribution: how far from its mean is searched."""
-
-Spec = TypeVar("Spec")
 
 
 def suggested(trial: BaseTrial, space: Space, seed: int) -> Variant:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from aelle.errors import UserError, in_one_line
 from aelle.files import read_regular, refuse_unless, replace_atomically
 from aelle.runs.locks import is_held
+from aelle.runs.reader import run_folders
 from aelle.search.options import pruner, quiet, sampler
 from aelle.search.outcomes import Ending
 from aelle.search.space import suggested
@@ -102,25 +103,25 @@ class Study:
         """The variants that this job trains next, `most` new ones at most: those that a killed job has left behind, or
         new ones. None are left when the sweep has its size."""
         with self._asking(), in_one_line_if_it_fails(self.search):
+            variants: dict[int, Variant] = {}
             trials: list[Trial] = []
-            while not trials and (found := self._left_behind() or self._asked(most)):
-                trials = [trial for trial in found if self._is_of_the_space(trial)]
+            while not variants and (trials := self._left_behind() or self._asked(most)):
+                variants = {trial.number: one for trial in trials if (one := self._variant(trial)) is not None}
             known = self.trials
-            self._mine = {trial.number: trial for trial in trials}
-            self._reported = {trial.number: {*known[trial.number].intermediate_values} for trial in trials}
-            stopped = {trial.number: known[trial.number].user_attrs.get(STOPPED) for trial in trials}
+            self._mine = {trial.number: trial for trial in trials if trial.number in variants}
+            self._reported = {number: {*known[number].intermediate_values} for number in variants}
+            stopped = {number: known[number].user_attrs.get(STOPPED) for number in variants}
             self._stopped = {number: epoch for number, epoch in stopped.items() if epoch is not None}
-            return [suggested(trial, self.plan.space, self.plan.config["seed"]) for trial in trials]
+            return [*variants.values()]
 
-    def _is_of_the_space(self, trial: Trial) -> bool:
-        """Whether the search space has the trial's values: those that a user has enqueued may be others."""
+    def _variant(self, trial: Trial) -> Variant | None:
+        """None, and a failed trial, if the search space lacks its values: those that a user has enqueued."""
         try:
-            suggested(trial, self.plan.space, self.plan.config["seed"])
+            return suggested(trial, self.plan.space, self.plan.config["seed"])
         except ValueError as error:
             complain(f"warning: trial {trial.number} of the study is not of the search space: {in_one_line(error)}")
             self.study.tell(trial.number, state=TrialState.FAIL)
-            return False
-        return True
+            return None
 
     def lost(self) -> list[Variant]:
         """The variants that the study knows the end of, and whose runs are missing or damaged."""
@@ -213,9 +214,10 @@ class Study:
         for _ in range(min(most, left)):
             trial = self.study.ask()
             trial.set_user_attr(JOB, Path(self.lock.lock_file).name)
+            # The next ones are proposed beside its values.
+            with suppress(ValueError):
+                suggested(trial, self.plan.space, self.plan.config["seed"])
             trials.append(trial)
-            if not self._is_of_the_space(trial):
-                trials.pop()
         return trials
 
 
@@ -269,12 +271,12 @@ def _check_identity(plan: Plan, study: optuna.Study, search: dict[str, Any]) -> 
     own = read_regular(file, MAX_ID).decode(errors="replace") if file.exists() else None
     where = "search.storage" if search["storage"] else str(plan.folder / STUDY_FILE)
     other = f"use the storage that the search was started with, or start another sweep with {option('sweep', 'NAME')}"
-    if own is None and known is None and not study.get_trials(deepcopy=False) and not plan.complete():
+    empty = known is None and not study.get_trials(deepcopy=False)
+    if empty and not run_folders(plan.folder):
         name = secrets.token_hex(8)
-        plan.folder.mkdir(parents=True, exist_ok=True)
         replace_atomically(file, lambda path: path.write_text(name))
         study.set_user_attr(ID, name)
-    elif known is None and not study.get_trials(deepcopy=False):
+    elif empty:
         raise UserError(f"{where}: the study of {plan.folder} is not there: {other}")
     elif known is None or own != known or study.directions != [optuna.study.StudyDirection.MINIMIZE]:
         raise UserError(f"{where}: its study {plan.config['sweep']!r} is not that of {plan.folder}: {other}")

@@ -19,7 +19,7 @@ from aelle.runs.format import MAX_CONFIG
 from aelle.runs.reader import DamagedRunError, read_run
 from aelle.sweep.table import SweepTable
 from aelle.terminal import command, option
-from aelle.variants import is_open
+from aelle.variants import is_varied
 
 RECORD = "multirun.yaml"
 """Hydra's record of the command, in the folder of a sweep started with -m."""
@@ -77,7 +77,7 @@ class Retraining:
 
     def _proposed(self, options: list[str], row: int) -> list[str]:
         """Without the search, and with the values that its study has proposed for the variant in this row."""
-        varied = [name for name in self.config["hyperparameters"] if _is_varied(self.config[name])]
+        varied = [name for name in self.config["hyperparameters"] if is_varied(self.config[name])]
         values = {name: self.variants[name].iloc[row] for name in varied}
         pinned = [option(name, _plain(value)) for name, value in values.items() if not not_read(value)]
         kept = [one for one in _without(options, pinned) if re.split(r"[./]", _name(one))[0] != "search"]
@@ -89,10 +89,6 @@ class Retraining:
         outputs = str(self.folder.parent)
         same = Path(outputs).resolve() == Path(self.config["outputs"]).resolve()
         return ([] if same else [option("outputs", outputs)]) + [option("sweep", name)]
-
-
-def _is_varied(spec: Any) -> bool:
-    return isinstance(spec, dict) or is_open(spec)
 
 
 def _plain(value: Any) -> Any:

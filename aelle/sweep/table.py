@@ -116,6 +116,11 @@ class SweepTable:
             draws=draws,
         )
 
+    @property
+    def over(self) -> Bool[np.ndarray, "V"]:
+        """Whether a variant's training is over: complete, or stopped early."""
+        return (self.variants["complete"] | (self.variants["state"] == "pruned")).to_numpy(bool)
+
     def complete(self) -> "SweepTable":
         """The variants whose training is over: trained to the end, or diverged in a run that has come to its end."""
         return self.take(np.flatnonzero(self.variants["complete"].to_numpy()))

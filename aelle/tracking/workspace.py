@@ -8,10 +8,10 @@ import wandb_workspaces.reports.v2 as wr  # pyright: ignore[reportMissingImports
 import wandb_workspaces.workspaces as ws  # pyright: ignore[reportMissingImports]
 from wandb_workspaces.workspaces import internal  # pyright: ignore[reportMissingImports]
 
-from aelle.distributions import is_distribution
 from aelle.tracking import heat_map
 from aelle.tracking.tracker import Pack
 from aelle.tracking.wandb import CLASS
+from aelle.variants import is_varied
 
 MAX_RUNS = 100
 """Drawn in one panel."""
@@ -55,13 +55,9 @@ def varied(config: dict[str, Any]) -> list[tuple[str, bool]]:
     """The hyperparameters that differ between variants, and whether on a logarithmic scale; of runs that were started
     one by one, all that are given."""
     space = {name: config.get(name) for name in config["hyperparameters"]}
-    differ = {name: spec for name, spec in space.items() if _differs(spec)}
+    differ = {name: spec for name, spec in space.items() if is_varied(spec)}
     given = {name: spec for name, spec in space.items() if spec is not None}
     return [(name, str(spec).startswith("log_uniform")) for name, spec in (differ or given).items()]
-
-
-def _differs(spec: Any) -> bool:
-    return isinstance(spec, dict) or (isinstance(spec, list) and len(spec) > 1) or is_distribution(spec)
 
 
 def _sections(config: dict[str, Any]) -> list[Any]:

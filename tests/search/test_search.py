@@ -135,6 +135,10 @@ def test_a_search_and_its_study_belong_together(main):
     assert code == 2 and "study.db: the study of outputs/digits is not there" in err and err.count("\n") == 1
     code, _, err = main("train.py", *SEARCH, "size=4", f"search.storage=sqlite:///{Path('elsewhere.db').resolve()}")
     assert code == 0, err
+    # A search that was killed before it had anything begins anew.
+    Path("k/digits").mkdir(parents=True)
+    Path("k/digits/study.id").write_text("of a study that was not written")
+    assert main("train.py", *SEARCH, "size=2", "outputs=k")[0] == 0
     # Another folder with the same storage, and a study of somebody else's.
     code, _, err = main(
         "train.py", *SEARCH, "size=4", "outputs=o", f"search.storage=sqlite:///{Path('elsewhere.db').resolve()}"
@@ -156,7 +160,7 @@ def test_a_run_that_was_lost_is_trained_again(main):
     before = read_run(lost).epochs["val_loss"].to_pylist()
     (lost / "epochs.parquet").write_bytes(b"gone")
     code, out, err = main("train.py", *SEARCH, "size=4", "search.prune=null")
-    assert code == 0 and "are trained again" in out, err
+    assert code == 0 and "that had ended are missing or damaged: they are trained again" in out, err
     assert read_run(lost).epochs["val_loss"].to_pylist() == before
     assert_study_is_of(sweep, 4)
 
@@ -220,7 +224,7 @@ def test_what_a_user_has_enqueued_is_trained_within_the_size(main):
     study_of(Path("outputs/digits")).enqueue_trial({"cell": "gru", "p": 2.25})
     study_of(Path("outputs/digits")).enqueue_trial({"cell": "lstm", "p": 2.75})
     study_of(Path("outputs/digits")).enqueue_trial({"cell": "elman"})
-    code, _, err = main("train.py", *SEARCH, "size=9")
+    code, _, err = main("train.py", *SEARCH, "size=9", "pack_size=5")
     # One that is not of the space has failed, and the others are trained.
     assert code == 1 and err.count("trial 7 of the study is not of the search space") == 1, err
     trials = study_of(Path("outputs/digits")).trials
@@ -258,6 +262,14 @@ def test_what_no_search_could_use_is_one_line(main, given, said):
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
     assert re.search(said, err), err
     assert not list(Path("outputs").glob("*/pack-*"))
+
+
+def test_a_pack_of_enqueued_trials_beside_the_space_does_not_end_the_search(main):
+    assert main("train.py", *SEARCH, "size=1", "pack_size=1")[0] == 0
+    study_of(Path("outputs/digits")).enqueue_trial({"cell": "elman"})
+    assert main("train.py", *SEARCH, "size=3", "pack_size=1")[0] == 1
+    states = [trial.state for trial in study_of(Path("outputs/digits")).trials]
+    assert states[1] == TrialState.FAIL and states.count(TrialState.FAIL) == 1 and len(states) == 3
 
 
 def test_a_search_needs_a_sweep(main):
