@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +17,12 @@ import pyte
 
 LINES = 800
 """Of the screen, so that nothing scrolls away."""
+
+
+def _as_in_a_terminal() -> None:
+    """Ctrl-C goes to those whose terminal it is, and they heed it: what runs in the background would not."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Watched:
@@ -38,8 +45,7 @@ class Watched:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            # Ctrl-C goes to those whose terminal it is.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_in_a_terminal,
         )
         os.close(theirs)
 
