@@ -209,3 +209,35 @@ def test_memory_is_estimated_and_measured(bench):
     small = ("recall", 2, {"cell": "gru", "hidden_size": 4})
     for row in (memory.training(*small), memory.evaluation(*small), memory.spectrum("lstm", 4, None)):
         assert row.estimated > 0 and row.measured > 0, row.what
+
+
+def test_free_runs_are_those_that_the_training_ended_with(bench, main, tmp_path, monkeypatch, capsys):
+    free_runs = bench("free_runs")
+    line = ["experiment=target", "size=6", "pack_size=4", "hidden_size=30", "epochs=1", "lyapunov.steps=20"]
+    code, _, err = main("train.py", "-m", *line)
+    assert code == 0, err
+    losses = load_sweep("outputs/target").final_loss
+    threshold = float(np.median(losses))
+
+    monkeypatch.setattr(free_runs, "PERIODS", (1, 2))
+    monkeypatch.setattr(sys, "argv", ["free_runs.py", "outputs/target", "--threshold", f"{threshold!r}"])
+    free_runs.main()
+    title, _, _heading, first, _second, *others = capsys.readouterr().out.splitlines()
+    assert title == f"target: 6 networks, low-error below {threshold}"
+    assert first.split()[5:9] == ["1", "50%", "(19", "to"] and len(others) == len(free_runs.CASES) - 1
+
+    for module in free_runs.trained(tmp_path / "outputs/target", 6):
+        net = module.network
+        as_it_is = net.run_free(free_runs.PERIOD)
+        in_time, at_any = free_runs.errors(as_it_is, module.target)
+        rows = [v.number for v in module.variants]
+        np.testing.assert_allclose(in_time[:, 0], losses[rows], rtol=1e-6)
+        assert (at_any <= in_time).all()
+        later = module.target.roll(3 * free_runs.SHIFT, 1)
+        assert torch.equal(free_runs.errors(later, module.target)[1], torch.zeros(len(net), 1))
+        x, z = net.x.clone(), net.z.clone()
+        assert torch.equal(free_runs.with_noise(net, free_runs.PERIOD, 0.0), as_it_is)
+        net.x.copy_(x)
+        net.z.copy_(z)
+        assert torch.equal(free_runs.displaced(net, free_runs.PERIOD, 0.0), as_it_is)
+        assert not torch.allclose(free_runs.displaced(net, free_runs.PERIOD, 0.5), as_it_is)
