@@ -22,6 +22,7 @@ from aelle.analysis.baselines import LinearOnRunningMean, LinearOnSpectrum
 from aelle.analysis.early import SPLIT_SHARES
 from aelle.analysis.scores import roc_auc
 from aelle.lyapunov.spectra_so_far import SpectraSoFar
+from aelle.model.columns import SIZE
 from aelle.model.estimator import AeLLE
 from aelle.model.fitting import fit_side_by_side
 from aelle.model.samples import Sample, stratified_parts, sweep_sample
@@ -34,8 +35,8 @@ PAPER = yaml.safe_load((Path(__file__).parents[1] / "conf" / "aelle" / "paper.ya
 PAPER = {name: value for name, value in PAPER.items() if name != "defaults"}
 
 
-def without_mean(view: View) -> View:
-    return view._replace(blocks=tuple(name for name in view.blocks if "mean" not in name))
+def without(view: View, word: str) -> View:
+    return view._replace(blocks=tuple(name for name in view.blocks if word not in name))
 
 
 CHOICES: dict[str, dict] = {
@@ -46,7 +47,10 @@ CHOICES: dict[str, dict] = {
     "… without stages of training": {"views": [view for view in COMMITTEE if view.stage is None]},
     "… without the views of features alone": {"views": [view for view in COMMITTEE if view.blocks != SHAPE]},
     "… one view of everything": {"views": [View(WHOLE)]},
-    "… without the mean of spectra": {"views": [without_mean(view) for view in COMMITTEE if view.blocks[0] != "mean"]},
+    "… without the mean of spectra": {
+        "views": [without(view, "mean") for view in COMMITTEE if view.blocks[0] != "mean"]
+    },
+    "… without the number of exponents": {"views": [without(view, SIZE) for view in COMMITTEE]},
     "… 64 points of the spectrum": {"points": 64},
     "… without noise": {"noise": 0.0},
     "… noise 0.1": {"noise": 0.1},
