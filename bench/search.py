@@ -56,7 +56,7 @@ def main() -> None:
                     found.append(outcome(trained(folder, name, [*line, *chosen.options]), chosen.budget))
                 best, counts = np.mean([one[0] for one in found], 0), np.mean([one[1] for one in found], 0)
                 spread = np.std([one[0] for one in found], 0, ddof=min(1, chosen.seeds - 1))
-                cells = [f"{a:.4f} ± {b:.4f}" for a, b in zip(best, spread, strict=True)]
+                cells = [f"{a:.2g} ± {b:.1g}" for a, b in zip(best, spread, strict=True)]
                 print(f"| {way} | {' | '.join(cells)} | {counts[0]:.0f} | {counts[1]:.0f} |", flush=True)
 
 
