@@ -50,7 +50,7 @@ CHOICES: dict[str, dict] = {
     "… without the mean of spectra": {
         "views": [without(view, "mean") for view in COMMITTEE if view.blocks[0] != "mean"]
     },
-    "… without the number of exponents": {"views": [without(view, SIZE) for view in COMMITTEE]},
+    "… without the network's size": {"views": [without(view, SIZE) for view in COMMITTEE]},
     "… 64 points of the spectrum": {"points": 64},
     "… without noise": {"noise": 0.0},
     "… noise 0.1": {"noise": 0.1},

@@ -44,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = chosen.keep or Path(temporary)
         for experiment in chosen.experiments:
-            print(f"\n{experiment}, {chosen.budget} whole trainings, mean of {chosen.seeds} seeds (± their deviation)")
+            print(f"\n{experiment}, loss × 1000, {chosen.budget} whole trainings, {chosen.seeds} seeds (± deviation)")
             print("\n| | " + " | ".join(f"{share:.0%}" for share in SHARES) + " | tried | to the end |")
             print("|---|" + "---|" * (len(SHARES) + 2), flush=True)
             for way, (times, options) in WAYS.items():
@@ -56,7 +56,7 @@ def main() -> None:
                     found.append(outcome(trained(folder, name, [*line, *chosen.options]), chosen.budget))
                 best, counts = np.mean([one[0] for one in found], 0), np.mean([one[1] for one in found], 0)
                 spread = np.std([one[0] for one in found], 0, ddof=min(1, chosen.seeds - 1))
-                cells = [f"{a:.2g} ± {b:.1g}" for a, b in zip(best, spread, strict=True)]
+                cells = [f"{1000 * a:.2f} ± {1000 * b:.2f}" for a, b in zip(best, spread, strict=True)]
                 print(f"| {way} | {' | '.join(cells)} | {counts[0]:.0f} | {counts[1]:.0f} |", flush=True)
 
 

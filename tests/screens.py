@@ -20,7 +20,7 @@ LINES = 800
 
 
 def _as_in_a_terminal() -> None:
-    """Ctrl-C goes to those whose terminal it is, and they heed it: what runs in the background would not."""
+    """Ctrl-C reaches the program, also where the tests run in the background, whose children would ignore it."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

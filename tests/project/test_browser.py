@@ -12,7 +12,7 @@ from browsers import BROWSER, opened
 from sweeps import QUICK, report_of, write_arrays
 
 TO_THE_LAST_EPOCH = """<script>
-  window.requestAnimationFrame = task => setTimeout(task);
+  window.requestAnimationFrame = task => setTimeout(() => task(performance.now()));
   const plot = [...document.querySelectorAll(".plotly-graph-div")].find(plot => plot.layout.sliders);
   const places = () => [...plot.querySelectorAll(".scatterlayer .point")].map(point => point.getAttribute("transform"));
   const before = places(), found = document.body.dataset;
@@ -24,8 +24,9 @@ TO_THE_LAST_EPOCH = """<script>
   const rail = plot.querySelector(".slider-rail-touch-rect"), box = rail.getBoundingClientRect();
   rail.dispatchEvent(new MouseEvent("mousedown", {bubbles: true, clientX: box.right - 1, clientY: box.top + 1}));
 </script>"""
-"""Presses the mouse at the right end of the slider, as a user does, and writes down what became of the points. The
-slider waits for the next picture, which a headless browser on a busy machine need not draw before its time is over."""
+"""Presses the mouse at the right end of the slider, as a user does, and writes down what became of the points. Plotly
+waits for the next animation frame. A headless browser on a busy machine may not draw one in time, so a timer takes its
+place."""
 
 
 FRAME = """<body><iframe src="{page}" style="border: 0; width: {width}px; height: 3000px"></iframe><script>
