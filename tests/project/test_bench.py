@@ -284,3 +284,21 @@ def test_networks_that_are_not_trained_are_refused(bench, small_sweep, tmp_path,
         SystemExit, match="start the sweep again" if what == "not complete" else "is no sweep of target"
     ):
         free_runs.trained(folder, 1)
+
+
+def test_a_budget_buys_what_ended_within_it(bench, capsys):
+    optuna = pytest.importorskip("optuna")
+    search = bench("search")
+
+    def trial(number: int, epochs: int, loss: float | None):
+        state = optuna.trial.TrialState.PRUNED if loss is None else optuna.trial.TrialState.COMPLETE
+        found = optuna.trial.create_trial(state=state, value=loss, user_attrs={"epochs trained": epochs})
+        found.number = number
+        return found
+
+    trials = [trial(2, 10, 0.1), trial(0, 10, 0.5), trial(1, 5, None), trial(3, 5, None)]
+    assert search.outcome(trials, budget=2) == ([np.inf, 0.5, 0.5, 0.5], (2, 1))
+    assert search.outcome(trials, budget=3) == ([np.inf, 0.5, 0.5, 0.1], (4, 2))
+    assert capsys.readouterr().err == ""
+    search.outcome(trials, budget=4)
+    assert "only 75% of the budget was used" in capsys.readouterr().err
