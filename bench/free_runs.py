@@ -22,7 +22,7 @@ from torch import Tensor
 from aelle.data.sines import DT, PERIOD, FourSines
 from aelle.sweep.plan import Plan
 from aelle.tasks import TargetLearning
-from aelle.tasks.force_kernel import network, run_free
+from aelle.tasks.force_kernel import run_free
 from aelle.tasks.force_network import RankOne
 
 STEPS_PER_UNIT_OF_TIME = round(1 / DT)
@@ -79,13 +79,12 @@ def anew(net: RankOne, steps: int, random: torch.Generator) -> Float[Tensor, "V 
 
 def with_noise(net: RankOne, steps: int, random: torch.Generator, noise: float) -> Float[Tensor, "V T"]:
     outputs = net.x.new_empty(len(net), steps)
-    compiled = [network(M, w_f, DT) for M, w_f in zip(net.M.numpy(), net.w_f.numpy(), strict=True)]
+    networks = net.compressed()
     for part in outputs.split(STEPS_PER_UNIT_OF_TIME, 1):
         for v, z in enumerate(part):
-            run_free(compiled[v], net.x[v].numpy(), net.z[v].numpy()[()], net.w[v].numpy(), z.numpy())
+            run_free(networks[v], net.x[v].numpy(), net.z[v].numpy()[()], net.w[v].numpy(), z.numpy())
         net.z.copy_(part[:, -1])
-        if noise:
-            displace(net, noise, random)
+        displace(net, noise, random)
     return outputs
 
 

@@ -5,7 +5,8 @@ reads its study. The ways: random draws without pruning, with Optuna's hyperband
 own pruning (`search.prune=aelle`). Each has as many variants as it takes to use the budget, `--budget` whole trainings.
 
 The table has, after shares of the budget, the mean over the seeds of the best final loss so far: of variants trained to
-the end, in the order of their packs; and how many variants were tried and trained to the end. With `--keep FOLDER`
+the end, in the order of their packs; and how many variants were tried and trained to the end. Below it stands in how
+many seeds one way has the lower loss than another. With `--keep FOLDER`
 sweeps stay there, and those that are complete are not trained again. Needs Optuna: `pip install -e .[optuna]`.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,7 @@ def main() -> None:
             print(f"\n{experiment}, loss × 1000, {chosen.budget} whole trainings, {chosen.seeds} seeds (± deviation)")
             print("\n| | " + " | ".join(f"{share:.0%}" for share in SHARES) + " | tried | to the end |")
             print("|---|" + "---|" * (len(SHARES) + 2), flush=True)
+            by_way: dict[str, np.ndarray] = {}
             for way, (times, options) in WAYS.items():
                 found = []
                 for seed in range(chosen.seeds):
@@ -54,10 +57,14 @@ def main() -> None:
                     size = f"size={round(times * chosen.budget)}"
                     line = [f"experiment={experiment}", f"sweep={name}", f"seed={seed}", size, *options]
                     found.append(outcome(trained(folder, name, [*line, *chosen.options]), chosen.budget))
-                best, counts = np.mean([one[0] for one in found], 0), np.mean([one[1] for one in found], 0)
-                spread = np.std([one[0] for one in found], 0, ddof=min(1, chosen.seeds - 1))
+                by_way[way], counts = np.array([one[0] for one in found]), np.mean([one[1] for one in found], 0)
+                best, spread = by_way[way].mean(0), by_way[way].std(0, ddof=min(1, chosen.seeds - 1))
                 cells = [f"{1000 * a:.2f} ± {1000 * b:.2f}" for a, b in zip(best, spread, strict=True)]
                 print(f"| {way} | {' | '.join(cells)} | {counts[0]:.0f} | {counts[1]:.0f} |", flush=True)
+            print(f"\nof {chosen.seeds} seeds, in how many the first has the lower loss, after the same shares")
+            for one, other in combinations(reversed(WAYS), 2):
+                lower = (by_way[one] < by_way[other]).sum(0)
+                print(f"{one + ', ' + other:40}" + "".join(f"{count:>4}" for count in lower), flush=True)
 
 
 def trained(folder: Path, name: str, options: list[str]) -> list[optuna.trial.FrozenTrial]:

@@ -76,7 +76,7 @@ class RankOne(nn.Module):
             x, w, P, f_v = (part[v].numpy() for part in (self.x, self.w, self.P, f))
             self.z[v] = float(learn(networks[v], x, self.z[v].numpy()[()], w, P, f_v, EVERY))
 
-        networks = self._compressed()
+        networks = self.compressed()
         work_off(of_one, range(len(self)), self.x.device, torch.get_num_threads())
 
     def run_free(self, steps: int) -> Float[Tensor, "V T"]:
@@ -89,7 +89,7 @@ class RankOne(nn.Module):
             x, z = self.x[v].clone().numpy(), self.z[v].numpy()[()]
             run_free(networks[v], x, z, self.w[v].numpy(), outputs[v].numpy())
 
-        outputs, networks = self.x.new_empty(len(self), steps), self._compressed()
+        outputs, networks = self.x.new_empty(len(self), steps), self.compressed()
         work_off(of_one, range(len(self)), self.x.device, torch.get_num_threads())
         return outputs
 
@@ -121,7 +121,8 @@ class RankOne(nn.Module):
         z.copy_((self.w * r).sum(1))
         return r
 
-    def _compressed(self) -> list["Network"]:
+    def compressed(self) -> list["Network"]:
+        """M and w_f of each network, as the compiled loops take them."""
         from aelle.tasks.force_kernel import network
 
         return [network(M, w_f, DT) for M, w_f in zip(self.M.numpy(), self.w_f.numpy(), strict=True)]
