@@ -45,8 +45,9 @@ def test_a_sweep_shows_one_live_line_and_leaves_none(tmp_path, small_sweep, mode
     for seen in shown:
         assert re.fullmatch((r"\d of 3 packs" if launcher else r"pack \d of 3") + PARTS, seen), seen
     assert any("above 50 %, best" in seen for seen in shown) and any(" left" in seen for seen in shown), shown
-    # The line is drawn again once a second: which pack was the first to be seen complete is not certain.
-    assert any(re.search(r"\b(2|5|7|10) of 12 variants", seen) for seen in shown), shown
+    # The line is drawn again once a second: which pack was the first to be seen complete is not certain. Two workers
+    # may end within that second; what the line then says is tested on folders, below.
+    assert launcher or any(re.search(r"\b(2|5|7|10) of 12 variants", seen) for seen in shown), shown
     printed = "\n".join(watched.lines)
     for pack in (1, 2, 3):
         assert printed.count(f"pack {pack} of 3: {2 if pack == 3 else 5} variants in") == 1
