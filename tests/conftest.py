@@ -10,6 +10,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+PACKAGE = Path(__file__).parents[1] / "aelle"
+
+# Arguments are checked in the modules that state shapes, from before the first of them is imported. In the others
+# pyright says as much, and the hook wraps a function inside a function anew at every call: there, drawing a variant
+# takes 30 times as long.
+WITH_SHAPES = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if "from jaxtyping import" in path.read_text()
+]
+install_import_hook(WITH_SHAPES, "beartype.beartype")
 
 from aelle import __main__
 from aelle.report.stills import still, write_stills

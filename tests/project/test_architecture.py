@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 from aelle import AeLLE
+from aelle.lyapunov.features import scalar_features
 from sweeps import ROOT
 
 PACKAGES, TESTS = ROOT / "aelle", ROOT / "tests"
@@ -206,3 +208,8 @@ def test_reading_a_model_needs_nothing_that_trains(tmp_path):
     losses = np.linspace(0.1, 0.9, 40)
     AeLLE(0.5, epochs=1, latent_size=2).fit(np.outer(losses, [0.0, -1.0, -2.0]), losses).save(tmp_path)
     assert loaded(f"import aelle; aelle.AeLLE.load({str(tmp_path)!r})", TRAINING) == set()
+
+
+def test_shapes_are_checked_in_tests():
+    with pytest.raises(TypeCheckError, match="spectra"):
+        scalar_features(np.zeros(3))
